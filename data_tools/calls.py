@@ -1,0 +1,72 @@
+"""A model as an argument: what may be asked of it, with no word on how it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from .records import Response, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to decode. `temperature` 0 is greedy. `prefix` is forced as the start of every answer (and is part of the text).
+
+    `stop`: generation of a row ends after the token that completes one of these strings (the overhang stays).
+    `branches`: strings of which exactly one is expected to start the answer; the backend reports the probability of each
+    at the token where they part (see `Response.branches`), at no further cost.
+    """
+
+    n: int = 1
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 384
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+    prefix: str = ""
+    branches: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"stop": list(self.stop), "branches": list(self.branches)}
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> Sampling:
+        return cls(**{**d, "stop": tuple(d.get("stop", ())), "branches": tuple(d.get("branches", ()))})
+
+
+class Generate(Protocol):
+    """Answers for samples: `n` responses a sample, sample-major, in the order of the samples."""
+
+    def __call__(self, samples: Sequence[Sample], sampling: Sampling) -> list[Response]: ...
+
+
+class Likelihood(Protocol):
+    """Token log-probabilities of given continuations; all continuations of one sample share one prefill.
+
+    Result [i][j] holds the log-probability of each token of `continuations[i][j]` after `samples[i]`.
+    """
+
+    def __call__(
+        self, samples: Sequence[Sample], continuations: Sequence[Sequence[str]]
+    ) -> list[list[tuple[float, ...]]]: ...
+
+
+class CallNotSupported(TypeError):
+    """This backend does not offer the call that was asked of it."""
+
+
+class Backend(Protocol):
+    """Something that runs a model. `faces` names the calls it offers ("generate", "likelihood"); others raise `CallNotSupported`."""
+
+    faces: frozenset[str]
+
+    def describe(self) -> dict[str, Any]:
+        """What goes into audits: {"model": id, "revision": commit or weights hash, ...}; no time, host or path."""
+        ...
+
+    def generate(self, samples: Sequence[Sample], sampling: Sampling) -> list[Response]: ...
+
+    def likelihood(
+        self, samples: Sequence[Sample], continuations: Sequence[Sequence[str]]
+    ) -> list[list[tuple[float, ...]]]: ...
