@@ -1,0 +1,19 @@
+"""mm-align: the roof over `data_tools`, `vision` and `video`. Names below are imported when first used."""
+
+from importlib import import_module
+from typing import Any
+
+from . import _neighbours
+
+_neighbours.check()
+
+_LAZY = {"enhance": ("mm_align.jobs.enhance", "enhance")}
+__version__ = "0.1.0"
+__all__ = ["__version__", "enhance"]  # noqa: F822
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'mm_align' has no attribute '{name}'")
+    module, attribute = _LAZY[name]
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,19 @@
+"""The guard: our four packages must be the folders beside this one, or the import says who took the name."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+PARTS = ("vision", "video", "data_tools")
+
+
+def check() -> None:
+    """Raise ImportError when `vision`, `video` or `data_tools` is somebody else's module."""
+    root = Path(__file__).resolve().parent.parent
+    for part in PARTS:
+        spec = find_spec(part)
+        found = spec.origin if spec else None
+        if found is None or Path(found).resolve().parent != root / part:
+            raise ImportError(
+                f"mm-align needs its own package '{part}' at {root / part}, but Python finds {found or 'nothing'}. "
+                f"Rename or move that file, run from another directory, or uninstall the distribution that owns the name."
+            )

@@ -1,0 +1,1 @@
+"""PIXELS -> VisualTokens. Torch; knows no data set and no LLM."""
