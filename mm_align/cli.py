@@ -1,0 +1,250 @@
+"""The command line: verb -> config class -> job; a job is imported only when its verb is typed."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import __version__
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+    from .config import JobConfig
+
+
+class Verb(NamedTuple):
+    """Where a verb's job lives: `module` holds the config class `config` and `function(config) -> Report | int | None`."""
+
+    module: str
+    config: str
+    function: str
+    help: str
+    example: str
+
+
+VERBS = {
+    "enhance-data": Verb(
+        "mm_align.jobs.enhance",
+        "EnhanceConfig",
+        "run",
+        "score image-text pairs, rewrite the poor captions, write a report",
+        "mmalign enhance-data shards/ --out better/ --model HymanH/AITQE",
+    ),
+    "convert": Verb(
+        "mm_align.jobs.convert",
+        "ConvertConfig",
+        "run",
+        "turn a released AITQE checkpoint into this toolkit's layout, or back",
+        "mmalign convert HymanH/AITQE --out aitqe/",
+    ),
+    "scenes make": Verb(
+        "mm_align.jobs.scenes",
+        "ScenesConfig",
+        "run",
+        "render SceneWorld: pictures, captions and corruptions with exact truth",
+        "mmalign scenes make --n 1000 --seed 0 --out scenes/ --format webdataset",
+    ),
+    "doctor": Verb(
+        "mm_align.jobs.doctor",
+        "DoctorConfig",
+        "run",
+        "say what is installed, what is broken and how to mend it",
+        "mmalign doctor --model HymanH/AITQE",
+    ),
+}
+EXIT_CODES = "exit codes: 0 done, 1 failed, 2 bad input or usage, 75 stopped but resumable (the same command continues)"
+COMMON = ("config", "set", "schema", "verbose", "quiet", "help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (default: this process's) and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(top_help())
+        return 0 if words else 2
+    if words[0] in ("-V", "--version"):
+        print(f"mm-align {__version__}")
+        return 0
+    name = find_verb(words)
+    if name is None:
+        print(f"error: {_unknown_verb(words)}", file=sys.stderr)
+        return 2
+    return run_verb(name, words[len(name.split()) :])
+
+
+def find_verb(words: Sequence[str]) -> str | None:
+    """The verb that `words` begin with; the longest match wins, so that "scenes make" is one verb."""
+    for length in (2, 1):
+        name = " ".join(words[:length])
+        if name in VERBS:
+            return name
+    return None
+
+
+def _unknown_verb(words: Sequence[str]) -> str:
+    import difflib
+
+    family = [name for name in VERBS if name.split()[0] == words[0]]
+    near = family or [name for word in (" ".join(words[:2]), words[0]) for name in difflib.get_close_matches(word, VERBS, n=1, cutoff=0.5)]
+    hint = f"did you mean `mmalign {near[0]}`?" if near else "`mmalign --help` lists the verbs"
+    return f"unknown verb {words[0]!r}; {hint}"
+
+
+def top_help() -> str:
+    """The table of verbs, made without importing any job."""
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {name:<{width}}  {verb.help}" for name, verb in VERBS.items())
+    return (
+        "usage: mmalign VERB [options]      (mmalign VERB --help shows a verb's options and an example)\n\n"
+        f"{verbs}\n\n"
+        "options of every verb: --config FILE, --set key=value, --schema, -v, --quiet; `mmalign --version`\n"
+        f"{EXIT_CODES}"
+    )
+
+
+def run_verb(name: str, words: Sequence[str]) -> int:
+    """Import the verb's job, make its config of file, `--set` and flags (later ones win), run it; see `EXIT_CODES`."""
+    from . import config as configs
+
+    verb = VERBS[name]
+    job = import_module(verb.module)
+    kind: type[JobConfig] = getattr(job, verb.config)
+    given = vars(build_parser(name, kind).parse_args(words))
+    common = {key: given.pop(f"common_{key}") for key in ("config", "set", "schema", "verbose", "quiet")}
+    if common["schema"]:
+        import json
+
+        print(json.dumps(kind.model_json_schema(), indent=2))
+        return 0
+    start_logging(verbose=common["verbose"], quiet=common["quiet"])
+    try:
+        from_file = configs.read_yaml(configs.find_config(common["config"], verb.module.rpartition(".")[2])) if common["config"] else {}
+        result = getattr(job, verb.function)(configs.load(kind, from_file, configs.parse_sets(common["set"]), given))
+    except (configs.UserError, configs.Stopped) as error:
+        label = "error" if isinstance(error, configs.UserError) else "stopped"
+        print(f"{label}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return result if isinstance(result, int) else int(getattr(result, "exit_code", 0))
+
+
+def build_parser(name: str, kind: type[JobConfig]) -> argparse.ArgumentParser:
+    """The verb's parser: one flag for each scalar field of `kind`; only what was typed appears in its result."""
+    verb = VERBS[name]
+    nested = [key for key, field in kind.model_fields.items() if not _is_flag(field)]
+    sets = f"parts set by --set or in a config file: {', '.join(nested)}\n" if nested else ""
+    parser = argparse.ArgumentParser(
+        prog=f"mmalign {name}",
+        description=f"{verb.help[0].upper()}{verb.help[1:]}.",
+        epilog=f"example:\n  {verb.example}\n\n{sets}{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    for key, field in kind.model_fields.items():
+        if key in COMMON:
+            raise TypeError(f"{kind.__name__}.{key}: --{key} belongs to every verb; choose another name")
+        if _is_flag(field):
+            _add_field(parser, key, field)
+    _add_common(parser)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("options of every verb")
+    group.add_argument("--config", dest="common_config", default=None, metavar="FILE", help="YAML file, or the name of a packaged config")
+    group.add_argument("--set", dest="common_set", default=[], action="append", metavar="KEY=VALUE", help="one key, dots for parts; repeatable")
+    group.add_argument("--schema", dest="common_schema", default=False, action="store_true", help="print the config's JSON schema and stop")
+    group.add_argument("-v", "--verbose", dest="common_verbose", default=False, action="store_true", help="say more")
+    group.add_argument("--quiet", dest="common_quiet", default=False, action="store_true", help="say only warnings and errors")
+
+
+def _add_field(parser: argparse.ArgumentParser, key: str, field: FieldInfo) -> None:
+    kinds = _alternatives(field.annotation)
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    options: dict[str, Any] = {"help": _help(field)}
+    if kinds == [bool]:
+        parser.add_argument(f"--{key.replace('_', '-')}", action=argparse.BooleanOptionalAction, **options)
+        return
+    choices = _choices(kinds)
+    if choices:
+        options["choices"] = choices
+    several = _is_list(kinds)
+    if extra.get("positional"):
+        parser.add_argument(key, nargs="*" if several else "?", metavar=key.upper(), **options)
+        return
+    options["metavar"] = None if choices else key.rpartition("_")[2].upper()
+    parser.add_argument(f"--{key.replace('_', '-')}", dest=key, action="append" if several else "store", **options)
+
+
+def _help(field: FieldInfo) -> str:
+    """The field's description and default, with argparse's `%` escaped."""
+    shown = "" if field.is_required() or field.get_default(call_default_factory=True) in (None, "", [], ()) else f" (default: {_text(field)})"
+    repeat = " (repeatable)" if _is_list(_alternatives(field.annotation)) else ""
+    return f"{field.description or ''}{repeat}{shown}".replace("%", "%%").strip()
+
+
+def _text(field: FieldInfo) -> str:
+    default = field.get_default(call_default_factory=True)
+    return {True: "yes", False: "no"}[default] if isinstance(default, bool) else str(default)
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    """The members of a union without None: `int | Literal["auto"] | None` -> [int, Literal["auto"]]."""
+    import types
+    import typing
+
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _alternatives(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return [inner for member in typing.get_args(annotation) for inner in _alternatives(member)]
+    return [] if annotation is type(None) else [annotation]
+
+
+def _choices(kinds: Sequence[Any]) -> list[str]:
+    """The values of a field made of Literals only; anything wider is checked by pydantic alone."""
+    import typing
+
+    if not all(typing.get_origin(kind) is typing.Literal for kind in kinds):
+        return []
+    return [str(value) for kind in kinds for value in typing.get_args(kind)]
+
+
+def _is_list(kinds: Sequence[Any]) -> bool:
+    import typing
+
+    return any((typing.get_origin(kind) or kind) in (list, tuple, set, frozenset) for kind in kinds)
+
+
+def _is_flag(field: FieldInfo) -> bool:
+    """Scalars and lists of scalars are flags; mappings and nested parts are reached by --set."""
+    import typing
+
+    from .config import models_in
+
+    mapping = any((typing.get_origin(kind) or kind) is dict for kind in _alternatives(field.annotation))
+    return not mapping and not models_in(field.annotation)
+
+
+def start_logging(*, verbose: bool, quiet: bool) -> None:
+    """Our packages speak at INFO (DEBUG with -v, WARNING with --quiet) on stderr; the libraries only when something is wrong."""
+    handler = _Stderr()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
+    for package in ("mm_align", "data_tools", "vision", "video"):
+        logging.getLogger(package).setLevel(level)
+
+
+class _Stderr(logging.Handler):
+    """Writes to whatever `sys.stderr` is at that moment, so that a live progress bar can put lines above itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)

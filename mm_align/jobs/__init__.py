@@ -1,0 +1,1 @@
+"""One file a verb: `run(config) -> Report`, thin, nothing heavy at module level."""
