@@ -239,10 +239,11 @@ class Verdict:
     parse_status: ParseStatus | None = None
     reason: str = ""
     raw: str | None = None  # the model's reply where it could not be parsed
+    flags: tuple[str, ...] = ()  # what else is worth knowing ("caption_cut", "out_of_range:overall"); never changes the action
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return asdict(self) | {"flags": list(self.flags)}
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Verdict:
-        return cls(**d)
+        return cls(**{**d, "flags": tuple(d.get("flags", ()))})
