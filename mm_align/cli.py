@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import logging
 import sys
+import types
+import typing
 from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -87,8 +90,6 @@ def find_verb(words: Sequence[str]) -> str | None:
 
 
 def _unknown_verb(words: Sequence[str]) -> str:
-    import difflib
-
     family = [name for name in VERBS if name.split()[0] == words[0]]
     near = family or [name for word in (" ".join(words[:2]), words[0]) for name in difflib.get_close_matches(word, VERBS, n=1, cutoff=0.5)]
     hint = f"did you mean `mmalign {near[0]}`?" if near else "`mmalign --help` lists the verbs"
@@ -140,7 +141,7 @@ def build_parser(name: str, kind: type[JobConfig]) -> argparse.ArgumentParser:
     verb = VERBS[name]
     nested = [key for key, field in kind.model_fields.items() if not _is_flag(field)]
     sets = f"parts set by --set or in a config file: {', '.join(nested)}\n" if nested else ""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"mmalign {name}",
         description=f"{verb.help[0].upper()}{verb.help[1:]}.",
         epilog=f"example:\n  {verb.example}\n\n{sets}{EXIT_CODES}",
@@ -157,10 +158,24 @@ def build_parser(name: str, kind: type[JobConfig]) -> argparse.ArgumentParser:
     return parser
 
 
+class _Parser(argparse.ArgumentParser):
+    """argparse, with the nearest known flag for an unknown one."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        unknown = message.partition("unrecognized arguments: ")[2].split()
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        near = difflib.get_close_matches(unknown[0].partition("=")[0], flags, n=1) if unknown else []
+        hint = f"; did you mean {near[0]}?" if near else f"; `{self.prog} --help` lists what there is"
+        print(f"error: {message}{hint}", file=sys.stderr)
+        raise SystemExit(2)
+
+
 def _add_common(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("options of every verb")
     group.add_argument("--config", dest="common_config", default=None, metavar="FILE", help="YAML file, or the name of a packaged config")
-    group.add_argument("--set", dest="common_set", default=[], action="append", metavar="KEY=VALUE", help="one key, dots for parts; repeatable")
+    group.add_argument(
+        "--set", dest="common_set", default=[], action="append", metavar="KEY=VALUE", help="one key, dots for parts; repeatable"
+    )
     group.add_argument("--schema", dest="common_schema", default=False, action="store_true", help="print the config's JSON schema and stop")
     group.add_argument("-v", "--verbose", dest="common_verbose", default=False, action="store_true", help="say more")
     group.add_argument("--quiet", dest="common_quiet", default=False, action="store_true", help="say only warnings and errors")
@@ -169,9 +184,10 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 def _add_field(parser: argparse.ArgumentParser, key: str, field: FieldInfo) -> None:
     kinds = _alternatives(field.annotation)
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    flag = f"--{extra.get('flag', key)}".replace("_", "-")
     options: dict[str, Any] = {"help": _help(field)}
     if kinds == [bool]:
-        parser.add_argument(f"--{key.replace('_', '-')}", action=argparse.BooleanOptionalAction, **options)
+        parser.add_argument(flag, dest=key, action=argparse.BooleanOptionalAction, **options)
         return
     choices = _choices(kinds)
     if choices:
@@ -181,12 +197,14 @@ def _add_field(parser: argparse.ArgumentParser, key: str, field: FieldInfo) -> N
         parser.add_argument(key, nargs="*" if several else "?", metavar=key.upper(), **options)
         return
     options["metavar"] = None if choices else key.rpartition("_")[2].upper()
-    parser.add_argument(f"--{key.replace('_', '-')}", dest=key, action="append" if several else "store", **options)
+    parser.add_argument(flag, dest=key, action="append" if several else "store", **options)
 
 
 def _help(field: FieldInfo) -> str:
     """The field's description and default, with argparse's `%` escaped."""
-    shown = "" if field.is_required() or field.get_default(call_default_factory=True) in (None, "", [], ()) else f" (default: {_text(field)})"
+    shown = (
+        "" if field.is_required() or field.get_default(call_default_factory=True) in (None, "", [], ()) else f" (default: {_text(field)})"
+    )
     repeat = " (repeatable)" if _is_list(_alternatives(field.annotation)) else ""
     return f"{field.description or ''}{repeat}{shown}".replace("%", "%%").strip()
 
@@ -198,9 +216,6 @@ def _text(field: FieldInfo) -> str:
 
 def _alternatives(annotation: Any) -> list[Any]:
     """The members of a union without None: `int | Literal["auto"] | None` -> [int, Literal["auto"]]."""
-    import types
-    import typing
-
     if typing.get_origin(annotation) is typing.Annotated:
         return _alternatives(typing.get_args(annotation)[0])
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
@@ -210,23 +225,17 @@ def _alternatives(annotation: Any) -> list[Any]:
 
 def _choices(kinds: Sequence[Any]) -> list[str]:
     """The values of a field made of Literals only; anything wider is checked by pydantic alone."""
-    import typing
-
     if not all(typing.get_origin(kind) is typing.Literal for kind in kinds):
         return []
     return [str(value) for kind in kinds for value in typing.get_args(kind)]
 
 
 def _is_list(kinds: Sequence[Any]) -> bool:
-    import typing
-
     return any((typing.get_origin(kind) or kind) in (list, tuple, set, frozenset) for kind in kinds)
 
 
 def _is_flag(field: FieldInfo) -> bool:
     """Scalars and lists of scalars are flags; mappings and nested parts are reached by --set."""
-    import typing
-
     from .config import models_in
 
     mapping = any((typing.get_origin(kind) or kind) is dict for kind in _alternatives(field.annotation))

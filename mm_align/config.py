@@ -169,7 +169,9 @@ def _has(given: Any, key: int | str) -> bool:
 def _keys_at(kind: type[pydantic.BaseModel], place: Sequence[str]) -> list[str]:
     models = [kind]
     for key in place:
-        models = [inner for model in models if key in model.model_fields for inner in models_in(model.model_fields[key].annotation)] or models
+        models = [
+            inner for model in models if key in model.model_fields for inner in models_in(model.model_fields[key].annotation)
+        ] or models
     return [key for model in models for key in model.model_fields]
 
 
