@@ -1,0 +1,13 @@
+"""AITQE: judge captions against their pictures and rewrite only those judged poor."""
+
+from .audit import audit_arrow_type, audit_fields
+from .guards import Guards
+from .parser import ASPECTS, SCORE_KEYS, Reply, parse, render
+from .policy import Policy, ShardRule, quota
+from .prompt import AITQE_PROMPT, GENERAL_PROMPT, Prompt
+from .step import AitqeStep
+
+__all__ = [
+    "AITQE_PROMPT", "ASPECTS", "GENERAL_PROMPT", "SCORE_KEYS", "AitqeStep", "Guards", "Policy", "Prompt", "Reply", "ShardRule",
+    "audit_arrow_type", "audit_fields", "parse", "quota", "render",
+]  # fmt: skip
