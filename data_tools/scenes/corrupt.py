@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from . import languages
 from .captions import Mention, Plan, noun_phrase, plan_caption, words
 from .spec import COLORS, PLACES, SHAPES, SPEC
-from .world import OPPOSITE, Scene, sample_scene
+from .world import OPPOSITE, Scene, relation, sample_scene
 
 STOCK = (
     "Royalty free vector image", "Stock photo", "Buy now and save", "Free shipping on all orders", "Click here to subscribe",
@@ -75,12 +75,18 @@ def _wrong_count(scene: Scene, rng: random.Random) -> Poor | None:
 def _wrong_relation(scene: Scene, rng: random.Random) -> Poor | None:
     plan = plan_caption(scene, rng, rng.choice(("places", "relation")))
     if plan.style == "relation":
-        first, second = plan.mentions[:2]
-        if (first.color, first.shape) == (second.color, second.shape):
+        flipped = OPPOSITE[plan.relation]
+        if _holds(scene, plan.mentions[0], flipped, plan.mentions[1]):
             return None
-        return Poor(words(replace(plan, relation=OPPOSITE[plan.relation])), "wrong_relation", 0.4)
+        return Poor(words(replace(plan, relation=flipped)), "wrong_relation", 0.4)
     mentions = _misplaced(plan.mentions, {i.place for i in scene.items}, rng)
     return mentions and Poor(words(replace(plan, mentions=mentions)), "wrong_relation", round(0.3 + 0.4 / len(mentions), 3))
+
+
+def _holds(scene: Scene, first: Mention, said: str, second: Mention) -> bool:
+    """Whether the relation is true of any two objects of the scene that look as mentioned (twins make a flip true at times)."""
+    ones, others = ([i for i in scene.items if (i.color, i.shape) == (m.color, m.shape)] for m in (first, second))
+    return any(a is not b and relation(a, b) == said for a in ones for b in others)
 
 
 def _misplaced(mentions: tuple[Mention, ...], taken: set[str], rng: random.Random) -> tuple[Mention, ...] | None:

@@ -15,6 +15,7 @@ _OBJECT = re.compile(
     rf"\b(?P<color>{'|'.join(COLORS)}) (?P<shape>{'|'.join(SHAPES)})(?:es|s)?\b",
     re.IGNORECASE,
 )
+_DIVIDER = re.compile(r"[,;:.]| and | to the (?:left|right) of | above | below ")
 _PLACE = re.compile(r"\b(?:at|in) the (top left|top right|bottom left|bottom right|center|middle)\b", re.IGNORECASE)
 
 
@@ -27,19 +28,36 @@ class Agreement(NamedTuple):
     invented: int
 
 
+class Located(NamedTuple):
+    """A mention and where it stands: [start, color_end, end) are character offsets of its phrase."""
+
+    mention: Mention
+    start: int
+    color_end: int
+    end: int
+
+
 def mentions(text: str) -> list[Mention]:
     """The objects a text mentions, with the attributes and the place it states."""
-    found = []
-    for clause in re.split(r"[,;:.]| and | to the (?:left|right) of | above | below ", text):
-        place = _PLACE.search(clause)
-        where = place.group(1).lower().replace("middle", "center") if place else ""
-        for m in _OBJECT.finditer(clause):
-            count = (m["count"] or "a").lower()
-            number = NUMBERS.index(count) if count in NUMBERS else 1
-            found.append(
-                Mention(m["shape"].lower(), m["color"].lower(), (m["size"] or "").lower(), (m["texture"] or "").lower(), where, number)
-            )
+    return [found.mention for found in located(text)]
+
+
+def located(text: str) -> list[Located]:
+    """The same with character offsets."""
+    found, start = [], 0
+    for divider in [*_DIVIDER.finditer(text), None]:
+        end = divider.start() if divider else len(text)
+        place = _PLACE.search(text, start, end)
+        where = place[1].lower().replace("middle", "center") if place else ""
+        found += [Located(_mention(m, where), m.start(), m.end("color"), m.end()) for m in _OBJECT.finditer(text, start, end)]
+        start = divider.end() if divider else end
     return found
+
+
+def _mention(m: re.Match[str], place: str) -> Mention:
+    count = (m["count"] or "a").lower()
+    number = NUMBERS.index(count) if count in NUMBERS else 1
+    return Mention(m["shape"].lower(), m["color"].lower(), (m["size"] or "").lower(), (m["texture"] or "").lower(), place, number)
 
 
 def agreement(text: str, scene: Scene) -> Agreement:
