@@ -1,0 +1,57 @@
+"""The face of reading and writing: one `read` and one `write` for every format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ..records import Rejected, Sample
+from .fields import Wanted
+from .manifest import image_root_of
+from .paths import SourceError
+from .shard import Shard
+from .writer import Writer
+
+FORMATS = {"jsonl": "jsonl", "parquet": "parquet", "webdataset": "webdataset", "folder": "folder", "hf": "hf_datasets"}
+
+
+def read(
+    shard: Shard,
+    *,
+    caption_key: str | None = None,
+    image_key: str | None = None,
+    image_root: str | None = None,
+    limit: int | None = None,
+    skip: int = 0,
+) -> Iterator[Sample | Rejected]:
+    """Rows of a shard in file order, numbered from 0, rejected ones included; streaming, pictures not decoded.
+
+    `skip` passes over that many rows without building them; `limit` ends after that many. Raises SourceError when the
+    shard cannot be opened at all; a shard that breaks inside yields what it holds and a Rejected.
+    """
+    wanted = Wanted(caption_key, image_key, image_root_of(shard, image_root))
+    return islice(_module(shard.format).read(shard, wanted, skip), limit)
+
+
+def write(path: str | Path, format: str, *, schema_hint: Any = None) -> Writer:
+    """A context manager with `add(sample)`; the shard appears under `path` only when the block ends without an exception.
+
+    `schema_hint`: a pyarrow Schema or the source `Shard` whose column types to keep (parquet and hf; others ignore it).
+    """
+    writer: Writer = _module(format).Writer(path, schema_hint)
+    return writer
+
+
+def extension(format: str) -> str:
+    """The suffix of a shard file with its dot; "" for formats that are folders."""
+    return str(_module(format).EXTENSION)
+
+
+def _module(format: str) -> ModuleType:
+    if format not in FORMATS:
+        raise SourceError(f"Unknown format {format!r}; known: {', '.join(FORMATS)}.")
+    return import_module(f".{FORMATS[format]}", __package__)

@@ -1,0 +1,193 @@
+"""From encoded bytes to an RGB picture, or to a precise reason why not. Nothing is ever fetched from a URL."""
+
+from __future__ import annotations
+
+import errno
+import io
+import re
+import struct
+import zlib
+from dataclasses import replace
+from functools import cache
+from typing import IO
+
+import numpy as np
+import PIL.Image
+
+from ..records import Image
+from .paths import REMOTE, SourceError, open_bytes
+
+MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a GiB of RGB
+STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf", "memory", "file")  # storage; all else that has a scheme is a URL
+# Formats worth their risk: EPS would start Ghostscript, and others have no signature that could be checked.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO", "JPEG2000")
+BROKEN = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError, struct.error, zlib.error)
+ENDS_EARLY = re.compile(r"truncat|unexpected end|end of (file|data|image)|not enough|broken data stream|no more", re.IGNORECASE)
+ROTATIONS = {
+    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
+    3: PIL.Image.Transpose.ROTATE_180,
+    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
+    5: PIL.Image.Transpose.TRANSPOSE,
+    6: PIL.Image.Transpose.ROTATE_270,
+    7: PIL.Image.Transpose.TRANSVERSE,
+    8: PIL.Image.Transpose.ROTATE_90,
+}
+ORIENTATION = 0x0112
+
+
+class BadImage(ValueError):
+    """A picture that cannot be used. `reason`: image_missing, image_empty, image_truncated, image_bomb or image_unreadable."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+def decode(image: Image, *, max_pixels: int = MAX_PIXELS, max_side: int | None = None) -> Image:
+    """The record with `.pixels`: RGB, turned as its EXIF says, first frame, transparency over white, 16 bits scaled to 8.
+
+    `max_pixels` is checked on the header, before anything is decoded. `max_side` (pixels) shrinks the picture, JPEG
+    already while decoding: for thumbnails, not for model input. Raises BadImage.
+    """
+    if image.pixels is not None:
+        return image
+    with open_image(image) as stream:
+        return replace(image, pixels=_decoded(stream, max_pixels, max_side))
+
+
+def encoded(image: Image) -> bytes:
+    """The encoded bytes of a picture, from memory or from its file. Raises BadImage."""
+    if image.data is not None:
+        return image.data
+    with open_image(image) as stream:
+        return stream.read()
+
+
+def open_image(image: Image) -> IO[bytes]:
+    """A binary stream over the encoded picture. Raises BadImage with image_missing or image_unreadable."""
+    if image.data is not None:
+        return io.BytesIO(image.data)
+    if not image.path:
+        raise BadImage("image_missing", "the row has neither a path nor bytes for its picture")
+    _refuse_url(image.path)
+    return _open_path(image.path)
+
+
+def suffix(data: bytes) -> str:
+    """The file suffix that fits encoded bytes, without the dot; "bin" when they are no known picture."""
+    for start, name in ((b"\xff\xd8\xff", "jpg"), (b"\x89PNG\r\n\x1a\n", "png"), (b"GIF8", "gif"), (b"BM", "bmp")):
+        if data.startswith(start):
+            return name
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    if data[:4] in (b"II*\0", b"MM\0*"):
+        return "tiff"
+    return "avif" if data[4:12] in (b"ftypavif", b"ftypavis") else "bin"
+
+
+def _refuse_url(path: str) -> None:
+    found = REMOTE.match(path)
+    if "::" in path or (found and found.group()[:-3].lower() not in STORES):
+        raise BadImage("image_missing", f"{path[:200]} is a URL; URLs are never fetched. Download the picture and give its path or bytes")
+
+
+def _open_path(path: str) -> IO[bytes]:
+    try:
+        return open_bytes(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BadImage("image_missing", f"no file {path[:300]}; give --image-root if paths are relative to another folder") from error
+    except OSError as error:
+        missing = error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP)
+        raise BadImage(
+            "image_missing" if missing else "image_unreadable", f"cannot open {path[:300]}: {error.strerror or error}"
+        ) from error
+    except SourceError as error:
+        raise BadImage("image_missing", str(error)) from error
+    except ValueError as error:  # a path with a NUL byte or half a surrogate pair
+        raise BadImage("image_missing", f"{path[:300]!r} is not a file name: {error}") from error
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    PIL.Image.init()
+    return tuple(f for f in FORMATS if f in PIL.Image.OPEN)
+
+
+def _decoded(stream: IO[bytes], max_pixels: int, max_side: int | None) -> PIL.Image.Image:
+    with _header(stream) as opened:
+        width, height = opened.size
+        if width * height > max_pixels:
+            raise BadImage("image_bomb", f"{width} x {height} pixels are more than the limit of {max_pixels}; nothing was decoded")
+        try:
+            if max_side is not None:
+                opened.draft("RGB", (max_side, max_side))
+            opened.load()
+            picture = _upright(_to_rgb(opened), opened)
+        except BROKEN as error:
+            raise _broken(error) from error
+    if max_side is not None:
+        picture.thumbnail((max_side, max_side))
+    return picture
+
+
+def _header(stream: IO[bytes]) -> PIL.Image.Image:
+    try:
+        return PIL.Image.open(stream, formats=_formats())
+    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
+        raise BadImage("image_bomb", f"{error}; nothing was decoded") from error
+    except PIL.UnidentifiedImageError as error:
+        raise _unidentified(stream) from error
+    except BROKEN as error:
+        raise _broken(error) from error
+
+
+def _unidentified(stream: IO[bytes]) -> BadImage:
+    stream.seek(0)
+    start = stream.read(16)
+    if not start:
+        return BadImage("image_empty", "zero bytes")
+    if suffix(start) != "bin":
+        return BadImage("image_truncated", f"starts like {suffix(start)}, but its header is not whole")
+    return BadImage("image_unreadable", f"no picture format known here starts with {start!r} (known: {', '.join(_formats())})")
+
+
+def _broken(error: BaseException) -> BadImage:
+    return BadImage("image_truncated" if ENDS_EARLY.search(str(error)) else "image_unreadable", f"{type(error).__name__}: {error}"[:500])
+
+
+def _upright(picture: PIL.Image.Image, opened: PIL.Image.Image) -> PIL.Image.Image:
+    try:
+        turn = ROTATIONS.get(opened.getexif().get(ORIENTATION, 1))
+    except BROKEN:  # damaged EXIF says nothing about the pixels
+        return picture
+    return picture if turn is None else picture.transpose(turn)
+
+
+def _to_rgb(opened: PIL.Image.Image) -> PIL.Image.Image:
+    if opened.mode.startswith(("I", "F")):
+        return _from_wide(opened)
+    if opened.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in opened.info:
+        return _over_white(opened.convert("RGBA"))
+    return opened.convert("RGB")
+
+
+def _over_white(rgba: PIL.Image.Image) -> PIL.Image.Image:
+    ground = PIL.Image.new("RGB", rgba.size, (255, 255, 255))
+    ground.paste(rgba, mask=rgba.getchannel("A"))
+    return ground
+
+
+def _from_wide(opened: PIL.Image.Image) -> PIL.Image.Image:
+    """16-bit, 32-bit and float grey to 8 bits: by the full scale of the type where the values fit one, else by their range."""
+    values = np.nan_to_num(np.asarray(opened, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = float(values.min()), float(values.max())
+    if low >= 0 and high <= 1 and opened.mode == "F":
+        scaled = values * 255
+    elif opened.mode.startswith("I;16") or (low >= 0 and 255 < high <= 65535):
+        scaled = values / 257
+    elif low >= 0 and high <= 255:
+        scaled = values
+    else:
+        scaled = (values - low) * (255 / max(high - low, 1e-12))
+    return PIL.Image.fromarray(np.round(scaled).astype(np.uint8)).convert("RGB")

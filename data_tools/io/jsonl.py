@@ -1,0 +1,121 @@
+"""JSON Lines: one object a line, pictures as paths beside the file or embedded as base64."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from ..records import Rejected, Sample
+from .fields import RAW_LIMIT, Wanted, rejected, row_of, sample_of, struct_of
+from .paths import open_bytes
+from .shard import Shard
+from .writer import FileWriter
+
+EXTENSION = ".jsonl"
+SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+MAX_LINE = 1 << 28  # bytes; a longer line is rejected instead of filling the memory
+BOM = b"\xef\xbb\xbf"
+
+
+def read(shard: Shard, wanted: Wanted, skip: int = 0) -> Iterator[Sample | Rejected]:
+    """Rows of a JSONL file. Blank lines are no rows. Broken lines, bytes that are not UTF-8 and non-objects are Rejected."""
+    row = 0
+    try:
+        with open_lines(shard.path) as file:
+            for line in lines(file):
+                if row >= skip:
+                    yield parse(line, shard, row, wanted)
+                row += 1
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        yield rejected(shard.name, row, "jsonl", "shard_truncated", f"the compressed file ends or breaks here: {error}")
+
+
+def open_lines(path: str) -> IO[bytes]:
+    raw = open_bytes(path)
+    return gzip.GzipFile(fileobj=raw) if path.endswith(".gz") else raw
+
+
+def lines(file: IO[bytes]) -> Iterator[bytes]:
+    """Non-blank lines without the byte order mark; of an overlong line its first MAX_LINE + 1 bytes."""
+    first = True
+    while line := file.readline(MAX_LINE + 1):
+        if len(line) > MAX_LINE and not line.endswith(b"\n"):
+            _skip_rest(file)
+        if first and line.startswith(BOM):
+            line = line[len(BOM) :]
+        first = False
+        if line.strip():
+            yield line
+
+
+def _skip_rest(file: IO[bytes]) -> None:
+    while (rest := file.readline(1 << 20)) and not rest.endswith(b"\n"):
+        pass
+
+
+def parse(line: bytes, shard: Shard, row: int, wanted: Wanted) -> Sample | Rejected:
+    if len(line) > MAX_LINE:
+        return _refuse(shard, row, "line_too_long", f"more than {MAX_LINE} bytes in one line", line)
+    try:
+        meta = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        return _refuse(shard, row, "not_utf8", f"byte {error.start} is not UTF-8: {error.reason}", line)
+    except (ValueError, RecursionError) as error:
+        return _refuse(shard, row, "bad_json", f"not JSON: {error}", line)
+    if not isinstance(meta, dict):
+        return _refuse(shard, row, "not_an_object", f"a row should be a JSON object, found {type(meta).__name__}", line)
+    return sample_of(meta, shard.name, row, "jsonl", wanted)
+
+
+def _refuse(shard: Shard, row: int, reason: str, detail: str, line: bytes) -> Rejected:
+    return rejected(shard.name, row, "jsonl", reason, detail, line[: 4 * RAW_LIMIT].decode("utf-8", "backslashreplace"))
+
+
+class Writer(FileWriter):
+    """Writes rows as they were read; binary values of other formats become base64, pictures {"bytes": base64, "path"}."""
+
+    format = "jsonl"
+
+    def __init__(self, path: str | Path, schema_hint: Any = None) -> None:
+        super().__init__(path)
+
+    def add(self, sample: Sample) -> None:
+        self.file.write(dump(json_row(sample)))
+
+
+def json_row(sample: Sample) -> dict[str, Any]:
+    """The row without the things only other formats know: tar members become fields."""
+    row = row_of(sample)
+    if "__members__" not in row:
+        return row
+    members = row.pop("__members__")
+    embedded = [struct_of(i) for i in sample.images]
+    if embedded and "image" not in row and "images" not in row:
+        row |= {"image": embedded[0]} if len(embedded) == 1 else {"images": embedded}
+    return row | {k: v for k, v in members.items() if k not in row and v is not None}
+
+
+def dump(row: Mapping[str, Any]) -> bytes:
+    """One line. Text stays as it is; half surrogate pairs, which UTF-8 cannot hold, stay escaped."""
+    try:
+        return json.dumps(row, ensure_ascii=False, default=plain).encode("utf-8") + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(row, default=plain).encode("ascii") + b"\n"
+
+
+def plain(value: Any) -> Any:
+    """What JSON has no word for: bytes as base64, mappings as objects, times as ISO text, other numbers as text."""
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    if isinstance(value, Mapping):
+        return dict(value)
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return str(value)

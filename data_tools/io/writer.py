@@ -1,0 +1,112 @@
+"""Writing a shard under a temporary name and giving it its final name only when it is whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import IO, ClassVar
+
+from ..records import Sample
+from .paths import SourceError, is_remote, local
+
+
+class Writer:
+    """Context manager of one output shard: a clean exit finishes, syncs and renames it, an exception leaves nothing behind.
+
+    The temporary name is `.NAME.tmp` beside the target, so that a rerun after a kill overwrites it.
+    """
+
+    format: ClassVar[str]
+
+    def __init__(self, path: str | Path) -> None:
+        if is_remote(str(path)):
+            raise SourceError(f"Cannot write to {path}: its store has no atomic rename. Write to a local folder and copy the result.")
+        self.path = Path(local(str(path)))
+        self.temporary = self.path.with_name(f".{self.path.name}.tmp")
+
+    def add(self, sample: Sample) -> None:
+        raise NotImplementedError
+
+    def begin(self) -> None:
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        raise NotImplementedError
+
+    def release(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Writer:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        remove(self.temporary)
+        self.begin()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                self.finish()
+        except BaseException:
+            self._discard()
+            raise
+        if kind is None:
+            replace(self.temporary, self.path)
+        else:
+            self._discard()
+
+    def _discard(self) -> None:
+        self.release()
+        remove(self.temporary)
+
+
+class FileWriter(Writer):
+    """A writer of one file; subclasses write to `self.file`."""
+
+    file: IO[bytes]
+
+    def begin(self) -> None:
+        self.file = self.temporary.open("wb")
+
+    def finish(self) -> None:
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
+
+    def release(self) -> None:
+        try:
+            self.file.close()
+        except OSError:  # a full disk fails again when the buffer is flushed; the file goes away anyway
+            pass
+
+
+def replace(temporary: Path, final: Path) -> None:
+    """Rename atomically and sync the folder; an older folder of that name is moved aside first."""
+    if final.is_dir():
+        aside = final.with_name(f".{final.name}.old")
+        remove(aside)
+        final.rename(aside)
+        temporary.rename(final)
+        remove(aside)
+    else:
+        temporary.replace(final)
+    sync(final.parent)
+
+
+def remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Flush a file or folder to disk. Systems that cannot open a folder (Windows) skip folders."""
+    if os.name == "nt" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
