@@ -1,0 +1,69 @@
+"""What every encoder offers: a way of reading one vision tower, pixels -> VisualTokens."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from ..tokens import VisualTokens
+
+
+class TowerFacts(NamedTuple):
+    """What a tower's config says before any weight exists: feature width, patch grid, tokens before the patches."""
+
+    width: int
+    grid: tuple[int, int]
+    prefix: int
+
+
+@dataclass(frozen=True)
+class Encoder(ABC):
+    """Reads the features of one layer of `tower`.
+
+    Not a module: it owns no weights, so a model keeps the bare tower under its own name and checkpoint keys stay the
+    library's. `layer` counts as `hidden_states` of transformers does: 0 the embeddings, k the output of layer k, -1 the
+    last layer's output before any final norm, -2 the one before. `keep_cls` keeps the class token as token 0; register
+    tokens are always dropped.
+    """
+
+    tower: nn.Module
+    layer: int = -2
+    keep_cls: bool = False
+
+    @abstractmethod
+    def hidden(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """[B, 3, H, W] -> [B, P + N, D]: P prefix tokens (class token first), then N patches row by row."""
+
+    @abstractmethod
+    def grid(self, pixel_values: torch.Tensor) -> tuple[int, int]:
+        """Rows and columns of the patches of these pixels."""
+
+    def __call__(self, pixel_values: torch.Tensor) -> VisualTokens:
+        if pixel_values.ndim != 4:
+            raise ValueError(f"pixel_values are [B, 3, H, W], got shape {tuple(pixel_values.shape)}")
+        weight = next(self.tower.parameters())
+        hidden = self.hidden(pixel_values.to(weight.device, weight.dtype))  # [B, P + N, D]
+        grid = self.grid(pixel_values)
+        prefix = hidden.shape[1] - grid[0] * grid[1]
+        return VisualTokens.full(self._kept(hidden, prefix), grid, prefix=int(self.keep_cls))
+
+    def _kept(self, hidden: torch.Tensor, prefix: int) -> torch.Tensor:
+        if prefix < 0:
+            raise ValueError(f"the tower gave {hidden.shape[1]} tokens, fewer than its patch grid has")
+        if not self.keep_cls:
+            return hidden[:, prefix:]
+        if prefix == 0:
+            raise ValueError(f"keep_cls is set but {type(self.tower).__name__} has no class token; set keep_cls to False")
+        return torch.cat([hidden[:, :1], hidden[:, prefix:]], dim=1)
+
+
+def layers_needed(layer: int, count: int) -> int:
+    """How many of `count` layers must run for `hidden_states[layer]`; IndexError when there is no such entry."""
+    depth = layer if layer >= 0 else count + 1 + layer
+    if not 0 <= depth <= count:
+        raise IndexError(f"feature layer {layer} does not exist: a tower of {count} layers has entries {-count - 1} to {count}")
+    return depth
