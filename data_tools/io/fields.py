@@ -25,7 +25,7 @@ RAW_LIMIT = 2000  # characters of a rejected row that are kept
 
 DATA_URI = re.compile(r"^data:[^,]{0,200};base64,", re.IGNORECASE)
 MAGIC = ("/9j/", "iVBORw0KGgo", "UklGR", "R0lGOD", "Qk", "SUkq", "TU0A")  # base64 of the signatures of picture formats
-BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
+BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
 
 class RowError(ValueError):
@@ -273,10 +273,11 @@ def _embedded(text: str) -> bytes | None:
     uri = DATA_URI.match(text)
     if uri:
         return _base64(text[uri.end() :], "data URI")
-    if len(text) < 40 or not (text.startswith(MAGIC) or len(text) > 4096) or not BASE64.fullmatch(text):
+    if len(text) < 40 or not (text.startswith(MAGIC) or len(text) > 4096):
         return None
+    joined = "".join(text.split())
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
+        return base64.b64decode(joined, validate=True) if BASE64.fullmatch(joined) else None
     except (binascii.Error, ValueError):
         return None
 

@@ -8,7 +8,7 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from ..records import Rejected, Sample
 from .fields import RAW_LIMIT, Wanted, rejected, row_of, sample_of, struct_of
@@ -37,7 +37,7 @@ def read(shard: Shard, wanted: Wanted, skip: int = 0) -> Iterator[Sample | Rejec
 
 def open_lines(path: str) -> IO[bytes]:
     raw = open_bytes(path)
-    return gzip.GzipFile(fileobj=raw) if path.endswith(".gz") else raw
+    return cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if path.endswith(".gz") else raw
 
 
 def lines(file: IO[bytes]) -> Iterator[bytes]:

@@ -39,14 +39,17 @@ def list_shards(src: str | Path, format: str | None = None) -> list[Shard]:
 
 
 def _matching(pattern: str, format: str | None) -> list[tuple[str, str, str]]:
-    found: Sequence[str] = ()
-    if any(c in pattern for c in "*?["):
-        found = (
-            [f"{pattern.split('://')[0]}://{p}" for p in filesystem(pattern)[0].glob(pattern)] if is_remote(pattern) else glob.glob(pattern)
-        )
+    found = _glob(pattern) if any(c in pattern for c in "*?[") else []
     if not found:
         raise SourceError(f"No such file or folder: {pattern}. Expected a JSONL, Parquet or tar file, a folder of them, or of pictures.")
     return [(p, _format_of(p, format), Path(p).name) for p in sorted(found)]
+
+
+def _glob(pattern: str) -> list[str]:
+    if is_remote(pattern):
+        scheme = pattern.split("://")[0]
+        return [f"{scheme}://{p.lstrip('/')}" for p in filesystem(pattern)[0].glob(pattern)]
+    return glob.glob(pattern)  # noqa: PTH207 - Path.glob refuses absolute patterns
 
 
 def _format_of(path: str, format: str | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, ClassVar
@@ -75,10 +76,8 @@ class FileWriter(Writer):
         self.file.close()
 
     def release(self) -> None:
-        try:
+        with suppress(OSError):  # a full disk fails again when the buffer is flushed; the file goes away anyway
             self.file.close()
-        except OSError:  # a full disk fails again when the buffer is flushed; the file goes away anyway
-            pass
 
 
 def replace(temporary: Path, final: Path) -> None:
