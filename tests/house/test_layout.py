@@ -1,0 +1,109 @@
+"""The tree's habits that a machine can check."""
+
+import ast
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("data_tools", "vision", "video", "mm_align")
+SCENE_PLACES = (
+    "data_tools/scenes/",
+    "mm_align/zoo/",
+    "mm_align/jobs/scenes.py",
+    "scripts/proving",
+    "scripts/build_zoo.py",
+    "mm_align/cli.py",  # the verb table names `scenes make`
+)
+
+
+def sources() -> list[Path]:
+    return sorted(path for place in (*PACKAGES, "scripts", "tests") for path in (ROOT / place).rglob("*.py"))
+
+
+def where(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_no_init_under_tests():
+    assert not list((ROOT / "tests").rglob("__init__.py"))
+
+
+def test_no_python_in_the_root():
+    assert not list(ROOT.glob("*.py"))
+
+
+def test_every_file_opens_with_its_sentence():
+    missing = [where(path) for path in sources() if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))]
+    assert not missing
+
+
+def test_names_say_what_is_inside():
+    assert not [where(path) for path in sources() if path.stem in ("utils", "helpers", "misc", "common") or "utils" in path.parent.parts]
+
+
+def test_init_files_hold_no_code():
+    """Only docstring, imports, tables, constants, and in `mm_align/__init__.py` the guard and one `__getattr__`."""
+    plain = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign)
+    loud = {}
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("__init__.py"):
+            body = ast.parse(path.read_text(encoding="utf-8")).body
+            functions = [node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name != "__getattr__"]
+            others = [node for node in body if not isinstance(node, (*plain, ast.Expr, ast.FunctionDef, ast.ClassDef))]
+            if functions or others:
+                loud[where(path)] = functions or [type(node).__name__ for node in others]
+    assert not loud
+
+
+def test_only_the_offline_world_knows_itself():
+    """No code path outside these places knows SceneWorld: the tool is for real data."""
+    told = [
+        where(path)
+        for package in (*PACKAGES, "scripts")
+        for path in (ROOT / package).rglob("*.py")
+        if not where(path).startswith(SCENE_PLACES)
+        and ("sceneworld" in path.read_text(encoding="utf-8").lower() or "data_tools.scenes" in path.read_text(encoding="utf-8"))
+    ]
+    assert not told
+
+
+def test_no_blind_excepts_and_no_pickle():
+    found = []
+    for path in (path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ExceptHandler) and (node.type is None or ast.unparse(node.type) in ("Exception", "BaseException")):
+                if not any(isinstance(inner, ast.Raise) for inner in ast.walk(node)):
+                    found.append(f"{where(path)}:{node.lineno}")
+            elif isinstance(node, ast.Import) and any(alias.name in ("pickle", "dill", "cloudpickle") for alias in node.names):
+                found.append(f"{where(path)}:{node.lineno}")
+    assert not found
+
+
+def test_remote_code_is_never_trusted_by_us():
+    assert not [
+        where(path) for package in PACKAGES for path in (ROOT / package).rglob("*.py") if "trust_remote_code=True" in path.read_text()
+    ]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_are_typed(package):
+    assert (ROOT / package / "py.typed").exists()
+
+
+def test_the_wheel_holds_the_packages_and_the_configs(tmp_path):
+    """Built without isolation or network by the hatchling of the environment."""
+    build = "from hatchling.build import build_wheel; import sys; build_wheel(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    names = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
+    assert {f"{package}/py.typed" for package in PACKAGES} <= names
+    assert "mm_align/_neighbours.py" in names
+    wanted = {f"mm_align/configs/{path.relative_to(ROOT / 'configs').as_posix()}" for path in (ROOT / "configs").rglob("*.yaml")}
+    assert wanted <= names
+    weights = {where(path) for path in (ROOT / "mm_align" / "zoo").rglob("*.safetensors")}
+    assert weights <= names
+    assert not [name for name in names if name.split("/")[0] in ("tests", "scripts", "docs")]

@@ -1,0 +1,88 @@
+"""Tables, configs and docs agree with the files: a choice is a file, a YAML parses, a method has its line."""
+
+import importlib
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from mm_align import config as configs
+from mm_align.cli import VERBS, build_parser, find_verb, top_help
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Room(NamedTuple):
+    """A table and the folder its keys are files of."""
+
+    module: str
+    table: str
+
+
+# One line a room; a new room of methods adds its own.
+ROOMS = [
+    Room("vision.encoders", "ENCODERS"),
+    Room("vision.adapters", "ADAPTERS"),
+    Room("mm_align.losses", "OBJECTIVES"),
+]
+YAMLS = sorted((ROOT / "configs").rglob("*.yaml"))
+
+
+def job_of(verb: str) -> str:
+    return VERBS[verb].module.rpartition(".")[2]
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.module)
+def test_every_table_key_is_a_file_and_every_file_has_its_line_in_the_docs(room):
+    module = importlib.import_module(room.module)
+    folder = Path(module.__path__[0])
+    docs = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    table = getattr(module, room.table)
+    assert table
+    for key in table:
+        stem = next((stem for stem in (key, f"{key}_") if (folder / f"{stem}.py").exists()), None)
+        assert stem, f"{room.module}.{room.table}[{key!r}]: no file {folder / key}.py"
+        assert (folder / f"{stem}.py").relative_to(ROOT).as_posix() in docs, f"docs/methods.md has no line for {room.module}.{key}"
+
+
+def test_docs_methods_names_only_files_that_exist():
+    docs = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    named = {word.strip("`,;()").partition("::")[0] for word in docs.replace("|", " ").split() if word.startswith("`") and "/" in word}
+    paths = {path for path in named if path.split("/")[0] in ("data_tools", "vision", "video", "mm_align", "tests", "configs", "scripts")}
+    assert paths
+    assert not [path for path in sorted(paths) if not (ROOT / path).exists()]
+
+
+@pytest.mark.parametrize("path", YAMLS, ids=lambda path: path.relative_to(ROOT / "configs").as_posix())
+def test_every_packaged_config_parses(path):
+    """`src` and `out` are given on the command line; everything else must be right in the file."""
+    verb = next(VERBS[name] for name in VERBS if job_of(name) == path.parent.name)
+    kind = getattr(importlib.import_module(verb.module), verb.config)
+    typed = {key: "somewhere" for key, field in kind.model_fields.items() if field.is_required()}
+    configs.load(kind, typed, configs.read_yaml(path))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_its_job_help_and_example(verb):
+    job = importlib.import_module(VERBS[verb].module)
+    kind = getattr(job, VERBS[verb].config)
+    assert callable(getattr(job, VERBS[verb].function))
+    assert issubclass(kind, configs.JobConfig)
+    help_text = build_parser(verb, kind).format_help()
+    assert VERBS[verb].example in help_text
+    assert find_verb(VERBS[verb].example.split()[1:]) == verb
+    assert f"  {verb} " in top_help()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_example_is_accepted(verb):
+    kind = getattr(importlib.import_module(VERBS[verb].module), VERBS[verb].config)
+    words = VERBS[verb].example.split()[1 + len(verb.split()) :]
+    given = {key: value for key, value in vars(build_parser(verb, kind).parse_args(words)).items() if not key.startswith("common_")}
+    configs.load(kind, given)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_option_is_explained(verb):
+    kind = getattr(importlib.import_module(VERBS[verb].module), VERBS[verb].config)
+    assert not [key for key, field in kind.model_fields.items() if not field.description]

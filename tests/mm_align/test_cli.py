@@ -1,0 +1,132 @@
+"""The command line: flags come from the config class; exit codes and messages are the promised ones."""
+
+import json
+import sys
+import types
+from typing import Literal
+
+import pytest
+from pydantic import Field
+
+from mm_align import cli
+from mm_align.config import JobConfig, Stopped, UserError
+
+
+class Part(JobConfig):
+    beta: float = 0.1
+
+
+class FakeConfig(JobConfig):
+    """A job to parse for."""
+
+    src: str = Field(description="where from", json_schema_extra={"positional": True})
+    out: str | None = Field(None, description="where to, 100 % of it")
+    size: int | Literal["auto"] = Field("auto", description="rows a batch")
+    policy: Literal["model", "never"] = Field("model", description="when to rewrite")
+    overwrite: bool = Field(False, description="start anew")
+    drop_key: list[str] = Field([], description="leave a field out")
+    part: Part = Field(Part(), description="nested")
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """A verb `fake run` whose job records its configs and raises what the test asks for."""
+    job, seen = types.ModuleType("fake_job"), []
+
+    def run(config):
+        seen.append(config)
+        error = {"user": UserError("no such folder"), "stop": Stopped("half way"), "int": KeyboardInterrupt()}.get(config.src)
+        if error:
+            raise error
+        return 1 if config.src == "failed" else None
+
+    job.FakeConfig, job.run = FakeConfig, run
+    monkeypatch.setitem(sys.modules, "fake_job", job)
+    monkeypatch.setitem(cli.VERBS, "fake run", cli.Verb("fake_job", "FakeConfig", "run", "do it", "mmalign fake run a --out b"))
+    return seen
+
+
+def test_flags_become_the_config(seen):
+    words = "fake run in --out o --size 8 --policy never --overwrite --drop-key a --drop-key b --set part.beta=0.3"
+    assert cli.main(words.split()) == 0
+    assert seen == [
+        FakeConfig(src="in", out="o", size=8, policy="never", overwrite=True, drop_key=["a", "b"], part=Part(beta=0.3)),
+    ]
+
+
+def test_file_then_set_then_flag(seen, tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("src: file\nsize: 1\npolicy: never\npart: {beta: 5}\noverwrite: true\n")
+    assert cli.main(["fake", "run", "--config", str(path), "--set", "size=2", "--size", "3", "--no-overwrite"]) == 0
+    assert seen == [FakeConfig(src="file", size=3, policy="never", part=Part(beta=5), overwrite=False)]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ("fake run user", 2, "error: no such folder"),
+        ("fake run stop", 75, "stopped: half way"),
+        ("fake run int", 130, "interrupted"),
+        ("fake run failed", 1, ""),
+        ("fake run", 2, "error: 'src' is missing"),
+        ("fake run a --size many", 2, "error: 'size': should be a valid integer or should be 'auto', but is 'many'"),
+        ("fake run a --set part.bta=1", 2, "error: unknown key 'part.bta'; did you mean 'beta'?"),
+        ("fake run a --config nowhere", 2, "error: no config file 'nowhere'"),
+        ("enhance-dat a", 2, "did you mean `mmalign enhance-data`?"),
+        ("scenes", 2, "did you mean `mmalign scenes make`?"),
+        ("xyzzy", 2, "`mmalign --help` lists the verbs"),
+    ],
+)
+def test_exit_codes_and_messages(seen, capsys, words, code, message):
+    assert cli.main(words.split()) == code
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("fake run a --sizes 3", "did you mean --size?"),
+        ("fake run a --policy maybe", "'model'"),
+        ("fake run a b", "unrecognized arguments: b"),
+    ],
+)
+def test_wrong_usage_exits_2_with_a_hint(seen, capsys, words, message):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(words.split())
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_help_shows_descriptions_defaults_and_the_example(seen, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["fake", "run", "--help"])
+    assert stopped.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "where to, 100 % of it" in text
+    assert "rows a batch (default: auto)" in text
+    assert "example: mmalign fake run a --out b" in text
+    assert "set by --set or in a config file: part" in text
+
+
+def test_schema_is_json(seen, capsys):
+    assert cli.main(["fake", "run", "--schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["properties"]["size"]["description"] == "rows a batch"
+    assert not seen
+
+
+def test_version_and_bare_call(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("mm-align ")
+    assert cli.main([]) == 2
+    assert cli.main(["--help"]) == 0
+    assert "enhance-data" in capsys.readouterr().out
+
+
+def test_a_field_may_not_take_a_common_flag():
+    class Greedy(JobConfig):
+        quiet: bool = False
+
+    with pytest.raises(TypeError, match="--quiet belongs to every verb"):
+        cli.build_parser("doctor", Greedy)

@@ -1,0 +1,57 @@
+"""The doctor: finds what is broken, says the cure, and its exit code tells scripts."""
+
+import json
+from importlib import metadata
+
+import pytest
+
+from mm_align.jobs import doctor
+
+
+@pytest.fixture(scope="module")
+def findings():
+    return doctor.examine()
+
+
+def test_this_environment_is_in_order(findings):
+    """The four names, the bounds of pyproject.toml, the imports: all whole where the tests run."""
+    assert not [finding for finding in findings if finding.status == "broken"]
+    assert {finding.name for finding in findings if finding.topic == "package names"} == {"mm_align", "data_tools", "vision", "video"}
+    assert {"torch", "transformers", "pydantic"} <= {finding.name for finding in findings if finding.topic == "versions"}
+    assert any(finding.name == "default" for finding in findings)
+
+
+def test_optional_parts_are_never_broken(findings):
+    assert {finding.status for finding in findings if finding.topic == "optional parts"} <= {"ok", "note"}
+
+
+def test_the_torchvision_trap_is_explained():
+    cure = doctor.explain_import("transformers", "operator torchvision::nms does not exist")
+    assert "CPU-only torch" in cure
+    assert "--force-reinstall torch torchvision" in cure
+
+
+def test_a_version_outside_the_bounds_is_broken_with_its_cure(monkeypatch):
+    monkeypatch.setattr(metadata, "requires", lambda name: ["transformers>=99", "nosuchthing>=1", "numpy>=1", "tomli; extra == 'x'"])
+    found = {finding.name: finding for finding in doctor._versions()}
+    assert found["transformers"].status == "broken"
+    assert found["transformers"].cure == "pip install 'transformers>=99'"
+    assert found["nosuchthing"].value == "not installed"
+    assert found["numpy"].status == "ok"
+    assert "tomli" not in found
+
+
+def test_a_taken_name_is_broken(monkeypatch):
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    assert {finding.status for finding in doctor._names()} == {"broken"}
+
+
+@pytest.mark.parametrize(("status", "code"), [("ok", 0), ("note", 0), ("broken", 1)])
+def test_exit_code_and_json(monkeypatch, capsys, status, code):
+    monkeypatch.setattr(doctor, "examine", lambda: [doctor.Finding("versions", "torch", "0.1", status, "upgrade")])
+    assert doctor.run(doctor.DoctorConfig(json_output=True)) == code
+    report = json.loads(capsys.readouterr().out)
+    assert report["ok"] is (code == 0)
+    assert report["findings"][0]["cure"] == "upgrade"
+    assert doctor.run(doctor.DoctorConfig()) == code
+    assert "-> upgrade" in capsys.readouterr().out
