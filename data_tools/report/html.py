@@ -1,0 +1,194 @@
+"""Writes `report.html` (one self-contained page, no script, nothing fetched) and `report.json`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from .charts import SMALL, Series, columns, length_bins, overlay
+from .diff import Span, word_diff
+from .gallery import CRISP_SIDE, Item
+from .stats import Stats
+from .summary import ASPECTS, NAMES, summarise
+
+FIRST = 8  # rewritten rows shown before "more"
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+STYLES = {"keep": "kept", "rewrite": "new", "drop": "dropped", "quarantine": "gone"}
+SHARE_LABELS = ["0" if i == 0 else "0.5" if i == 10 else "1" if i == 19 else "" for i in range(20)]
+
+
+def write_report(out_dir: str | os.PathLike[str], stats: Stats, *, title: str, run: Mapping[str, Any]) -> None:
+    """Write both files under `out_dir` (made if absent), each by temporary name, fsync and rename.
+
+    `run` says what ran. Understood, all optional: `title` (wins over the argument) and `domain` (shown with it), `model`
+    (id or a mapping), `policy`, `source`, `output`, `rows_in` (checked against the counts), `notes` (sentences shown on
+    top), `config` (mapping, shown as YAML), `timing` (mapping of name to number); anything else is listed under the
+    configuration. Values that are not JSON are written as text. Raises `OSError` when the place cannot be written.
+    """
+    folder = Path(out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    plain_run = plain(run)
+    summary = summarise(stats)
+    heading = str(plain_run.get("title") or title)
+    _write(folder / "report.html", render(stats, summary, heading, plain_run))
+    numbers = {**summary, "title": heading, "identity": identity(summary["counts"], plain_run), "run": plain_run}
+    _write(folder / "report.json", json.dumps(numbers, indent=1, ensure_ascii=True) + "\n")
+
+
+def plain(value: Any) -> Any:
+    """The same value in JSON's own types; what has none becomes its text."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, str | bool | int | float | None):
+        return value
+    if isinstance(value, Sequence | set | frozenset):
+        return [plain(v) for v in (sorted(value, key=str) if isinstance(value, set | frozenset) else value)]
+    return str(value)
+
+
+def identity(counts: Mapping[str, int], run: Mapping[str, Any]) -> dict[str, Any]:
+    """rows in = kept + rewritten + dropped + quarantined; `holds` compares with `run["rows_in"]` where the pipeline counted too."""
+    rows_in = run.get("rows_in", counts["rows"])
+    parts = {name: counts[name] for name in NAMES.values()}
+    return {"rows_in": rows_in, **parts, "holds": rows_in == sum(parts.values())}
+
+
+def render(stats: Stats, summary: Mapping[str, Any], title: str, run: Mapping[str, Any]) -> str:
+    """The page as one string."""
+    page = _environment().get_template("report.html.j2")
+    known = {"title", "domain", "model", "policy", "source", "output", "rows_in", "notes", "config", "timing"}
+    return page.render(
+        title=title,
+        run=run,
+        extra={k: v for k, v in run.items() if k not in known},
+        counts=summary["counts"],
+        identity=identity(summary["counts"], run),
+        summary=summary,
+        gallery=stats.gallery,
+        charts=_charts(summary),
+        first=FIRST,
+        css=_css(),
+    )
+
+
+def _environment() -> Environment:
+    env = Environment(
+        loader=PackageLoader("data_tools.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    env.filters |= {"number": number, "visible": visible, "yaml": to_yaml, "label": label, "share": percent}
+    env.globals |= {"word_diff": shown_diff, "is_crisp": is_crisp, "ordered_scores": ordered_scores, "STYLES": STYLES, "NAMES": NAMES}
+    return env
+
+
+def _css() -> str:
+    return (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
+
+
+def number(value: Any, digits: int = 2) -> str:
+    """Integers with thousands separators, floats with `digits` decimals, an en dash for nothing."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}"
+
+
+def percent(part: int, whole: int) -> str:
+    """A share in percent; what is there is never shown as 0, nor what is short of all as 100."""
+    if not whole or not part:
+        return "0 %"
+    value = 100 * part / whole
+    if value < 0.1:
+        return "<0.1 %"
+    return f"{min(value, 99.9) if part < whole else 100:.{0 if part == whole else 1}f} %"
+
+
+def visible(text: str | None) -> str:
+    """Control, direction and surrogate characters shown as what they are, so that they cannot rearrange or break the page."""
+    return CONTROL.sub(_named, text or "")
+
+
+def _named(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return f"⟨U+{code:04X}⟩"
+
+
+def label(name: str) -> str:
+    """`text_chart_description` -> `Text/chart description`."""
+    if name in ("image_text_matching", "text_chart_description"):
+        name = name.replace("_text_", "-text ").replace("text_chart", "text/chart")
+    words = name.replace("_", " ").strip()
+    return words[:1].upper() + words[1:]
+
+
+def to_yaml(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=False, width=100).rstrip()
+
+
+def shown_diff(before: str | None, after: str | None) -> tuple[list[Span], list[Span]]:
+    return word_diff(visible(before), visible(after))
+
+
+def is_crisp(item: Item) -> bool:
+    """Small pictures are enlarged without smoothing."""
+    picture = item.resolve()
+    return picture is not None and max(picture.width, picture.height) <= CRISP_SIDE
+
+
+def ordered_scores(scores: Mapping[str, float | None]) -> list[tuple[str, float | None]]:
+    known = [(n, scores[n]) for n in ASPECTS if n in scores]
+    return known + sorted((n, v) for n, v in scores.items() if n not in ASPECTS)
+
+
+def _charts(summary: Mapping[str, Any]) -> dict[str, Any]:
+    out: dict[str, Any] = {"aspects": {}}
+    levels = [str(i) for i in range(1, 11)]
+    for name, figures in summary["scores"].items():
+        if name == "overall":
+            out["raw"] = columns(_by_action(figures), levels, axis="overall score", name="Overall score of the captions as read")
+            series = [Series("kept", "after", figures["after"]["histogram"])]
+            out["after"] = columns(series, levels, axis="overall score", name="Overall score of the captions written, where known")
+        else:
+            ends = ["1", *[""] * 3, "5", *[""] * 4, "10"]
+            out["aspects"][name] = columns(
+                _by_action(figures), ends, axis="", name=f"{label(name)} score of the captions as read", frame=SMALL
+            )
+    if summary["p_rewrite"]:
+        out["p_rewrite"] = columns(_by_action(summary["p_rewrite"]), SHARE_LABELS, axis="probability of a rewrite", name="p_rewrite")
+    out |= _text_charts(summary["text"])
+    return out
+
+
+def _by_action(figures: Mapping[str, Any]) -> list[Series]:
+    return [Series(STYLES[a], NAMES[a], figures[NAMES[a]]["histogram"]) for a in NAMES if NAMES[a] in figures]
+
+
+def _text_charts(text: Mapping[str, Any]) -> dict[str, Any]:
+    edges, raw, output = length_bins(text["raw"]["words_histogram"], text["output"]["words_histogram"])
+    series = [Series("raw", "raw", raw), Series("new", "output", output)]
+    edit = [Series("new", "rewritten", text["edit_distance_rewritten"]["histogram"])]
+    return {
+        "lengths": overlay(series, edges, axis="words in a caption", name="Caption length in words, raw and output"),
+        "edit": columns(edit, SHARE_LABELS, axis="normalised edit distance", name="Edit distance of rewritten captions"),
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
