@@ -15,6 +15,8 @@ SCENE_PLACES = (
     "mm_align/zoo/",
     "mm_align/jobs/scenes.py",
     "scripts/proving",
+    "scripts/bench",
+    "scripts/zoo",
     "scripts/build_zoo.py",
     "mm_align/cli.py",  # the verb table names `scenes make`
 )
