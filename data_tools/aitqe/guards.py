@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from itertools import product
 
@@ -23,9 +22,10 @@ BANNED_OPENINGS = (
 )  # fmt: skip
 
 _LEFTOVER = re.compile(
-    r"""<\|[^|<>]{1,40}\|>|</?s>|</?image>|<overall>|```|["'](?:recaption|overall score)["']|[{}]|\ufffd""", re.IGNORECASE
+    r"""<\|[^|<>]{1,40}\|>|</?s>|</?image>|<overall>|```|["'](?:recaption|overall score)["']|[{}]|\ufffd"""
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]",  # control characters but tab and newline; surrogates
+    re.IGNORECASE,
 )
-_ALLOWED_CONTROLS = "\n\t"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Guards:
         """Why this rewrite may not replace `raw`: the name of the first guard it fails, or None."""
         checks = {
             "empty": not any(c.isalnum() for c in rewrite),
-            "leftover": _has_leftover(rewrite),
+            "leftover": bool(_LEFTOVER.search(rewrite)),
             "banned_opening": _opening(rewrite).startswith(self.banned_openings),
             "repetition": repetition(rewrite) >= self.max_repetition,
             "too_short": len(rewrite) < min(self.min_ratio * len(raw.strip()), self.enough_chars),
@@ -85,7 +85,3 @@ def unchanged(raw: str, rewrite: str) -> bool:
 
 def _opening(text: str) -> str:
     return " ".join(text.lstrip(" \n\t\"'*([").casefold()[:200].replace("\u2019", "'").split())
-
-
-def _has_leftover(text: str) -> bool:
-    return bool(_LEFTOVER.search(text)) or any(unicodedata.category(c) in ("Cc", "Cs") and c not in _ALLOWED_CONTROLS for c in text)

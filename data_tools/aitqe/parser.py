@@ -41,10 +41,11 @@ _SPOKEN = re.compile(r"overall[\s_]{0,3}(?:score|rating)\W{0,6}(?:is|of)\W{0,6}(
 class Reply:
     """What a quality model said about one caption.
 
-    status: "ok" a strict JSON object with an overall score (text around it is only flagged); "repaired" mended, or stopped early right
-    behind the overall score; "truncated" ended inside the object; "no_score" readable but without an overall score; "unparsable" nothing known in it.
-    recaption: only if complete. overall, scores: as written, also outside 1..10 (then flagged "out_of_range:KEY"), None if not a number.
-    scores: the five aspects that were found. flags: sorted notes, e.g. "text_before", "recaption_cut", "other_scale:overall".
+    status: "ok" a strict JSON object with an overall score (text around it is only flagged); "repaired" mended, or stopped early
+    right behind the overall score; "truncated" ended inside the object; "no_score" readable but without an overall score;
+    "unparsable" nothing known in it.
+    recaption: only if complete. overall, scores: as written, also outside 1..10 (then flagged "out_of_range:KEY"), None if not a
+    number. scores: the five aspects that were found. flags: sorted notes, e.g. "text_before", "cut:recaption", "other_scale:overall".
     """
 
     status: ParseStatus
@@ -150,9 +151,9 @@ def _from_object(text: str, seen: LooseObject) -> _Found | None:
     if seen.cut and (key := _KNOWN.get(_squeeze(seen.cut[0]))):
         if key == "overall" and _MARK.search(seen.cut[1]):
             fields[key], stopped_early = seen.cut[1], True
-        elif key == "recaption":
-            flags.add("recaption_cut")
-    if not fields and "recaption_cut" not in flags:
+        elif not stopped_early:
+            flags.add(f"cut:{key}")
+    if not fields and not any(flag.startswith("cut:") for flag in flags):
         return None
     if seen.strict:
         return _Found(fields, "ok", flags)
@@ -185,6 +186,7 @@ def _to_reply(found: _Found, raw: str) -> Reply:
 
 def _recaption(value: Any, flags: set[str]) -> str | None:
     if not isinstance(value, str):
+        flags.update({"unreadable:recaption"} if value is not None else ())
         return None
     if value.strip().casefold().rstrip(".") in _ABSENT:
         flags.add("recaption_placeholder")

@@ -90,7 +90,7 @@ class Policy:
     def _follow(self, reply: Reply) -> Decision:
         if reply.recaption is not None:
             return Decision("rewrite", "model")
-        return Decision("keep", "recaption_cut" if "recaption_cut" in reply.flags else "model")
+        return Decision("keep", "recaption_cut" if "cut:recaption" in reply.flags else "model")
 
     def _compare(self, reply: Reply) -> Decision:
         if reply.overall is None or not in_range(reply.overall):

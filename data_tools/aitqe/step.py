@@ -16,7 +16,7 @@ from .prompt import AITQE_PROMPT, Prompt
 
 Mode = Literal["full", "scores", "decide"]
 
-# The answer's first key tells the decision: rewriting branch first, keeping branch second [R: key order; use of it is this toolkit's choice].
+# The answer's first key tells the decision: rewriting, then keeping branch [R: key order; using it is this toolkit's choice].
 BRANCHES = ('{"Recaption', '{"Overall')
 RECAPTION_PREFIX = '{"Recaption": "'
 _AFTER_RECAPTION = ('"Overall Score',)
@@ -118,7 +118,7 @@ class AitqeStep:
         responses = self.generate(questions, sampling)
         if [r.sample_id for r in responses] != [q.id for q in questions]:
             raise RuntimeError(
-                f"the model gave {len(responses)} answers to {len(questions)} questions, or in another order: one each, in order"
+                f"{len(questions)} questions got {len(responses)} answers, or in another order; a backend gives one each, in order"
             )
         return responses
 

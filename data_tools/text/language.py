@@ -21,8 +21,8 @@ _SCRIPT_LANGUAGE = {
 _STOP_WORDS = {
     language: frozenset(listed.split())
     for language, listed in {
-        "en": "the a an of and is are in on with at to from near by its it this that there one two above below left right for as has",
-        "de": "der die das ein eine einen einem einer und ist sind im in auf mit von vor neben unter über links rechts zwei drei es für dem den",
+        "en": "the a an of and is are in on with at to from near by its it this that there one two above below left right for has",
+        "de": "der die das ein eine einen einem einer und ist sind im in auf mit von neben unter über links rechts zwei drei für dem den",
         "fr": "le la les un une des et est sont dans sur avec du de au aux près sous deux trois gauche droite à il y en pour devant",
         "es": "el la los las un una unos y es son en con del de al sobre cerca bajo dos tres izquierda derecha hay junto para por su",
         "it": "il lo la gli le un uno una e è sono nel nella su con del della di al vicino sotto due tre sinistra destra c'è per",
