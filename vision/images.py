@@ -21,7 +21,7 @@ class SquareImageProcessor(BaseImageProcessor):
     do not depend on torchvision; a picture of the right size is not touched by it.
     """
 
-    model_input_names = ["pixel_values"]  # noqa: RUF012 - the library's own class attribute
+    model_input_names = ["pixel_values"]
 
     def __init__(
         self,

@@ -16,8 +16,6 @@ from vision.adapters import build_adapter
 from vision.encoders import Encoder, encoder_for, facts_of, tower_config
 from vision.tokens import VisualTokens
 
-IGNORE = -100  # the label that no loss falls on
-
 
 class LvlmConfig(PreTrainedConfig):
     """Config of `LvlmForConditionalGeneration`.
@@ -29,7 +27,7 @@ class LvlmConfig(PreTrainedConfig):
     """
 
     model_type = "mm_align_lvlm"
-    sub_configs = {"vision_config": AutoConfig, "text_config": AutoConfig}  # noqa: RUF012 - the library's own class attribute
+    sub_configs = {"vision_config": AutoConfig, "text_config": AutoConfig}
 
     vision_config: Any = None
     text_config: Any = None
@@ -96,7 +94,7 @@ class LvlmPreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     input_modalities = ("image", "text")
     supports_gradient_checkpointing = True
-    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012 - the library's own class attribute
+    _skip_keys_device_placement = ["past_key_values"]
     _supports_flash_attn = True
     _supports_sdpa = True
     _supports_flex_attn = True
@@ -208,7 +206,9 @@ class LvlmModel(LvlmPreTrainedModel):
 class LvlmForConditionalGeneration(LvlmPreTrainedModel, GenerationMixin):
     """The model with its head: `generate`, losses, PEFT, pipelines and the Auto classes work on this one."""
 
-    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}  # noqa: RUF012
+    keeps_marked_logits = True  # a boolean `logits_to_keep` [B, L] gives logits [K, V]
+
+    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
 
     def __init__(self, config: LvlmConfig) -> None:
         super().__init__(config)

@@ -30,7 +30,7 @@ class LvlmProcessor(ProcessorMixin):
     `processor(text=..., images=...)` is for people: `<image>` in the text is expanded, padding is on the left.
     """
 
-    attributes = ["image_processor", "tokenizer"]  # noqa: RUF012 - the library's own class attribute
+    attributes = ["image_processor", "tokenizer"]
 
     def __init__(
         self,

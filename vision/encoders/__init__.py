@@ -1,9 +1,14 @@
 """The table of encoders: library -> how its towers are read."""
 
 from .base import Encoder, TowerFacts
-from .choice import encoder_for, facts_of, tower_config
+from .choice import encoder_for, facts_of, register, tower_config
+from .external import ExternalTower, ExternalTowerConfig
+from .open_clip_ import OpenClipEncoder
+from .timm_ import TimmEncoder
 from .transformers_ import TransformersEncoder
 
-ENCODERS: dict[str, type[Encoder]] = {"transformers": TransformersEncoder}
+ENCODERS: dict[str, type[Encoder]] = {"transformers": TransformersEncoder, "timm": TimmEncoder, "open_clip": OpenClipEncoder}
 
-__all__ = ["ENCODERS", "Encoder", "TowerFacts", "TransformersEncoder", "encoder_for", "facts_of", "tower_config"]
+register()
+
+__all__ = ["ENCODERS", "Encoder", "ExternalTower", "ExternalTowerConfig", "TowerFacts", "encoder_for", "facts_of", "tower_config"]

@@ -5,28 +5,40 @@ from __future__ import annotations
 from typing import Any
 
 from torch import nn
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, AutoModel, PreTrainedConfig
 
-from . import transformers_
+from . import external, transformers_
 from .base import Encoder, TowerFacts
+from .external import ExternalTower, ExternalTowerConfig
 
 
 def encoder_for(tower: nn.Module, *, layer: int = -2, keep_cls: bool = False) -> Encoder:
     """The encoder that reads `tower` (see `Encoder` for `layer` and `keep_cls`)."""
-    return transformers_.TransformersEncoder(tower, layer, keep_cls)
+    from . import ENCODERS  # the table imports this module
+
+    library = tower.config.library if isinstance(tower, ExternalTower) else "transformers"
+    return ENCODERS[library](tower, layer, keep_cls)
 
 
 def facts_of(config: PreTrainedConfig) -> TowerFacts:
     """Width, grid and prefix of the tower that `config` describes."""
-    return transformers_.facts(config)
+    return external.facts(config) if isinstance(config, ExternalTowerConfig) else transformers_.facts(config)
 
 
 def tower_config(described: PreTrainedConfig | dict[str, Any]) -> PreTrainedConfig:
-    """A config object from a dict with "model_type"; ValueError for another dict."""
+    """A config object from a dict with "model_type" (transformers) or "library"; ValueError for another dict."""
     if isinstance(described, PreTrainedConfig):
         return described
     described = dict(described)
     model_type = described.pop("model_type", None)
+    if model_type == ExternalTowerConfig.model_type or "library" in described:
+        return ExternalTowerConfig(**described)
     if model_type is None:
         raise ValueError(f"a vision config needs 'model_type' or 'library', got the keys {sorted(described)}")
     return AutoConfig.for_model(model_type, **described)
+
+
+def register() -> None:
+    """Makes towers of other libraries known to AutoConfig and AutoModel of transformers."""
+    AutoConfig.register(ExternalTowerConfig.model_type, ExternalTowerConfig, exist_ok=True)
+    AutoModel.register(ExternalTowerConfig, ExternalTower, exist_ok=True)

@@ -1,0 +1,40 @@
+"""What every objective is: a module that turns (model, batch) into a loss and its metrics."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+Batch = Mapping[str, torch.Tensor]
+IGNORE = -100  # the label that no loss falls on
+
+
+@dataclass(frozen=True, slots=True)
+class LossOutput:
+    """loss: scalar with gradient, a mean over the objective's units. metrics: scalars to log, means over the same units."""
+
+    loss: torch.Tensor
+    metrics: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, value in {"loss": self.loss, **self.metrics}.items():
+            if value.numel() != 1:
+                raise ValueError(f"{name} must be one number, got shape {tuple(value.shape)}")
+
+
+class Objective(nn.Module, ABC):
+    """A training objective. It may own parameters: they train, live in training checkpoints, and are absent from exports.
+
+    It calls the model (so that wrappers such as DDP see the call) and uses its named faces, never its internals.
+    """
+
+    @abstractmethod
+    def forward(self, model: nn.Module, batch: Batch) -> LossOutput: ...
+
+    @abstractmethod
+    def units(self, batch: Batch) -> torch.Tensor:
+        """How many units (target tokens, pairs ...) the mean of this batch is over: what micro-batches are weighted by."""

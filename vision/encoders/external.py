@@ -1,0 +1,84 @@
+"""A vision tower of another library (timm, open_clip), wrapped so that transformers can configure, build, save and load it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from . import open_clip_, timm_
+from .base import TowerFacts
+
+LIBRARIES = {"timm": timm_, "open_clip": open_clip_}
+
+
+class ExternalTowerConfig(PreTrainedConfig):
+    """Names a tower: `library` ("timm" or "open_clip"), `name` there, `kwargs` for its constructor.
+
+    hidden_size, grid, prefix and image_size follow from these and are filled in by building the tower without memory.
+    Raises ValueError for an unknown library or a tower that has no single grid of patch tokens.
+    """
+
+    model_type = "mm_align_tower"
+
+    library: str = "timm"
+    name: str = ""
+    kwargs: Any = None
+    hidden_size: int | None = None
+    grid: Any = None
+    prefix: int | None = None
+    image_size: int | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if self.library not in LIBRARIES:
+            raise ValueError(f"unknown tower library '{self.library}'; known: transformers (give 'model_type'), {', '.join(LIBRARIES)}")
+        self.kwargs = dict(self.kwargs or {})
+        if self.hidden_size is None:
+            self._look()
+        super().__post_init__(**kwargs)
+
+    def _look(self) -> None:
+        with torch.device("meta"):
+            facts, self.image_size = LIBRARIES[self.library].look(self.name, self.kwargs)
+        self.hidden_size, self.grid, self.prefix = facts.width, list(facts.grid), facts.prefix
+
+
+class ExternalTower(PreTrainedModel):
+    """`.model` is the library's own module, unchanged, so that its published weights fit."""
+
+    config: ExternalTowerConfig
+    config_class = ExternalTowerConfig
+    base_model_prefix = "model"
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["ExternalTower"]
+    _supports_sdpa = True
+    _supports_flash_attn = True  # these libraries choose their attention themselves
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    def __init__(self, config: ExternalTowerConfig) -> None:
+        super().__init__(config)
+        self.model = LIBRARIES[config.library].build(config.name, config.kwargs)
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if hasattr(module, "init_non_persistent_buffers"):  # timm's rotary tables, lost on the meta device
+            module.init_non_persistent_buffers()
+
+    def _set_gradient_checkpointing(self, enable: bool = True, *args: Any, **kwargs: Any) -> None:
+        self.model.set_grad_checkpointing(enable)
+
+    def forward(self, pixel_values: torch.Tensor, **kwargs: Any) -> Any:
+        """The library's own forward: pooled features."""
+        return self.model(pixel_values)
+
+
+def facts(config: ExternalTowerConfig) -> TowerFacts:
+    """Width, grid and prefix as the config holds them."""
+    return TowerFacts(config.hidden_size, (config.grid[0], config.grid[1]), config.prefix)
