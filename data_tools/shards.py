@@ -1,0 +1,282 @@
+"""A run's directory: who made it, which configuration and source it is bound to, which shards are done, and how files get there.
+
+DST/<shard><ext>               outputs, each renamed into place whole
+DST/quarantine/<shard>.jsonl   rows that left, with their reason
+DST/.mmalign/run.json          what the run is bound to: configuration, source, model, resolved batch size and device
+DST/.mmalign/{journal,stats,ids,done}/<shard>...   progress; `done` is written last
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+MADE_BY = "mm-align"
+STATE = ".mmalign"
+OUR_FILES = ("report.html", "report.json", "config.yaml", "mmalign.json")
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+CANNOT_WRITE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST})
+EDGE_BYTES = 1 << 16
+
+Condition = Literal["new", "unfinished", "finished"]
+
+
+class RunRefused(ValueError):
+    """The target or the source does not fit what was asked; nothing was changed."""
+
+
+class RunStopped(RuntimeError):
+    """The run stopped before its end in a state from which the same command continues."""
+
+
+class RunDir:
+    """One run's directory, locked while in use. Build it with `open_run`."""
+
+    def __init__(self, root: Path, record: dict[str, Any], condition: Condition) -> None:
+        self.root = root
+        self.record = record
+        self.condition = condition
+
+    def bind(self, part: str, value: Any) -> None:
+        """Store `value` as part of what this run is bound to, or raise RunRefused when an earlier start stored another."""
+        if part not in self.record:
+            self.record[part] = value
+            write_atomic(self._state("run.json"), to_json(self.record))
+        refuse_differences(self.root, {part: self.record[part]}, {part: value})
+
+    def output(self, name: str, suffix: str) -> Path:
+        return self.root / f"{name}{suffix}"
+
+    def quarantine(self, name: str) -> Path:
+        return self.root / "quarantine" / f"{name}.jsonl"
+
+    def journal(self, name: str) -> Path:
+        return self._state("journal", f"{name}.jsonl")
+
+    def stats(self, name: str) -> Path:
+        return self._state("stats", f"{name}.json")
+
+    def ids(self, name: str) -> Path:
+        return self._state("ids", f"{name}.u64")
+
+    def done(self, name: str) -> dict[str, Any] | None:
+        """What the done marker of a shard says, None while it is not done."""
+        return read_json(self._state("done", f"{name}.json"))
+
+    def mark_done(self, name: str, summary: Mapping[str, Any]) -> None:
+        write_atomic(self._state("done", f"{name}.json"), to_json(summary))
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        write_atomic(self._state("finished.json"), to_json(summary))
+
+    def finished(self) -> dict[str, Any] | None:
+        return read_json(self._state("finished.json"))
+
+    def scratch(self, name: str) -> Path:
+        """A path for a file under construction; cleared at every start."""
+        return self._state("tmp", name)
+
+    def _state(self, *parts: str) -> Path:
+        return self.root.joinpath(STATE, *parts)
+
+
+@contextmanager
+def open_run(root: Path, binding: Mapping[str, Any], outputs: Sequence[str], *, overwrite: bool = False) -> Iterator[RunDir]:
+    """Take a directory for a run, new or continued, and hold its lock.
+
+    `binding` must be JSON-able and equal to the earlier start's (`source` maps shard names to fingerprints); `outputs` are the
+    files to be made, relative to `root`. Raises RunRefused (another configuration, changed source, a directory or file
+    that this toolkit did not make, a target that cannot be written, a run already going on).
+    """
+    with ExitStack() as held:
+        try:
+            run = _take(root, held.enter_context(_locked(root, overwrite)), binding, outputs)
+        except OSError as error:
+            if error.errno not in CANNOT_WRITE:
+                raise
+            raise RunRefused(f"cannot write to '{root}': {error.strerror} ({error.filename}). Choose another --out.") from error
+        yield run
+
+
+@contextmanager
+def _locked(root: Path, overwrite: bool) -> Iterator[dict[str, Any] | None]:
+    earlier = _inspect(root)
+    root.joinpath(STATE).mkdir(parents=True, exist_ok=True)
+    with root.joinpath(STATE, "lock").open("w") as lock:
+        _lock(lock.fileno(), root)
+        if overwrite and earlier is not None:
+            _delete_ours(root, earlier)
+            earlier = None
+        yield earlier
+
+
+def _inspect(root: Path) -> dict[str, Any] | None:
+    """The record of an earlier start, None for a free directory; RunRefused for somebody else's directory."""
+    if not root.exists():
+        return None
+    record = read_json(root / STATE / "run.json")
+    if record is not None and record.get("made_by") == MADE_BY:
+        return record
+    foreign = sorted(p.name for p in root.iterdir() if p.name != STATE)
+    if foreign:
+        raise RunRefused(
+            f"'{root}' already holds files that no mmalign run made ({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''}). "
+            f"Choose an empty or new directory; --overwrite deletes only what a run of mmalign wrote."
+        )
+    return None
+
+
+def _lock(fd: int, root: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system: no lock there
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise RunRefused(f"another mmalign run is writing to '{root}'. Wait for it or choose another --out.") from error
+
+
+def _delete_ours(root: Path, record: Mapping[str, Any]) -> None:
+    """Delete what the run's own record lists, run.json last, so that a kill in between leaves a directory still known as ours."""
+    for name in [*record.get("outputs", ()), *OUR_FILES]:
+        remove(root / name)
+    with suppress(OSError):
+        root.joinpath("quarantine").rmdir()
+    for path in root.joinpath(STATE).iterdir():
+        if path.name not in {"run.json", "lock"}:
+            remove(path)
+    remove(root / STATE / "run.json")
+
+
+def _take(root: Path, earlier: dict[str, Any] | None, binding: Mapping[str, Any], outputs: Sequence[str]) -> RunDir:
+    record = earlier or {"made_by": MADE_BY, "layout": 1, **binding, "outputs": list(outputs)}
+    if earlier is None:
+        _refuse_taken(root, outputs)
+        write_atomic(root / STATE / "run.json", to_json(record))
+    refuse_differences(root, {key: earlier.get(key) for key in binding} if earlier else binding, binding)
+    remove(root / STATE / "tmp")
+    for folder in ("journal", "stats", "ids", "done", "tmp", "../quarantine"):
+        root.joinpath(STATE, folder).mkdir(exist_ok=True)
+    finished = root.joinpath(STATE, "finished.json").exists()
+    return RunDir(root, record, "new" if earlier is None else "finished" if finished else "unfinished")
+
+
+def _refuse_taken(root: Path, outputs: Sequence[str]) -> None:
+    taken = [name for name in (*outputs, *OUR_FILES) if root.joinpath(name).exists()]
+    if taken:
+        raise RunRefused(f"'{root / taken[0]}' exists and was not made by this run. Move it away or choose another --out.")
+
+
+def refuse_differences(root: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise RunRefused naming every difference between what a run was started with and what is asked now."""
+    differences = list(_differences(_flat(before), _flat(json.loads(to_json(now)))))
+    if not differences:
+        return
+    source = [d for d in differences if d.startswith("source.")]
+    what = "the source changed since the run" if len(source) == len(differences) else "a run with another configuration"
+    shown = "\n  ".join(differences[:12]) + (f"\n  ... and {len(differences) - 12} more" if len(differences) > 12 else "")
+    raise RunRefused(
+        f"'{root}' holds {what}:\n  {shown}\nRun it as before to continue it, choose another --out, or start anew with --overwrite."
+        if what.startswith("a run")
+        else f"{what} in '{root}' was started:\n  {shown}\nRestore it, choose another --out, or start anew with --overwrite."
+    )
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    for key in [*before, *(k for k in now if k not in before)]:
+        old, new = before.get(key, "nothing"), now.get(key, "nothing")
+        if old != new:
+            yield f"{key}: was {old!r}, now {new!r}"
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, Mapping) or not tree:
+        return {prefix: tree}
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def fingerprint(path: str) -> str:
+    """What a source file or directory is known by: its size and its first and last 64 KiB; no times, so that a copy counts as the same.
+
+    A directory is known by the names and sizes of its files; anything that is no local path by its name alone.
+    """
+    local = Path(path)
+    if local.is_dir():
+        listing = sorted((p.relative_to(local).as_posix(), p.stat().st_size) for p in local.rglob("*") if p.is_file())
+        return f"{len(listing)} files, {_hash(json.dumps(listing).encode())}"
+    if not local.is_file():
+        return path
+    size = local.stat().st_size
+    with local.open("rb") as file:
+        edges = file.read(EDGE_BYTES)
+        file.seek(max(0, size - EDGE_BYTES))
+        edges += file.read(EDGE_BYTES)
+    return f"{size} bytes, {_hash(edges)}"
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def is_disk_full(error: OSError) -> bool:
+    return error.errno in DISK_FULL
+
+
+def to_json(value: Any) -> bytes:
+    """JSON of a state file: readable, and safe for text with lone surrogates."""
+    return json.dumps(value, indent=1).encode("ascii") + b"\n"
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        loaded: dict[str, Any] = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        return None
+    return loaded
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write to a temporary name beside `path`, fsync, rename, fsync the directory."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    put_in_place(temporary, path)
+
+
+def put_in_place(made: Path, final: Path) -> None:
+    """Rename a finished file or directory to its final name, replacing an earlier one, and make the rename durable."""
+    if final.is_dir():
+        remove(final)
+    made.replace(final)
+    sync_directory(final.parent)
+
+
+def sync_directory(path: Path) -> None:
+    if os.name == "nt":
+        return
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a directory with all in it; nothing happens where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

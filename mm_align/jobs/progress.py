@@ -1,0 +1,119 @@
+"""What a job shows while it runs (a live line on a terminal, a log line now and then elsewhere), and how it takes a stop signal."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from data_tools.io import Shard
+    from data_tools.pipeline import Progress
+
+log = logging.getLogger(__name__)
+LOG_EVERY = 30.0  # seconds
+COUNTED_BYTES = 1 << 31  # larger JSONL sources are not counted beforehand
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Callable[[], bool]]:
+    """Inside the block SIGTERM and SIGINT only raise a flag, which the yielded function reads; a second SIGINT interrupts at once."""
+    asked = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.set()
+        log.warning("%s: finishing the current block, then stopping", signal.Signals(number).name)
+
+    if threading.current_thread() is not threading.main_thread():  # Python takes signals only there
+        yield asked.is_set
+        return
+    earlier = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def shown(shards: Sequence[Shard]) -> Iterator[Callable[[Progress], None]]:
+    """A function that is told the progress after every block and shows it."""
+    if not (sys.stderr.isatty() and log.isEnabledFor(logging.INFO)):
+        yield _Lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[told]}"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("judging", total=count_rows(shards), told="")
+        speed = _Speed()
+        yield lambda p: bar.update(task, completed=p.rows, description=p.shard, told=f"{speed.of(p.rows):.1f} rows/s  {_counts(p)}")
+
+
+class _Lines:
+    """A log line at most every 30 seconds."""
+
+    def __init__(self) -> None:
+        self.speed = _Speed()
+        self.told_at = time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        if time.monotonic() - self.told_at >= LOG_EVERY:
+            self.told_at = time.monotonic()
+            log.info("%s: %d rows, %.1f rows/s, %s", progress.shard, progress.rows, self.speed.of(progress.rows), _counts(progress))
+
+
+class _Speed:
+    """Rows a second since the first call, so that rows of an earlier start do not count."""
+
+    def __init__(self) -> None:
+        self.start: tuple[int, float] | None = None
+
+    def of(self, rows: int) -> float:
+        now = time.monotonic()
+        if self.start is None:
+            self.start = (rows, now)
+        return (rows - self.start[0]) / max(now - self.start[1], 1e-9) if rows > self.start[0] else 0.0
+
+
+def _counts(p: Progress) -> str:
+    return f"{p.kept} kept, {p.rewritten} rewritten, {p.quarantined} quarantined"
+
+
+def count_rows(shards: Sequence[Shard]) -> int | None:
+    """Rows of all shards where that is cheap to know (Parquet's footers, the lines of modest JSONL files), else None."""
+    if sum(Path(s.path).stat().st_size for s in shards if Path(s.path).is_file()) > COUNTED_BYTES and shards[0].format == "jsonl":
+        return None
+    counts = [_rows_of(shard) for shard in shards]
+    return None if None in counts else sum(n for n in counts if n is not None)
+
+
+def _rows_of(shard: Shard) -> int | None:
+    path = Path(shard.path)
+    if not path.is_file():
+        return None
+    if shard.format == "parquet":
+        import pyarrow.parquet
+
+        return int(pyarrow.parquet.read_metadata(path).num_rows)
+    if shard.format != "jsonl" or path.suffix == ".gz":
+        return None
+    with path.open("rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
