@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from data_tools.calls import Backend
     from data_tools.io import Shard
     from data_tools.pipeline import Plan, Summary
-    from data_tools.records import Sample
+    from data_tools.records import Sample, Verdict
     from data_tools.shards import RunDir
 
 log = logging.getLogger(__name__)
@@ -51,10 +51,10 @@ class EnhanceConfig(JobConfig):
     prompt: Literal["auto", "aitqe", "general"] = Field("auto", description="AITQE's own question, or one for any model")
     policy: Literal["model", "threshold", "always", "never", "score-only"] = Field("model", description="when to rewrite")
     min_overall: float = Field(7.0, ge=1, le=10, description="policy threshold: rewrite below this overall score")
-    floors: dict[str, float] = Field({}, description="policy threshold: lowest score of an aspect, such as object_detail: 4")
+    floors: dict[str, float] = Field(default_factory=dict, description="policy threshold: lowest scores of aspects, {object_detail: 4}")
     max_rewrite_fraction: float | None = Field(None, ge=0, le=1, description="rewrite at most this share of each shard, the surest first")
-    mode: Literal["full", "scores", "decide"] = Field("full", description="explanations too, overall score only, or the decision only")
-    guards: GuardsConfig = Field(GuardsConfig(), description="limits on rewrites")
+    mode: Literal["full", "scores", "decide"] = Field("full", description="explanations too, overall score only, decision only")
+    guards: GuardsConfig = Field(default_factory=lambda: GuardsConfig.model_validate({}), description="limits on rewrites")
     format: Literal["jsonl", "parquet", "webdataset", "folder", "hf"] | None = Field(
         None, description="of the output; default: the source's"
     )
@@ -232,8 +232,8 @@ def _set_threads(threads: int | None) -> None:
 def _resolved(backend: Backend) -> dict[str, Any]:
     """What "auto" came to; a continued run uses the same, so that it computes the same."""
     resolved: dict[str, Any] = {"batch_size": int(getattr(backend, "batch_size", 16))}
-    model = getattr(backend, "model", None)
-    if hasattr(model, "device"):
+    model: Any = getattr(backend, "model", None)
+    if model is not None and hasattr(model, "device"):
         import torch
 
         resolved |= {"device": str(model.device), "dtype": str(model.dtype).removeprefix("torch."), "threads": torch.get_num_threads()}
@@ -343,7 +343,13 @@ def _write_results(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunD
 
     summary = report.summary
     assert summary is not None
-    told |= {"source": config.source, "output": config.out, "rows_in": summary.rows, "config": config.model_dump(mode="json")}
+    told |= {
+        "domain": told.get("domain", ""),
+        "source": config.source,
+        "output": config.out,
+        "rows_in": summary.rows,
+        "config": config.model_dump(mode="json"),
+    }
     told |= {"resolved": run_dir.record["resolved"], "timing": _timing(report), "duplicates": summary.first_duplicates}
     write_report(run_dir.root, merged_stats(shards, run_dir, config.seed), title="Caption enhancement", run=told)
     roots = {shard.name: image_root_of(shard, config.image_root) for shard in shards}
@@ -381,11 +387,13 @@ def _dry_run(config: EnhanceConfig, shards: Sequence[Shard], backend: Backend | 
     started = time.monotonic()
     verdicts = plan.step(samples)
     seconds = time.monotonic() - started
-    table = [
-        f"{v.action:8} {_shown(v.scores.get('overall')):>5}  {_short(s.caption)}{' -> ' + _short(v.text) if v.text else ''}"
-        for s, v in zip(samples, verdicts, strict=True)
-    ]
+    table = [_row(sample, verdict) for sample, verdict in zip(samples, verdicts, strict=True)]
     return EnhanceReport(Path(config.out), None, table=[*table, _cost(len(samples), seconds, config.limit or count_rows(shards))])
+
+
+def _row(sample: Sample, verdict: Verdict) -> str:
+    rewrite = f" -> {_short(verdict.text)}" if verdict.text else ""
+    return f"{verdict.action:8} {_shown(verdict.scores.get('overall')):>5}  {_short(sample.caption)}{rewrite}"
 
 
 def _shown(score: float | None) -> str:

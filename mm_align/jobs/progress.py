@@ -54,13 +54,8 @@ def shown(shards: Sequence[Shard]) -> Iterator[Callable[[Progress], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[told]}"),
-        TimeRemainingColumn(),
-    )
+    texts = (TextColumn("{task.fields[told]}"), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *texts)
     with Bar(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("judging", total=count_rows(shards), told="")
         speed = _Speed()
@@ -110,9 +105,13 @@ def _rows_of(shard: Shard) -> int | None:
     if not path.is_file():
         return None
     if shard.format == "parquet":
+        import pyarrow
         import pyarrow.parquet
 
-        return int(pyarrow.parquet.read_metadata(path).num_rows)
+        try:
+            return int(pyarrow.parquet.read_metadata(path).num_rows)
+        except (pyarrow.ArrowInvalid, OSError):  # the reader will say what is wrong with the file
+            return None
     if shard.format != "jsonl" or path.suffix == ".gz":
         return None
     with path.open("rb") as file:
