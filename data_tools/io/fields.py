@@ -46,12 +46,24 @@ class Wanted:
     image_root: str = ""
 
 
+Given = tuple[tuple[str, ...], tuple[Image, ...]]
+
+
 def sample_of(
-    meta: Mapping[str, Any], shard: str, row: int, format: str, wanted: Wanted, caption_first: tuple[str, ...] = ()
+    meta: Mapping[str, Any],
+    shard: str,
+    row: int,
+    format: str,
+    wanted: Wanted,
+    caption_first: tuple[str, ...] = (),
+    given: Given | None = None,
 ) -> Sample | Rejected:
-    """One row as a Sample, or as a Rejected that names what is wrong. `caption_first`: keys tried before the defaults."""
+    """One row as a Sample, or as a Rejected that names what is wrong.
+
+    `caption_first`: keys tried before the defaults. `given`: the pictures and their names, when they are no fields of the row.
+    """
     try:
-        return _sample(meta, shard, row, format, wanted, caption_first)
+        return _sample(meta, shard, row, format, wanted, caption_first, given)
     except RowError as error:
         return rejected(shard, row, format, error.reason, error.detail, excerpt(meta))
 
@@ -60,15 +72,17 @@ def rejected(shard: str, row: int, format: str, reason: str, detail: str, raw: s
     return Rejected(Source(shard, row, format), reason, detail, raw[:RAW_LIMIT])
 
 
-def _sample(meta: Mapping[str, Any], shard: str, row: int, format: str, wanted: Wanted, caption_first: tuple[str, ...]) -> Sample:
+def _sample(
+    meta: Mapping[str, Any], shard: str, row: int, format: str, wanted: Wanted, caption_first: tuple[str, ...], given: Given | None
+) -> Sample:
     caption_key = _caption_key(meta, wanted.caption_key, caption_first)
     talk = caption_key in CONVERSATION_KEYS and isinstance(meta[caption_key], Sequence) and not isinstance(meta[caption_key], (str, bytes))
     caption = caption_of(meta, caption_key)
-    image_keys, images = _images(meta, wanted, optional=talk)
+    image_keys, images = _images(meta, wanted, talk, given)
     messages = conversation(meta[caption_key], len(images)) if talk else ()
-    id_key, given = _given_id(meta)
+    id_key, name = _given_id(meta)
     source = Source(shard, row, format, caption_key, image_keys, id_key)
-    return Sample(given or content_id(images, caption), messages, images, caption, source, meta)
+    return Sample(name or content_id(images, caption), messages, images, caption, source, meta)
 
 
 # Captions
@@ -211,9 +225,11 @@ def _with_answer(turns: list[Any], caption: str) -> list[Any]:
 # Pictures
 
 
-def _images(meta: Mapping[str, Any], wanted: Wanted, optional: bool) -> tuple[tuple[str, ...], tuple[Image, ...]]:
+def _images(meta: Mapping[str, Any], wanted: Wanted, optional: bool, given: Given | None) -> Given:
+    if given is not None and (given[1] or optional):
+        return given
     keys = IMAGE_KEYS if wanted.image_key is None else (wanted.image_key,)
-    for key in keys:
+    for key in keys if given is None else ():
         if key in meta and not _nothing(meta[key]):
             return (key,), images_in(meta[key], key, wanted.image_root)
     if optional and wanted.image_key is None:
