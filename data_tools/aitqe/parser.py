@@ -34,7 +34,7 @@ _MARK = re.compile(re.escape(MARKER), re.IGNORECASE)
 _NUMBER = re.compile(r"([+-]?\d{1,9}(?:\.\d{1,9})?)(?![\d.]*\d)\s*(?:(?:/|out of)\s*(\d{1,9}))?", re.IGNORECASE)
 _RANGE = re.compile(r"\s*(?:[,\-\u2013~]|to\b)\s*\d")
 _LINE = re.compile(r"^[\s\-*#>{.\"'\d]{0,12}([A-Za-z][A-Za-z/\- ]{2,40}?)[\s*\"'_]{0,6}[:=][\s*\"'_]{0,6}(.{1,2000})", re.MULTILINE)
-_SPOKEN = re.compile(r"overall[\s_]{0,3}(?:score|rating)\W{0,6}(?:is|of)\W{0,6}(\d.{0,12})", re.IGNORECASE)
+_SPOKEN = re.compile(r"overall[\s_]{0,3}(?:score|rating)\W{0,6}(?:is|of)?\W{0,6}(\d.{0,12})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def parse(raw: str) -> Reply:
     this toolkit's choice (upstream drops the last character and adds a brace, which is right for one ending of five).
     """
     text = encodable(raw[:_READ_CHARS])
-    found = _from_objects(text) or _from_lines(text)
+    found = _from_objects(text) or _from_braceless(text) or _from_lines(text)
     if found is None:
         return Reply("unparsable", raw=raw)
     if len(raw) > _READ_CHARS:
@@ -142,6 +142,11 @@ def _from_objects(text: str) -> _Found | None:
         loose = loose or found
     python = read_python_dict(text) if loose else None
     return (python and _from_object(text, python)) or loose
+
+
+def _from_braceless(text: str) -> _Found | None:
+    found = _from_objects("{" + text)
+    return found._replace(status="repaired") if found and found.status == "ok" else found
 
 
 def _from_object(text: str, seen: LooseObject) -> _Found | None:

@@ -16,7 +16,7 @@ _END = re.compile(r"[\s,]*\}")
 _BARE = re.compile(r"[^,}\n]*")
 _QUOTES = {'"': re.compile(r'[\\"]'), "'": re.compile(r"[\\']")}
 # A quote closes a value only where an object could go on or end; other quotes are text the model forgot to escape.
-_AFTER_VALUE = re.compile(r"""\s*(?:\}|\Z|,\s*(?:["'}]|\Z))|[^\S\n]*\n\s*["']""")
+_AFTER_VALUE = re.compile(r"""\s*(?:\}|\Z|,\s*(?:["'}]|\Z)|["'][\w/\- ]{1,60}["']\s*:)|[^\S\n]*\n\s*["']""")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _PLAIN_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 _LITERALS = {"true": True, "false": False, "null": None, "none": None}
@@ -98,7 +98,7 @@ def _read_value(text: str, at: int) -> tuple[Any, int | None]:
             return text[at:], None
     end = _BARE.match(text, at).end()  # type: ignore[union-attr]  # matches the empty string at worst
     bare = text[at:end].strip()
-    return _LITERALS.get(bare.lower(), bare), None if end == len(text) else end
+    return (bare, None) if end == len(text) else (_LITERALS.get(bare.lower(), bare), end)
 
 
 def _closing_quote(text: str, at: int, quote: str) -> int | None:

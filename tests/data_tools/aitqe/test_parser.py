@@ -86,6 +86,15 @@ def test_without_a_score(text, status, flag):
     assert reply.raw == text
 
 
+def test_every_prefix_of_an_answer_is_read_without_a_wrong_value():
+    whole = json.dumps(FULL)
+    for length in range(len(whole)):
+        reply = parse(whole[:length])
+        assert reply.recaption in (None, FULL["Recaption"])
+        assert reply.overall in (None, 2.0)
+        assert reply.status in ("unparsable", "truncated", "repaired")
+
+
 def test_half_a_recaption_is_no_recaption():
     assert parse('{"Recaption": "A red cir').recaption is None
 
@@ -144,6 +153,11 @@ def test_values_in_another_language_under_the_asked_keys_are_fine():
 def test_variants_of_the_keys(text):
     reply = parse(text)
     assert (reply.overall, reply.scores["image_text_matching"]) == (6.0, 5.0)
+
+
+def test_a_missing_opening_brace():
+    reply = parse('"Recaption": "A red circle.", "Overall Score": "2<Overall>", "Overall Explanation": "x"}')
+    assert (reply.status, reply.recaption, reply.overall) == ("repaired", "A red circle.", 2.0)
 
 
 def test_prose_only():

@@ -23,6 +23,7 @@ def test_strict_object_keeps_its_span():
         ("{'a': 'dog\\'s', 'b': None}", {"a": "dog's", "b": None}),
         ("{'a': 'a dog's bone', 'b': 'x'}", {"a": "a dog's bone", "b": "x"}),
         ('{"a": "says "STOP" now", "b": "x"}', {"a": 'says "STOP" now', "b": "x"}),
+        ('{"a": "x" "b": "y"}', {"a": "x", "b": "y"}),
         ('{"a": "x"\n "b": "y"}', {"a": "x", "b": "y"}),
         ('{"a": "line\nbreak", "b": [1, 2],}', {"a": "line\nbreak", "b": [1, 2]}),
         ('{"a": "\\u00e9\\n\\ud83d\\ude00\\ud800",}', {"a": "é\n😀\ufffd"}),
@@ -39,6 +40,7 @@ def test_broken_objects(text, fields):
     [
         ('{"a": "x", "b": "half', {"a": "x"}, ("b", "half")),
         ('{"a": "x", "b": 1', {"a": "x"}, ("b", "1")),
+        ('{"a": "x", "b": null', {"a": "x"}, ("b", "null")),
         ('{"a": "x", "b":', {"a": "x"}, ("b", "")),
         ('{"a": "x", "b', {"a": "x"}, None),
         ('{"a": "x",', {"a": "x"}, None),
