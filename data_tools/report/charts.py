@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
-LENGTH_BINS = 40
+LENGTH_BINS = 32
 
 
 class Series(NamedTuple):
@@ -22,12 +22,12 @@ class Series(NamedTuple):
 class Frame(NamedTuple):
     """Size of a chart in SVG units, and its margins."""
 
-    width: int = 440
+    width: int = 344
     height: int = 200
-    left: int = 44
+    left: int = 40
     right: int = 8
     top: int = 10
-    bottom: int = 36
+    bottom: int = 38
 
     @property
     def inner(self) -> tuple[int, int]:
@@ -41,15 +41,18 @@ SMALL = Frame(width=224, height=112, left=8, right=8, top=8, bottom=22)
 def columns(
     series: Sequence[Series], labels: Sequence[str], *, axis: str, name: str, frame: Frame = WIDE, top: int | None = None
 ) -> Markup:
-    """Stacked columns, one for each label (an empty label leaves its tick out). `top` fixes the height of the scale."""
-    totals = [sum(s.values[i] for s in series) for i in range(len(labels))]
-    ticks = round_ticks(max(totals, default=0) if top is None else top)
+    """Stacked columns, one for each label (an empty label leaves its tick out); charts with one `top` compare by eye."""
+    ticks = round_ticks(tallest(series) if top is None else top)
     step = frame.inner[0] / max(1, len(labels))
     body = [_grid(frame, ticks)]
     for i, label in enumerate(labels):
         body.append(_column(frame, series, i, step, ticks[-1]))
         body.append(_tick(frame, frame.left + (i + 0.5) * step, label))
     return _svg(frame, body, axis, name)
+
+
+def tallest(series: Sequence[Series]) -> int:
+    return max((sum(stack) for stack in zip(*(s.values for s in series), strict=True)), default=0)
 
 
 def _column(frame: Frame, series: Sequence[Series], i: int, step: float, top: int) -> str:
@@ -74,14 +77,20 @@ def overlay(series: Sequence[Series], edges: Sequence[int], *, axis: str, name: 
     step = frame.inner[0] / max(1, len(edges))
     body = [_grid(frame, ticks)]
     body += [_steps(frame, s, step, ticks[-1]) for s in series]
-    every = max(1, math.ceil(len(edges) / 8))
-    body += [_tick(frame, frame.left + (i + 0.5) * step, f"{edges[i]:,}") for i in range(0, len(edges), every)]
+    body += [_tick(frame, frame.left + (i + 0.5) * step, text) for i, text in _edge_labels(edges)]
     return _svg(frame, body, axis, name)
+
+
+def _edge_labels(edges: Sequence[int]) -> list[tuple[int, str]]:
+    """About seven of the edges; the last as "n+", with room before it."""
+    last, every = len(edges) - 1, max(1, math.ceil(len(edges) / 7))
+    some = [(i, f"{edges[i]:,}") for i in range(0, last, every) if last - i >= every * 0.75]
+    return [*some, (last, f"{edges[last]:,}+")]
 
 
 def _steps(frame: Frame, s: Series, step: float, top: int) -> str:
     floor = frame.top + frame.inner[1]
-    points = [(frame.left, floor)]
+    points: list[tuple[float, float]] = [(frame.left, floor)]
     for i, n in enumerate(s.values):
         y = floor - n / top * frame.inner[1]
         points += [(frame.left + i * step, y), (frame.left + (i + 1) * step, y)]
@@ -91,19 +100,20 @@ def _steps(frame: Frame, s: Series, step: float, top: int) -> str:
 
 
 def length_bins(before: Sequence[tuple[int, int]], after: Sequence[tuple[int, int]]) -> tuple[list[int], list[int], list[int]]:
-    """(lower edges, before, after): equal bins up to about the 99th percentile of both; the last takes all that is longer."""
-    high = max(_percentile(before, 0.99), _percentile(after, 0.99), 1)
+    """(lower edges, before, after): equal bins; the last takes all that is far beyond the 95th percentile."""
+    high = max(_upper(before), _upper(after), 1)
     width = max(1, math.ceil((high + 1) / LENGTH_BINS))
     n = high // width + 1
     return [i * width for i in range(n)], _binned(before, width, n), _binned(after, width, n)
 
 
-def _percentile(bins: Sequence[tuple[int, int]], q: float) -> int:
-    wanted, seen = q * sum(n for _, n in bins), 0
+def _upper(bins: Sequence[tuple[int, int]]) -> int:
+    """1.5 times the 95th percentile, or the longest where that is shorter: one runaway caption must not flatten the chart."""
+    total, seen = sum(n for _, n in bins), 0
     for value, n in bins:
         seen += n
-        if seen >= wanted:
-            return value
+        if seen >= 0.95 * total:
+            return min(bins[-1][0], math.ceil(1.5 * value))
     return 0
 
 

@@ -19,7 +19,7 @@ HELD_BYTES = 1 << 16  # encoded pictures up to here wait undecoded until the rep
 TEXT_LIMIT = 600  # characters of a caption
 EXPLANATION_LIMIT = 300
 
-SIZES = {"rewritten": 24, "refused": 9, "worst": 9, "unparsable": 6, "best": 6, "dropped": 6}
+SIZES = {"rewritten": 24, "refused": 12, "worst": 8, "unparsable": 6, "best": 6, "dropped": 6}
 REASONS = 24  # of quarantine, with examples
 EXAMPLES = 3  # of each
 

@@ -11,14 +11,17 @@ from typing import Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-from .charts import SMALL, Series, columns, length_bins, overlay
+from .charts import SMALL, Series, columns, length_bins, overlay, tallest
 from .diff import Span, word_diff
-from .gallery import CRISP_SIDE, Item
+from .gallery import CRISP_SIDE, Gallery, Item
 from .stats import Stats
 from .summary import ASPECTS, NAMES, summarise
 
 FIRST = 8  # rewritten rows shown before "more"
+FIRST_OTHERS = 4
+UNDERSTOOD = ("title", "domain", "model", "policy", "source", "output", "rows_in", "notes", "config", "timing")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 STYLES = {"keep": "kept", "rewrite": "new", "drop": "dropped", "quarantine": "gone"}
 SHARE_LABELS = ["0" if i == 0 else "0.5" if i == 10 else "1" if i == 19 else "" for i in range(20)]
@@ -63,26 +66,42 @@ def identity(counts: Mapping[str, int], run: Mapping[str, Any]) -> dict[str, Any
 def render(stats: Stats, summary: Mapping[str, Any], title: str, run: Mapping[str, Any]) -> str:
     """The page as one string."""
     page = _environment().get_template("report.html.j2")
-    known = {"title", "domain", "model", "policy", "source", "output", "rows_in", "notes", "config", "timing"}
-    return page.render(
+    text = page.render(
         title=title,
-        run=run,
-        extra={k: v for k, v in run.items() if k not in known},
+        run=dict.fromkeys(UNDERSTOOD) | dict(run),
+        extra={k: v for k, v in run.items() if k not in UNDERSTOOD},
         counts=summary["counts"],
         identity=identity(summary["counts"], run),
         summary=summary,
         gallery=stats.gallery,
+        sections=_sections(stats.gallery),
         charts=_charts(summary),
         first=FIRST,
+        first_others=FIRST_OTHERS,
         css=_css(),
     )
+    return text.lstrip()
+
+
+def _sections(gallery: Gallery) -> dict[str, list[Item]]:
+    """The rows by section; a refused rewrite that is among the worst already is not shown twice."""
+    worst = {rank[1:] for rank, _ in gallery.shown["worst"].items}
+    return {
+        name: [item for rank, item in reservoir.items if name != "refused" or rank[1:] not in worst]
+        for name, reservoir in gallery.shown.items()
+    }
 
 
 def _environment() -> Environment:
     env = Environment(
-        loader=PackageLoader("data_tools.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("data_tools.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    env.filters |= {"number": number, "visible": visible, "yaml": to_yaml, "label": label, "share": percent}
+    env.filters |= {"number": number, "yaml": to_yaml, "label": label, "share": percent}
     env.globals |= {"word_diff": shown_diff, "is_crisp": is_crisp, "ordered_scores": ordered_scores, "STYLES": STYLES, "NAMES": NAMES}
     return env
 
@@ -113,6 +132,11 @@ def percent(part: int, whole: int) -> str:
 def visible(text: str | None) -> str:
     """Control, direction and surrogate characters shown as what they are, so that they cannot rearrange or break the page."""
     return CONTROL.sub(_named, text or "")
+
+
+def shown(value: Any) -> Any:
+    """Every text of the page passes here before it is escaped; ready markup is left alone."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _named(match: re.Match[str]) -> str:
@@ -150,22 +174,25 @@ def ordered_scores(scores: Mapping[str, float | None]) -> list[tuple[str, float 
 
 
 def _charts(summary: Mapping[str, Any]) -> dict[str, Any]:
-    out: dict[str, Any] = {"aspects": {}}
-    levels = [str(i) for i in range(1, 11)]
-    for name, figures in summary["scores"].items():
-        if name == "overall":
-            out["raw"] = columns(_by_action(figures), levels, axis="overall score", name="Overall score of the captions as read")
-            series = [Series("kept", "after", figures["after"]["histogram"])]
-            out["after"] = columns(series, levels, axis="overall score", name="Overall score of the captions written, where known")
-        else:
-            ends = ["1", *[""] * 3, "5", *[""] * 4, "10"]
-            out["aspects"][name] = columns(
-                _by_action(figures), ends, axis="", name=f"{label(name)} score of the captions as read", frame=SMALL
-            )
+    out: dict[str, Any] = {"aspects": _aspect_charts(summary["scores"])}
+    if "overall" in summary["scores"]:
+        figures, levels = summary["scores"]["overall"], [str(i) for i in range(1, 11)]
+        out["raw"] = columns(_by_action(figures), levels, axis="overall score", name="Overall score of the captions as read")
+        series = [Series("kept", "after", figures["after"]["histogram"])]
+        out["after"] = columns(series, levels, axis="overall score", name="Overall score of the captions written, where known")
     if summary["p_rewrite"]:
         out["p_rewrite"] = columns(_by_action(summary["p_rewrite"]), SHARE_LABELS, axis="probability of a rewrite", name="p_rewrite")
-    out |= _text_charts(summary["text"])
-    return out
+    return out | _text_charts(summary["text"])
+
+
+def _aspect_charts(scores: Mapping[str, Any]) -> dict[str, Markup]:
+    aspects = {name: _by_action(figures) for name, figures in scores.items() if name != "overall"}
+    top = max(map(tallest, aspects.values()), default=0)
+    ends = ["1", *[""] * 3, "5", *[""] * 4, "10"]
+    return {
+        name: columns(series, ends, axis="", name=f"{label(name)} score, captions as read", frame=SMALL, top=top)
+        for name, series in aspects.items()
+    }
 
 
 def _by_action(figures: Mapping[str, Any]) -> list[Series]:
@@ -173,13 +200,17 @@ def _by_action(figures: Mapping[str, Any]) -> list[Series]:
 
 
 def _text_charts(text: Mapping[str, Any]) -> dict[str, Any]:
-    edges, raw, output = length_bins(text["raw"]["words_histogram"], text["output"]["words_histogram"])
-    series = [Series("raw", "raw", raw), Series("new", "output", output)]
     edit = [Series("new", "rewritten", text["edit_distance_rewritten"]["histogram"])]
     return {
-        "lengths": overlay(series, edges, axis="words in a caption", name="Caption length in words, raw and output"),
+        "lengths": _lengths(text["raw"], text["output"], "Caption length in words, raw and output, all rows"),
+        "lengths_rewritten": _lengths(text["rewritten_before"], text["rewritten_after"], "Length of rewritten captions, before and after"),
         "edit": columns(edit, SHARE_LABELS, axis="normalised edit distance", name="Edit distance of rewritten captions"),
     }
+
+
+def _lengths(before: Mapping[str, Any], after: Mapping[str, Any], name: str) -> Markup:
+    edges, old, new = length_bins(before["words_histogram"], after["words_histogram"])
+    return overlay([Series("raw", "before", old), Series("new", "after", new)], edges, axis="words in a caption", name=name)
 
 
 def _write(path: Path, text: str) -> None:
