@@ -1,0 +1,115 @@
+"""A model of a few thousand parameters with its processor, for every test that needs a whole LVLM."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+
+
+def byte_tokenizer() -> Any:
+    """One token a byte, and three special ones."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({letter: i for i, letter in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<eos>",
+        pad_token="<pad>",
+        additional_special_tokens=["<image>"],
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def tiny_config(tokenizer: Any, **changes: Any) -> Any:
+    """SigLIP of 3 layers on 16 px (4 tokens a picture) and Qwen2 of 2 layers."""
+    from mm_align.models import LvlmConfig
+
+    parts: dict[str, Any] = {
+        "vision_config": {
+            "model_type": "siglip_vision_model",
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 2,
+            "image_size": 16,
+            "patch_size": 8,
+            "vision_use_head": False,
+        },
+        "text_config": {
+            "model_type": "qwen2",
+            "vocab_size": len(tokenizer),
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "tie_word_embeddings": True,
+            "initializer_range": 0.2,
+            "bos_token_id": None,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+        },
+        "adapter": {"type": "mlp", "hidden_size": 24},
+        "image_token_id": tokenizer.convert_tokens_to_ids("<image>"),
+    }
+    return LvlmConfig(**(parts | changes))
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    return byte_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def make_model(tokenizer: Any) -> Callable[..., Any]:
+    """A fresh tiny model with seeded weights, in eval mode; keyword arguments change the config."""
+    import torch
+
+    from mm_align.models import LvlmForConditionalGeneration
+
+    def make(**changes: Any) -> Any:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return LvlmForConditionalGeneration(tiny_config(tokenizer, **changes)).eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_model(make_model: Callable[..., Any]) -> Any:
+    """Shared: leave its weights alone."""
+    return make_model()
+
+
+@pytest.fixture(scope="session")
+def make_processor(tokenizer: Any) -> Callable[..., Any]:
+    import copy
+
+    from mm_align.models import LvlmProcessor
+    from vision.images import SquareImageProcessor
+
+    def make(**options: Any) -> Any:
+        return LvlmProcessor(SquareImageProcessor(size=16), copy.deepcopy(tokenizer), **({"num_image_tokens": 4} | options))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def processor(make_processor: Callable[..., Any]) -> Any:
+    return make_processor()
+
+
+@pytest.fixture(scope="session")
+def picture() -> Callable[[int], PIL.Image.Image]:
+    """Noise of 20 x 30 pixels, by seed."""
+
+    def make(seed: int) -> PIL.Image.Image:
+        return PIL.Image.fromarray(np.random.default_rng(seed).integers(0, 255, (20, 30, 3), dtype=np.uint8))
+
+    return make
