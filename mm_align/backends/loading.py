@@ -1,0 +1,211 @@
+"""Finds a model and its processor, on disk or on the hub, and says plainly what is wrong when there is none."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+
+from ..config import UserError
+from .prompts import ChatPrompts, LvlmPrompts
+
+WEIGHTS = ("*.safetensors", "*.bin")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model ready to run. `ends` are the token ids that end an answer; `revision()` may read the weights to hash them."""
+
+    model: Any
+    prompts: Any
+    name: str
+    revision: Callable[[], str]
+    ends: list[int]
+
+
+def load_model(
+    name: str, *, revision: str | None = None, device: str = "auto", dtype: str = "auto", trust_remote_code: bool = False
+) -> Loaded:
+    """The model and processor of a local folder or hub id. Raises UserError saying what was found and what to do."""
+    from .. import models  # noqa: F401  registers our classes with the Auto classes
+
+    place = pick_device(device)
+    kind = pick_dtype(dtype, place)
+    folder = Path(name)
+    if folder.is_dir() and _is_released(folder):
+        return _released(folder, place, kind)
+    if not folder.is_dir() and (folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1):
+        raise UserError(f"no folder {name}; give a folder with config.json, a hub id (owner/name) or a bundled model's name")
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    config = _config(name, options)
+    model = _model(name, config, kind, options).to(place)
+    processor = _processor(name, options)
+    return Loaded(
+        model,
+        prompts_for(processor),
+        public_name(name, config),
+        lambda: weights_revision(name, config),
+        end_ids(model, processor.tokenizer),
+    )
+
+
+def prompts_for(processor: Any) -> Any:
+    """How this processor's prompts are made."""
+    from ..models import LvlmProcessor
+
+    return LvlmPrompts(processor) if isinstance(processor, LvlmProcessor) else ChatPrompts(processor)
+
+
+def pick_device(device: str) -> torch.device:
+    """ "auto" is CUDA where there is one, else the CPU. Raises UserError for a device that is not there."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+    except RuntimeError:
+        raise UserError(f"unknown device '{device}'; use auto, cpu or cuda[:N]") from None
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device '{device}' was asked for, but torch sees no CUDA device; use --device cpu")
+    return place
+
+
+def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """ "auto" is bfloat16 on CUDA and float32 elsewhere, whatever the file holds."""
+    if dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    name = SHORT.get(dtype, dtype)
+    if name not in DTYPES:
+        raise UserError(f"unknown dtype '{dtype}'; use auto, {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def _is_released(folder: Path) -> bool:
+    from ..models.aitqe_layout import is_released
+
+    return is_released(folder)
+
+
+def _released(folder: Path, device: torch.device, dtype: torch.dtype) -> Loaded:
+    from ..models.aitqe_layout import load_released
+
+    model, processor, _ = load_released(folder, dtype=dtype)
+    model = model.to(device)
+    revision = lambda: weights_hash(folder)  # noqa: E731
+    return Loaded(model, prompts_for(processor), public_name(str(folder), model.config), revision, end_ids(model, processor.tokenizer))
+
+
+def _config(name: str, options: Mapping[str, Any]) -> Any:
+    folder = Path(name)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise UserError(f"{name} is a folder without config.json, so it holds no model; give the folder written by save_pretrained")
+    try:
+        return AutoConfig.from_pretrained(name, **options)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot load the model '{name}': {_first_line(error)}\n{_advice(name)}") from error
+
+
+def _advice(name: str) -> str:
+    if Path(name).is_dir():
+        return "Its config.json names no architecture that this transformers knows; is it an image-text model of a newer version?"
+    return "It is no local folder; on a machine without network give a local folder, or download it first (hf download) and set HF_HUB_OFFLINE=1."
+
+
+def _model(name: str, config: Any, dtype: torch.dtype, options: Mapping[str, Any]) -> Any:
+    remote = getattr(config, "auto_map", None) if options.get("trust_remote_code") else None
+    if type(config) not in AutoModelForImageTextToText._model_mapping and not remote:
+        raise UserError(
+            f"'{name}' is a {config.model_type} model, not an image-text model; enhancing needs one that sees pictures and answers in text"
+        )
+    try:
+        return AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, **options)
+    except OSError as error:
+        raise UserError(f"cannot load the weights of '{name}': {_first_line(error)}") from error
+
+
+def _processor(name: str, options: Mapping[str, Any]) -> Any:
+    try:
+        processor = AutoProcessor.from_pretrained(name, **options)
+    except ImportError as error:
+        processor = _without_torchvision(name, options, error)
+    except (OSError, ValueError, RuntimeError) as error:
+        if "torchvision::nms" in str(error):
+            raise UserError(TORCHVISION) from error
+        raise UserError(
+            f"'{name}' has no usable processor: {_first_line(error)}\nIts folder must hold the tokenizer and preprocessor_config.json."
+        ) from error
+    if getattr(processor, "image_processor", None) is None:
+        raise UserError(f"'{name}' has a tokenizer but no image processor (preprocessor_config.json); add the files of its base model")
+    return processor
+
+
+TORCHVISION = (
+    "torch and torchvision do not belong together (operator torchvision::nms does not exist): a CPU-only torch beside the index's torchvision. "
+    "Install both from the same place, or uninstall torchvision."
+)
+
+
+def _without_torchvision(name: str, options: Mapping[str, Any], error: ImportError) -> Any:
+    """A processor for pictures only, from its parts; families whose processor demands a video part need torchvision."""
+    from transformers import AutoImageProcessor
+    from transformers.models.auto.processing_auto import processor_class_from_name
+
+    settings = _json(Path(name) / "processor_config.json") | _json(Path(name) / "tokenizer_config.json")
+    kind = processor_class_from_name(settings.get("processor_class", ""))
+    if kind is None:
+        raise UserError(
+            f"the processor of '{name}' cannot be imported ({_first_line(error)}); install torchvision beside this torch"
+        ) from error
+    pictures = AutoImageProcessor.from_pretrained(name, backend="pil", **options)
+    tokenizer = AutoTokenizer.from_pretrained(name, **options)
+    known = ("patch_size", "vision_feature_select_strategy", "num_additional_image_tokens", "image_token")
+    return kind(pictures, tokenizer, chat_template=tokenizer.chat_template, **{k: settings[k] for k in known if k in settings})
+
+
+def _json(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
+
+
+def end_ids(model: Any, tokenizer: Any) -> list[int]:
+    """Every token that ends an answer: the model's generation settings and the tokenizer's end token."""
+    configured = model.generation_config.eos_token_id
+    ends = configured if isinstance(configured, list) else [configured]
+    return sorted({int(token) for token in [*ends, tokenizer.eos_token_id] if token is not None})
+
+
+def public_name(name: str, config: Any) -> str:
+    """The hub id, or for a folder the `name` in its config, else the folder's own name; never a path."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return name
+    return str(getattr(config, "name", None) or folder.resolve().name)
+
+
+def weights_revision(name: str, config: Any) -> str:
+    """The hub commit, or the hash of a local folder's weights."""
+    commit = getattr(config, "_commit_hash", None)
+    return weights_hash(Path(name)) if Path(name).is_dir() else str(commit or "unknown")
+
+
+def weights_hash(folder: Path) -> str:
+    """First 16 hex digits of the sha256 over the weights files' names and contents."""
+    files = next((found for pattern in WEIGHTS if (found := sorted(folder.glob(pattern)))), [])
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.name.encode() + b"\0")
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,185 @@
+"""From samples to model inputs through a processor's chat template; what users wrote never becomes a control token."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from data_tools.records import Message, Sample
+
+ZERO_WIDTH_SPACE = "\u200b"
+_MARKUP = re.compile(r"[<>|\[\]]")
+
+
+class ChatPrompts:
+    """Samples -> left-padded inputs for a processor of transformers (any family).
+
+    A string that the tokenizer or the processor would read as a control token is broken by a zero-width space behind its
+    first character; every other text gives exactly the processor's own ids. (transformers 5.23 has `sanitize_control_tokens`;
+    it refuses tokenizers that add a start token, and 5.19 lacks it.)
+    """
+
+    picture_tokens = 0  # not known before the processor ran
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        self.controls = control_pattern(processor)
+        self.tokenizer.padding_side = "left"
+        if self.tokenizer.pad_token is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+
+    def encode(self, samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
+        """`input_ids` and `attention_mask` [B, L] and whatever this processor makes of the pictures."""
+        texts = [self.render(sample) for sample in samples]
+        pictures = [[decoded(image) for image in sample.images] for sample in samples]
+        bos = self.tokenizer.bos_token
+        inputs = self.processor(
+            text=texts,
+            images=pictures if any(pictures) else None,
+            padding=True,
+            padding_side="left",
+            return_tensors="pt",
+            add_special_tokens=not (bos and texts[0].startswith(bos)),
+        )
+        return dict(inputs)
+
+    def render(self, sample: Sample) -> str:
+        """The prompt as one string, with one picture placeholder a picture. Raises ValueError when their numbers differ."""
+        check_pictures(sample)
+        safe = [harmless(m, self.controls) for m in sample.messages]
+        if self.processor.chat_template is None:
+            return self._without_template(safe)
+        text: str = self.processor.apply_chat_template([as_chat(m) for m in safe], add_generation_prompt=True, tokenize=False)
+        return text
+
+    def _without_template(self, messages: Sequence[Message]) -> str:
+        """Placeholders and texts in their order, a newline behind each picture."""
+        token = getattr(self.processor, "image_token", None)
+        if token is None:
+            raise ValueError(
+                f"{type(self.processor).__name__} has neither a chat template nor an image token; give the model a chat template"
+            )
+        return "".join(part.text if part.kind == "text" else f"{token}\n" for m in messages for part in m.parts)
+
+
+class LvlmPrompts:
+    """Samples -> left-padded inputs for our own models: the ids are `LvlmProcessor.encode`'s, plain or chat.
+
+    The tokenizer splits special tokens in data by itself; added tokens that are not marked special are broken here.
+    """
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        self.picture_tokens: int = processor.num_image_tokens + 1
+        self.controls = added_pattern(processor.tokenizer, special=False)
+
+    def encode(self, samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
+        """`input_ids`, `attention_mask` [B, L] and `pixel_values` [pictures, 3, H, W]."""
+        inputs = left_padded([self.ids(sample) for sample in samples], self.pad_id())
+        pictures = [decoded(image) for sample in samples for image in sample.images]
+        if pictures:
+            inputs |= self.processor.image_processor(pictures, return_tensors="pt")
+        return inputs
+
+    def ids(self, sample: Sample) -> list[int]:
+        check_pictures(sample)
+        ids: list[int] = self.processor.encode([harmless(m, self.controls) for m in sample.messages])
+        return ids
+
+    def pad_id(self) -> int:
+        """Any token does: padding is masked."""
+        known = self.tokenizer.pad_token_id
+        return int(self.tokenizer.eos_token_id if known is None else known)
+
+
+def left_padded(rows: Sequence[Sequence[int]], pad: int) -> dict[str, torch.Tensor]:
+    """`input_ids` and `attention_mask` [B, L], padding on the left."""
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def check_pictures(sample: Sample) -> None:
+    """Raise ValueError unless the messages name as many pictures as the sample has."""
+    named = sum(part.kind != "text" for message in sample.messages for part in message.parts)
+    if named != len(sample.images):
+        raise ValueError(f"sample {sample.id}: its messages name {named} pictures, but it has {len(sample.images)}")
+
+
+def harmless(message: Message, controls: re.Pattern[str]) -> Message:
+    """The message with every match of `controls` in its texts broken by a zero-width space."""
+    return replace(message, parts=tuple(p if p.kind != "text" else replace(p, text=_broken(p.text, controls)) for p in message.parts))
+
+
+def _broken(text: str, controls: re.Pattern[str]) -> str:
+    text = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates would stop the tokenizer
+    return controls.sub(lambda found: found.group()[0] + ZERO_WIDTH_SPACE + found.group()[1:], text)
+
+
+def control_pattern(processor: Any) -> re.Pattern[str]:
+    """Matches every string that tokenizer or processor treat as more than text."""
+    marks = {value for name, value in vars(processor).items() if name.endswith("_token") and isinstance(value, str)}
+    return any_of(
+        {t.content for t in added(processor.tokenizer, special=True)}
+        | marks
+        | {t.content for t in added(processor.tokenizer, special=False)}
+    )
+
+
+def added_pattern(tokenizer: Any, *, special: bool) -> re.Pattern[str]:
+    """Matches the tokenizer's added tokens, special ones or the others."""
+    return any_of({token.content for token in added(tokenizer, special=special)})
+
+
+def added(tokenizer: Any, *, special: bool) -> list[Any]:
+    """Added tokens; of those not special only such as look like markup (others are ordinary words or white space)."""
+    every = tokenizer.added_tokens_decoder.values()
+    return [t for t in every if (t.special if special else not t.special and _MARKUP.search(t.content))]
+
+
+def any_of(texts: set[str]) -> re.Pattern[str]:
+    """Matches any of `texts`, longer ones first; nothing for none."""
+    longest_first = sorted((text for text in texts if text.strip()), key=lambda text: (-len(text), text))
+    return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+
+
+def as_chat(message: Message) -> dict[str, Any]:
+    """The message as chat templates expect it."""
+    parts = [{"type": "text", "text": p.text} if p.kind == "text" else {"type": p.kind} for p in message.parts]
+    return {"role": message.role, "content": parts}
+
+
+def decoded(image: Any) -> Any:
+    """The RGB picture of a record, decoded now if nobody has. Raises BadImage."""
+    if image.pixels is not None:
+        return image.pixels
+    from data_tools.io.images import decode
+
+    return decode(image).pixels
+
+
+def append(inputs: dict[str, torch.Tensor], tokens: Sequence[int]) -> dict[str, torch.Tensor]:
+    """The inputs with the same `tokens` behind every row."""
+    if not tokens:
+        return inputs
+    ids = inputs["input_ids"]
+    tail = torch.tensor([list(tokens)], dtype=ids.dtype).expand(ids.shape[0], -1)
+    grown = {**inputs, "input_ids": torch.cat([ids, tail], dim=1)}
+    grown["attention_mask"] = torch.cat([inputs["attention_mask"], torch.ones_like(tail)], dim=1)
+    for name in ("token_type_ids", "mm_token_type_ids"):
+        if name in inputs:
+            grown[name] = torch.cat([inputs[name], torch.zeros_like(tail)], dim=1)
+    return grown
+
+
+def assert_left_padded(mask: torch.Tensor) -> None:
+    """Raise ValueError unless every row of `mask` [B, L] is zeros followed by ones."""
+    if bool((mask[:, -1] == 0).any()) or bool((mask[:, 1:] < mask[:, :-1]).any()):
+        raise ValueError("the prompts are not padded on the left; batched answers would differ from single ones")

@@ -1,0 +1,311 @@
+"""The layout of released AITQE checkpoints (`HymanH/AITQE`): its config keys, its weight names, and our model made of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerFast, Qwen2Tokenizer
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+
+from vision.images import SquareImageProcessor
+
+from ..config import UserError
+from .headers import Header, load_tensors, read_headers
+from .lvlm import LvlmConfig, LvlmForConditionalGeneration
+from .processor import LvlmProcessor
+
+MODEL_TYPE = "mm"
+# released prefix -> ours; longer ones first [R: modeling_mm.py, confirmed by file sizes]
+PREFIXES = (
+    ("model.model.", "model.language_model."),
+    ("model.lm_head.", "lm_head."),
+    ("vision_model.vision_model.", "model.vision_tower."),
+    ("mm_projector.0.", "model.adapter.linear_1."),
+    ("mm_projector.2.", "model.adapter.linear_2."),
+)
+UNUSED = ("image_newline",)  # in the file, never read by the released code, no place in our model
+OPTIONAL = ("model.vision_tower.head.", "model.vision_tower.post_layernorm.")  # in our model, never read at layer -2
+REQUIRED_KEYS = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "vocab_size",
+    "pesudo_img_size",
+    "pesudo_patch_size",
+)
+TEXT_KEYS = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "hidden_act",
+    "max_position_embeddings",
+    "initializer_range",
+    "rms_norm_eps",
+    "attention_dropout",
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+)
+# width -> layers, heads, MLP width of the published SigLIP and CLIP towers
+SIGLIP = {768: (12, 12, 3072), 1024: (24, 16, 4096), 1152: (27, 16, 4304)}
+CLIP = {768: (12, 12, 3072), 1024: (24, 16, 4096)}
+
+
+class Layout(NamedTuple):
+    """What became of each weight: ours <- released, released ones without use, ours without a source, released ones nobody knows."""
+
+    mapped: dict[str, str]
+    ignored: list[str]
+    absent: list[str]
+    missing: list[str]
+    unknown: list[str]
+
+    def lines(self) -> list[str]:
+        """The same in words."""
+        told = [f"{len(self.mapped)} weights mapped"]
+        for what, names in (
+            ("in the file and never used", self.ignored),
+            ("not in the file, and never read at this feature layer", self.absent),
+            ("MISSING from the file", self.missing),
+            ("in the file and unknown", self.unknown),
+        ):
+            if names:
+                told.append(f"{len(names)} {what}: {', '.join(names[:6])}{' ...' if len(names) > 6 else ''}")
+        return told
+
+
+def is_released(folder: Path) -> bool:
+    """True for a folder whose config.json has model_type "mm"."""
+    file = folder / "config.json"
+    return file.is_file() and read_json(file).get("model_type") == MODEL_TYPE
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The JSON object in `file`. Raises UserError for anything else."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {file.name} of the model: {error}") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{file.name} should hold a JSON object, but holds a {type(found).__name__}")
+    return found
+
+
+# -- names -------------------------------------------------------------------------------------------------------------
+
+
+def our_name(released: str) -> str | None:
+    """`mm_projector.0.bias` -> `model.adapter.linear_1.bias`; None for a weight without a place in our model."""
+    return next((ours + released[len(theirs) :] for theirs, ours in PREFIXES if released.startswith(theirs)), None)
+
+
+def released_name(ours: str) -> str:
+    """The inverse of `our_name`. Raises KeyError for a name that no released checkpoint has."""
+    for theirs, prefix in PREFIXES:
+        if ours.startswith(prefix):
+            return theirs + ours[len(prefix) :]
+    raise KeyError(ours)
+
+
+def released_shapes(model: LvlmForConditionalGeneration) -> dict[str, tuple[int, ...]]:
+    """Every weight of the released file that holds this model, `image_newline` [D] included; a model on the meta device will do."""
+    shapes = {released_name(name): tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    return shapes | {"image_newline": (model.config.text_config.hidden_size,)}
+
+
+def lay_out(released: Iterable[str], ours: Iterable[str]) -> Layout:
+    """Matches the names in a file with those of our model."""
+    known = set(ours)
+    pairs = {name: our_name(name) for name in released}
+    mapped = {place: name for name, place in pairs.items() if place in known and place is not None}
+    lacking = sorted(known - set(mapped))
+    return Layout(
+        mapped,
+        ignored=sorted(name for name in pairs if name in UNUSED),
+        absent=[name for name in lacking if name.startswith(OPTIONAL)],
+        missing=[name for name in lacking if not name.startswith(OPTIONAL)],
+        unknown=sorted(name for name, place in pairs.items() if name not in UNUSED and place not in known),
+    )
+
+
+# -- config ------------------------------------------------------------------------------------------------------------
+
+
+def to_lvlm_config(released: Mapping[str, Any], headers: Mapping[str, Header] | None = None, folder: Path | None = None) -> LvlmConfig:
+    """Our config from the released one (its misspelled keys read from the file, never assumed).
+
+    The tower's kind comes from its own config where `vision_model_name_or_path` is a folder, else from the weights; never from
+    the path's name, by which the released code decides. Raises UserError for what the released code could not run either.
+    """
+    _check(released)
+    vision = _vision_config(released, headers or {}, folder)
+    hidden = int(released["hidden_size"])
+    config = LvlmConfig(
+        vision_config=vision,
+        text_config=_text_config(released, headers or {}),
+        adapter={"type": "mlp", "hidden_size": hidden, "bias": [True, False], "act": "gelu"},
+        feature_layer=-2,
+        keep_cls=False,
+        tie_word_embeddings=bool(released.get("tie_word_embeddings", False)),
+    )
+    _check_tokens(released, config)
+    return config
+
+
+def _check(released: Mapping[str, Any]) -> None:
+    absent = [key for key in REQUIRED_KEYS if key not in released]
+    if absent:
+        raise UserError(f"the AITQE config lacks {', '.join(absent)} (the misspelling 'pesudo' is the real key)")
+    for key, only in (("mm_projector_type", "mlp"), ("image_aspect_ratio", "square"), ("pooling_kernel", 1)):
+        if released.get(key, only) != only:
+            raise UserError(f"the AITQE config has {key} = {released[key]!r}; the released code and ours know {only!r} only")
+
+
+def _check_tokens(released: Mapping[str, Any], config: LvlmConfig) -> None:
+    expected = (int(released["pesudo_img_size"]) // int(released["pesudo_patch_size"])) ** 2  # the released num_queries
+    declared = int(released.get("image_tile_tokens", expected))
+    if not config.num_image_tokens == expected == declared:
+        raise UserError(
+            f"the AITQE config disagrees with itself: {expected} tokens a picture by its sizes, {declared} by image_tile_tokens, "
+            f"{config.num_image_tokens} from the vision tower"
+        )
+
+
+def _text_config(released: Mapping[str, Any], headers: Mapping[str, Header]) -> Any:
+    """Qwen2 where the query projection has a bias (or nothing is known), else Llama."""
+    options = {key: released[key] for key in TEXT_KEYS if released.get(key) is not None}
+    rope = {"rope_type": "default", "rope_theta": float(released.get("rope_theta", 10000.0)), **(released.get("rope_scaling") or {})}
+    layer = "model.model.layers.0.self_attn.q_proj."
+    kind = "llama" if f"{layer}weight" in headers and f"{layer}bias" not in headers else "qwen2"
+    return AutoConfig.for_model(kind, **options, rope_parameters=rope, tie_word_embeddings=bool(released.get("tie_word_embeddings", False)))
+
+
+def _vision_config(released: Mapping[str, Any], headers: Mapping[str, Header], folder: Path | None) -> dict[str, Any]:
+    own = _tower_folder(released, folder)
+    described = _described_tower(own) if own is not None else _derived_tower(released, headers)
+    described |= {"image_size": int(released["pesudo_img_size"]), "patch_size": int(released["pesudo_patch_size"])}
+    has_head = "vision_model.vision_model.head.probe" in headers or not headers
+    return described | ({"vision_use_head": has_head} if described["model_type"] == "siglip_vision_model" else {})
+
+
+def _tower_folder(released: Mapping[str, Any], folder: Path | None) -> Path | None:
+    """The tower's own folder where `vision_model_name_or_path` names one, by itself or beside the checkpoint's files."""
+    name = str(released.get("vision_model_name_or_path") or "")
+    places = [Path(name), *([folder / name] if folder else [])] if name else []
+    return next((place for place in places if (place / "config.json").is_file()), None)
+
+
+def _described_tower(folder: Path) -> dict[str, Any]:
+    found = read_json(folder / "config.json")
+    found = found.get("vision_config", found)
+    kinds = {"siglip": "siglip_vision_model", "clip": "clip_vision_model"}
+    found["model_type"] = kinds.get(found.get("model_type", ""), found.get("model_type"))
+    if found["model_type"] not in kinds.values():
+        raise UserError(f"the vision tower's config has model_type {found['model_type']!r}; AITQE's layout holds SigLIP or CLIP towers")
+    return dict(found)
+
+
+def _derived_tower(released: Mapping[str, Any], headers: Mapping[str, Header]) -> dict[str, Any]:
+    """Sizes from the weights' shapes, the number of heads from the published towers of that width."""
+    stem = "vision_model.vision_model."
+    clip = f"{stem}embeddings.class_embedding" in headers
+    table = CLIP if clip else SIGLIP
+    width = int(released.get("visual_hidden_dim", 1152))
+    if width not in table:
+        raise UserError(
+            f"no published {'CLIP' if clip else 'SigLIP'} tower is {width} wide; put the tower's config.json into a folder and name that folder in "
+            "vision_model_name_or_path"
+        )
+    layers, heads, mlp = table[width]
+    if headers:
+        layers = 1 + max((int(name.split(".")[4]) for name in headers if name.startswith(f"{stem}encoder.layers.")), default=-1)
+        mlp = headers[f"{stem}encoder.layers.0.mlp.fc1.weight"].shape[0]
+    kind = "clip_vision_model" if clip else "siglip_vision_model"
+    return {"model_type": kind, "hidden_size": width, "intermediate_size": mlp, "num_hidden_layers": layers, "num_attention_heads": heads}
+
+
+# -- loading -----------------------------------------------------------------------------------------------------------
+
+
+def load_released(folder: Path, *, dtype: torch.dtype | None = None) -> tuple[LvlmForConditionalGeneration, LvlmProcessor, Layout]:
+    """Model, processor and what became of each weight; `dtype` None keeps the file's. Raises UserError where weights are missing."""
+    released = read_json(folder / "config.json")
+    headers = read_headers(folder)
+    config = to_lvlm_config(released, headers, folder)
+    processor = released_processor(folder, released, config)
+    with torch.device("meta"):
+        layout = lay_out(headers, LvlmForConditionalGeneration(config).state_dict())
+    if layout.missing:
+        raise UserError("this AITQE checkpoint is not whole: " + "; ".join(layout.lines()))
+    model = _filled(folder, config, layout, dtype or headers[next(iter(layout.mapped.values()))].dtype)
+    model.generation_config = _generation_config(folder, released, processor)
+    return model, processor, layout
+
+
+def _filled(folder: Path, config: LvlmConfig, layout: Layout, dtype: torch.dtype) -> LvlmForConditionalGeneration:
+    ours = {name: place for place, name in layout.mapped.items()}
+    weights = {ours[name]: tensor for name, tensor in load_tensors(folder, ours)}
+    with torch.device("meta"):
+        shapes = {name: tensor.shape for name, tensor in LvlmForConditionalGeneration(config).state_dict().items()}
+    for name in layout.absent:  # never read: zeros keep the result the same on every machine
+        weights[name] = torch.zeros(shapes[name])
+    model: LvlmForConditionalGeneration = LvlmForConditionalGeneration.from_pretrained(None, config=config, state_dict=weights, dtype=dtype)
+    return model
+
+
+def _generation_config(folder: Path, released: Mapping[str, Any], processor: LvlmProcessor) -> GenerationConfig:
+    file = folder / "generation_config.json"
+    written = read_json(file) if file.is_file() else {}
+    ends = written.get("eos_token_id", released.get("eos_token_index", released.get("eos_token_id")))
+    return GenerationConfig(
+        bos_token_id=written.get("bos_token_id"),
+        eos_token_id=processor.tokenizer.eos_token_id if ends is None else ends,
+        pad_token_id=processor.tokenizer.pad_token_id,
+    )
+
+
+def released_processor(folder: Path, released: Mapping[str, Any], config: LvlmConfig) -> LvlmProcessor:
+    """The processor of a released checkpoint, which brings no preprocessor_config.json; sets `config.image_token_id`.
+
+    Pictures: direct bicubic resize, SigLIP's mean and std 0.5 (CLIP's own for a CLIP tower) [R: data_processor.py].
+    """
+    tokenizer = released_tokenizer(folder)
+    token = _image_token(tokenizer, released)
+    clip = config.vision_config.model_type == "clip_vision_model"
+    look = {"image_mean": OPENAI_CLIP_MEAN, "image_std": OPENAI_CLIP_STD} if clip else {}
+    pictures = SquareImageProcessor(int(released["pesudo_img_size"]), **look)
+    processor = LvlmProcessor(pictures, tokenizer, num_image_tokens=config.num_image_tokens, image_token=token, prompt_style="plain")
+    config.image_token_id = processor.image_token_id
+    if processor.image_token_id >= config.text_config.vocab_size:
+        raise UserError(
+            f"the placeholder {token} has id {processor.image_token_id}, beyond the {config.text_config.vocab_size} rows of the embedding"
+        )
+    return processor
+
+
+def released_tokenizer(folder: Path) -> Any:
+    """From tokenizer.json, or Qwen2's from vocab.json + merges.txt."""
+    if (folder / "tokenizer.json").is_file():
+        return PreTrainedTokenizerFast.from_pretrained(folder)
+    if not (folder / "vocab.json").is_file() or not (folder / "merges.txt").is_file():
+        raise UserError("this AITQE checkpoint has no tokenizer: expected vocab.json and merges.txt (or tokenizer.json) in its folder")
+    return Qwen2Tokenizer.from_pretrained(folder)
+
+
+def _image_token(tokenizer: Any, released: Mapping[str, Any]) -> str:
+    """The text of the placeholder token: `image_pattern`, added as special where the tokenizer has no such token.
+
+    The released code puts the id -1 at picture positions, which no embedding table holds; any free token does the same.
+    """
+    pattern = str(released.get("image_pattern") or "<image>")
+    if len(tokenizer(pattern, add_special_tokens=False)["input_ids"]) != 1:
+        tokenizer.add_special_tokens({"additional_special_tokens": [pattern]}, replace_extra_special_tokens=False)
+    return pattern
