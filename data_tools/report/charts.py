@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
+from .visible import visible
+
 LENGTH_BINS = 32
 
 
@@ -68,7 +70,7 @@ def _column(frame: Frame, series: Sequence[Series], i: int, step: float, top: in
 
 def _bar(s: Series, x: float, y: float, width: float, height: float, n: int) -> str:
     shape = f'x="{x:.1f}" y="{y:.2f}" width="{width:.1f}" height="{max(height, 0.8):.2f}"'
-    return f'<rect class="{s.style}" {shape}><title>{escape(s.label)}: {n:,}</title></rect>'
+    return f'<rect class="{s.style}" {shape}><title>{_text(s.label)}: {n:,}</title></rect>'
 
 
 def overlay(series: Sequence[Series], edges: Sequence[int], *, axis: str, name: str, frame: Frame = WIDE) -> Markup:
@@ -96,7 +98,7 @@ def _steps(frame: Frame, s: Series, step: float, top: int) -> str:
         points += [(frame.left + i * step, y), (frame.left + (i + 1) * step, y)]
     points.append((frame.left + len(s.values) * step, floor))
     path = "M" + "L".join(f"{x:.1f} {y:.2f}" for x, y in points)
-    return f'<path class="area {s.style}" d="{path}Z"/><path class="line {s.style}" d="{path}"><title>{escape(s.label)}</title></path>'
+    return f'<path class="area {s.style}" d="{path}Z"/><path class="line {s.style}" d="{path}"><title>{_text(s.label)}</title></path>'
 
 
 def length_bins(before: Sequence[tuple[int, int]], after: Sequence[tuple[int, int]]) -> tuple[list[int], list[int], list[int]]:
@@ -144,11 +146,15 @@ def _grid(frame: Frame, ticks: Sequence[int]) -> str:
 
 
 def _tick(frame: Frame, x: float, label: str) -> str:
-    return f'<text class="tick" x="{x:.1f}" y="{frame.top + frame.inner[1] + 14}">{escape(label)}</text>' if label else ""
+    return f'<text class="tick" x="{x:.1f}" y="{frame.top + frame.inner[1] + 14}">{_text(label)}</text>' if label else ""
+
+
+def _text(text: str) -> Markup:
+    return escape(visible(text))
 
 
 def _svg(frame: Frame, body: Sequence[str], axis: str, name: str) -> Markup:
     x, y = frame.left + frame.inner[0] / 2, frame.height - 4
-    caption = f'<text class="tick axis" x="{x:.1f}" y="{y}">{escape(axis)}</text>' if axis else ""
-    head = f'<svg class="chart" viewBox="0 0 {frame.width} {frame.height}" role="img" aria-label="{escape(name)}">'
+    caption = f'<text class="tick axis" x="{x:.1f}" y="{y}">{_text(axis)}</text>' if axis else ""
+    head = f'<svg class="chart" viewBox="0 0 {frame.width} {frame.height}" role="img" aria-label="{_text(name)}">'
     return Markup(head + "".join(body) + caption + "</svg>")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,11 @@ from .diff import Span, word_diff
 from .gallery import CRISP_SIDE, Gallery, Item
 from .stats import Stats
 from .summary import ASPECTS, NAMES, summarise
+from .visible import visible
 
 FIRST = 8  # rewritten rows shown before "more"
 FIRST_OTHERS = 4
 UNDERSTOOD = ("title", "domain", "model", "policy", "source", "output", "rows_in", "notes", "config", "timing")
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 STYLES = {"keep": "kept", "rewrite": "new", "drop": "dropped", "quarantine": "gone"}
 SHARE_LABELS = ["0" if i == 0 else "0.5" if i == 10 else "1" if i == 19 else "" for i in range(20)]
 
@@ -129,21 +128,9 @@ def percent(part: int, whole: int) -> str:
     return f"{min(value, 99.9) if part < whole else 100:.{0 if part == whole else 1}f} %"
 
 
-def visible(text: str | None) -> str:
-    """Control, direction and surrogate characters shown as what they are, so that they cannot rearrange or break the page."""
-    return CONTROL.sub(_named, text or "")
-
-
 def shown(value: Any) -> Any:
     """Every text of the page passes here before it is escaped; ready markup is left alone."""
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _named(match: re.Match[str]) -> str:
-    code = ord(match.group())
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return f"⟨U+{code:04X}⟩"
 
 
 def label(name: str) -> str:
