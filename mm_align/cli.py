@@ -141,8 +141,10 @@ def build_parser(name: str, kind: type[JobConfig]) -> argparse.ArgumentParser:
     verb = VERBS[name]
     nested = [key for key, field in kind.model_fields.items() if not _is_flag(field)]
     sets = f"parts set by --set or in a config file: {', '.join(nested)}\n" if nested else ""
+    positionals = [f"[{key.upper()}]" for key, field in kind.model_fields.items() if _extra(field).get("positional")]
     parser = _Parser(
         prog=f"mmalign {name}",
+        usage=" ".join(["mmalign", name, *positionals, "[options]"]),
         description=f"{verb.help[0].upper()}{verb.help[1:]}.",
         epilog=f"example:\n  {verb.example}\n\n{sets}{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -183,8 +185,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def _add_field(parser: argparse.ArgumentParser, key: str, field: FieldInfo) -> None:
     kinds = _alternatives(field.annotation)
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    flag = f"--{extra.get('flag', key)}".replace("_", "-")
+    flag = f"--{_extra(field).get('flag', key)}".replace("_", "-")
     options: dict[str, Any] = {"help": _help(field)}
     if kinds == [bool]:
         parser.add_argument(flag, dest=key, action=argparse.BooleanOptionalAction, **options)
@@ -193,11 +194,16 @@ def _add_field(parser: argparse.ArgumentParser, key: str, field: FieldInfo) -> N
     if choices:
         options["choices"] = choices
     several = _is_list(kinds)
-    if extra.get("positional"):
+    if _extra(field).get("positional"):
         parser.add_argument(key, nargs="*" if several else "?", metavar=key.upper(), **options)
         return
     options["metavar"] = None if choices else key.rpartition("_")[2].upper()
     parser.add_argument(flag, dest=key, action="append" if several else "store", **options)
+
+
+def _extra(field: FieldInfo) -> dict[str, Any]:
+    """What a field says to this file: "positional" (it is one), "flag" (another name for its flag)."""
+    return dict(field.json_schema_extra) if isinstance(field.json_schema_extra, dict) else {}
 
 
 def _help(field: FieldInfo) -> str:

@@ -168,7 +168,7 @@ def _devices() -> Iterator[Finding]:
         card = torch.cuda.get_device_properties(index)
         yield Finding("devices", f"cuda:{index}", f"{card.name}, {card.total_memory / 2**30:.0f} GiB")
     if torch.backends.mps.is_available():
-        yield Finding("devices", "mps", "Apple GPU")
+        yield Finding("devices", "mps", "Apple GPU (used when asked for by --device mps)")
     yield Finding("devices", "cpu", f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads")
     yield Finding("devices", "default", default_device())
 
@@ -177,9 +177,7 @@ def default_device() -> str:
     """What `--device auto` means on this machine."""
     import torch
 
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _optional(name: str, use: str) -> Finding:

@@ -1,6 +1,7 @@
 """The command line: flags come from the config class; exit codes and messages are the promised ones."""
 
 import json
+import subprocess
 import sys
 import types
 from typing import Literal
@@ -122,6 +123,11 @@ def test_version_and_bare_call(capsys):
     assert cli.main([]) == 2
     assert cli.main(["--help"]) == 0
     assert "enhance-data" in capsys.readouterr().out
+
+
+def test_python_m_is_the_same_command():
+    done = subprocess.run([sys.executable, "-m", "mm_align", "--version"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, f"mm-align {cli.__version__}\n")
 
 
 def test_a_field_may_not_take_a_common_flag():

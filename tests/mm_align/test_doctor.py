@@ -55,3 +55,27 @@ def test_exit_code_and_json(monkeypatch, capsys, status, code):
     assert report["findings"][0]["cure"] == "upgrade"
     assert doctor.run(doctor.DoctorConfig()) == code
     assert "-> upgrade" in capsys.readouterr().out
+
+
+def test_a_failing_import_is_a_finding_not_a_crash(monkeypatch):
+    def broken(name):
+        raise RuntimeError("operator torchvision::nms does not exist\nmore lines")
+
+    monkeypatch.setattr(doctor, "import_module", broken)
+    found = doctor._import("torchvision", "ops")
+    assert (found.status, found.value) == ("broken", "operator torchvision::nms does not exist")
+    assert "builds of different kinds" in found.cure
+
+
+def test_a_model_is_inspected_by_name(monkeypatch, capsys):
+    class Report:
+        def to_lines(self):
+            return ["791 keys"]
+
+    class Module:
+        inspect_model = staticmethod(lambda model: Report() if model == "HymanH/AITQE" else None)
+
+    monkeypatch.setattr(doctor, "examine", list)
+    monkeypatch.setattr(doctor, "import_module", lambda name: Module)
+    assert doctor.run(doctor.DoctorConfig(model="HymanH/AITQE", json_output=True)) == 0
+    assert json.loads(capsys.readouterr().out)["model"] == ["791 keys"]
