@@ -8,7 +8,7 @@ BENCH_STAMP := $(BENCH_VENV)/.installed
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python3 python; do \
 	command -v $$name >/dev/null 2>&1 && $$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$name && break; done)
-# Threads only fight each other where every core already has a worker.
+# One thread a worker: more only fight each other. A file stays with one worker, which makes its fixtures once.
 PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q
 WORKERS ?= 2
 
@@ -42,10 +42,10 @@ demo: $(STAMP)
 	@echo "open demo-out/enhanced/report.html in a browser: captions before and after, scores and explanations"
 
 test: check
-	$(PYTEST) -n $(WORKERS) -m "not slow and not gpu"
+	$(PYTEST) -n $(WORKERS) --dist loadfile -m "not slow and not gpu"
 
 test-all: check
-	$(PYTEST) -n $(WORKERS) -m "not gpu"
+	$(PYTEST) -n $(WORKERS) --dist loadfile -m "not gpu"
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -60,9 +60,9 @@ format: $(STAMP)
 # Peers live in an environment of their own: the product's never holds them. One that does not install is left out and named.
 $(BENCH_STAMP): pyproject.toml constraints.txt $(STAMP)
 	@test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
-	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@for peer in webdataset trl py-data-juicer; do \
-		$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check $$peer || echo "peer $$peer does not install here; its comparison is left out"; \
+		$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $$peer || echo "peer $$peer does not install here; its comparison is left out"; \
 	done
 	@touch $@
 
