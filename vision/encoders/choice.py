@@ -32,6 +32,8 @@ def tower_config(described: PreTrainedConfig | dict[str, Any]) -> PreTrainedConf
     described = dict(described)
     model_type = described.pop("model_type", None)
     if model_type == ExternalTowerConfig.model_type or "library" in described:
+        if "kwargs" in described:  # the name people write; a config may not have a field of it
+            described["model_kwargs"] = described.pop("kwargs")
         return ExternalTowerConfig(**described)
     if model_type is None:
         raise ValueError(f"a vision config needs 'model_type' or 'library', got the keys {sorted(described)}")

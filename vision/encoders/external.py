@@ -15,7 +15,7 @@ LIBRARIES = {"timm": timm_, "open_clip": open_clip_}
 
 
 class ExternalTowerConfig(PreTrainedConfig):
-    """Names a tower: `library` ("timm" or "open_clip"), `name` there, `kwargs` for its constructor.
+    """Names a tower: `library` ("timm" or "open_clip"), `name` there, `model_kwargs` for its constructor.
 
     hidden_size, grid, prefix and image_size follow from these and are filled in by building the tower without memory.
     Raises ValueError for an unknown library or a tower that has no single grid of patch tokens.
@@ -25,7 +25,7 @@ class ExternalTowerConfig(PreTrainedConfig):
 
     library: str = "timm"
     name: str = ""
-    kwargs: Any = None
+    model_kwargs: Any = None
     hidden_size: int | None = None
     grid: Any = None
     prefix: int | None = None
@@ -34,14 +34,14 @@ class ExternalTowerConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         if self.library not in LIBRARIES:
             raise ValueError(f"unknown tower library '{self.library}'; known: transformers (give 'model_type'), {', '.join(LIBRARIES)}")
-        self.kwargs = dict(self.kwargs or {})
+        self.model_kwargs = dict(self.model_kwargs or {})
         if self.hidden_size is None:
             self._look()
         super().__post_init__(**kwargs)
 
     def _look(self) -> None:
         with torch.device("meta"):
-            facts, self.image_size = LIBRARIES[self.library].look(self.name, self.kwargs)
+            facts, self.image_size = LIBRARIES[self.library].look(self.name, self.model_kwargs)
         self.hidden_size, self.grid, self.prefix = facts.width, list(facts.grid), facts.prefix
 
 
@@ -62,7 +62,7 @@ class ExternalTower(PreTrainedModel):
 
     def __init__(self, config: ExternalTowerConfig) -> None:
         super().__init__(config)
-        self.model = LIBRARIES[config.library].build(config.name, config.kwargs)
+        self.model = LIBRARIES[config.library].build(config.name, config.model_kwargs)
         self.post_init()
 
     @torch.no_grad()
