@@ -125,7 +125,7 @@ def _decoded(stream: IO[bytes], max_pixels: int, max_side: int | None) -> PIL.Im
             opened.load()
             picture = _upright(_to_rgb(opened), opened)
         except BROKEN as error:
-            raise _broken(error) from error
+            raise _broken(error, stream) from error
     if max_side is not None:
         picture.thumbnail((max_side, max_side))
     return picture
@@ -139,7 +139,7 @@ def _header(stream: IO[bytes]) -> PIL.Image.Image:
     except PIL.UnidentifiedImageError as error:
         raise _unidentified(stream) from error
     except BROKEN as error:
-        raise _broken(error) from error
+        raise _broken(error, stream) from error
 
 
 def _unidentified(stream: IO[bytes]) -> BadImage:
@@ -152,8 +152,16 @@ def _unidentified(stream: IO[bytes]) -> BadImage:
     return BadImage("image_unreadable", f"no picture format known here starts with {start!r} (known: {', '.join(_formats())})")
 
 
-def _broken(error: BaseException) -> BadImage:
-    return BadImage("image_truncated" if ENDS_EARLY.search(str(error)) else "image_unreadable", f"{type(error).__name__}: {error}"[:500])
+def _broken(error: BaseException, stream: IO[bytes]) -> BadImage:
+    early = ENDS_EARLY.search(str(error)) or _shorter_than_it_says(stream)
+    return BadImage("image_truncated" if early else "image_unreadable", f"{type(error).__name__}: {error}"[:500])
+
+
+def _shorter_than_it_says(stream: IO[bytes]) -> bool:
+    """WebP says its length in its first bytes, and its decoder gives no reason."""
+    stream.seek(0)
+    start = stream.read(12)
+    return start[:4] == b"RIFF" and stream.seek(0, io.SEEK_END) < int.from_bytes(start[4:8], "little") + 8
 
 
 def _upright(picture: PIL.Image.Image, opened: PIL.Image.Image) -> PIL.Image.Image:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from ..records import Rejected, Sample
-from .fields import RAW_LIMIT, Wanted, rejected, row_of, sample_of, struct_of
+from .fields import RAW_LIMIT, RowError, Wanted, rejected, row_of, sample_of, struct_of
+from .json_array import elements, is_array
 from .paths import open_bytes
 from .shard import Shard
 from .writer import FileWriter
@@ -23,16 +24,33 @@ BOM = b"\xef\xbb\xbf"
 
 
 def read(shard: Shard, wanted: Wanted, skip: int = 0) -> Iterator[Sample | Rejected]:
-    """Rows of a JSONL file. Blank lines are no rows. Broken lines, bytes that are not UTF-8 and non-objects are Rejected."""
+    """Rows of a JSONL file, or of a `.json` file that is one array. Blank lines are no rows.
+
+    Broken lines, bytes that are not UTF-8 and non-objects are Rejected.
+    """
     row = 0
     try:
         with open_lines(shard.path) as file:
+            if shard.path.endswith(".json") and is_array(file):
+                yield from _array(file, shard, wanted, skip)
+                return
             for line in lines(file):
                 if row >= skip:
                     yield parse(line, shard, row, wanted)
                 row += 1
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         yield rejected(shard.name, row, "jsonl", "shard_truncated", f"the compressed file ends or breaks here: {error}")
+
+
+def _array(file: IO[bytes], shard: Shard, wanted: Wanted, skip: int) -> Iterator[Sample | Rejected]:
+    row = 0
+    try:
+        for value in elements(file):
+            if row >= skip:
+                yield _sample(value, shard, row, wanted, value)
+            row += 1
+    except RowError as error:
+        yield rejected(shard.name, row, "jsonl", error.reason, error.detail)
 
 
 def open_lines(path: str) -> IO[bytes]:
@@ -67,7 +85,12 @@ def parse(line: bytes, shard: Shard, row: int, wanted: Wanted) -> Sample | Rejec
         return _refuse(shard, row, "not_utf8", f"byte {error.start} is not UTF-8: {error.reason}", line)
     except (ValueError, RecursionError) as error:
         return _refuse(shard, row, "bad_json", f"not JSON: {error}", line)
+    return _sample(meta, shard, row, wanted, line)
+
+
+def _sample(meta: Any, shard: Shard, row: int, wanted: Wanted, raw: Any) -> Sample | Rejected:
     if not isinstance(meta, dict):
+        line = raw if isinstance(raw, bytes) else json.dumps(raw).encode("ascii")
         return _refuse(shard, row, "not_an_object", f"a row should be a JSON object, found {type(meta).__name__}", line)
     return sample_of(meta, shard.name, row, "jsonl", wanted)
 

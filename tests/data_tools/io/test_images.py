@@ -1,0 +1,176 @@
+"""Decoding: every kind of picture becomes RGB of known pixels, every kind of damage its own reason."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import PIL.ImageFile
+import pytest
+
+from data_tools.io.images import BadImage, decode, encoded, suffix
+from data_tools.records import Image
+
+
+def pixel(data: bytes, at: tuple[int, int] = (0, 0)) -> tuple[int, ...]:
+    picture = decode(Image(data=data)).pixels
+    assert picture is not None
+    assert picture.mode == "RGB"
+    return picture.getpixel(at)
+
+
+def saved(picture: PIL.Image.Image, format: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def reason(data: bytes | None = None, path: str | None = None, **options) -> str:
+    with pytest.raises(BadImage) as caught:
+        decode(Image(path=path, data=data), **options)
+    assert caught.value.detail
+    return caught.value.reason
+
+
+def test_plain_and_tiny_pictures():
+    assert pixel(saved(PIL.Image.new("RGB", (1, 1), (1, 2, 3)), "PNG")) == (1, 2, 3)
+    assert pixel(saved(PIL.Image.new("1", (4, 4), 1), "PNG")) == (255, 255, 255)
+    assert pixel(saved(PIL.Image.new("L", (4, 4), 7), "PNG")) == (7, 7, 7)
+
+
+def test_transparency_is_over_white():
+    """Half of black over white: 255 * (1 - 128/255) = 127."""
+    assert pixel(saved(PIL.Image.new("RGBA", (2, 2), (0, 0, 0, 0)), "PNG")) == (255, 255, 255)
+    assert pixel(saved(PIL.Image.new("RGBA", (2, 2), (0, 0, 0, 128)), "PNG")) == (127, 127, 127)
+    assert pixel(saved(PIL.Image.new("LA", (2, 2), (50, 255)), "PNG")) == (50, 50, 50)
+    assert pixel(saved(PIL.Image.new("RGB", (2, 2), (9, 9, 9)), "PNG", transparency=(9, 9, 9))) == (255, 255, 255)
+
+
+def test_palette_with_transparency():
+    picture = PIL.Image.new("P", (2, 1))
+    picture.putpalette([255, 0, 0, 0, 255, 0])
+    picture.putdata([0, 1])
+    data = saved(picture, "PNG", transparency=0)
+    assert (pixel(data, (0, 0)), pixel(data, (1, 0))) == ((255, 255, 255), (0, 255, 0))
+
+
+def test_cmyk_jpeg_keeps_its_colour():
+    red, green, blue = pixel(saved(PIL.Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", quality=95))
+    assert red > 200
+    assert max(green, blue) < 60
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_sixteen_bits_are_scaled_by_257(format):
+    """65535 / 257 = 255, 32896 / 257 = 128."""
+    data = saved(PIL.Image.fromarray(np.array([[0, 32896, 65535]], dtype=np.uint16)), format)
+    assert [pixel(data, (x, 0))[0] for x in range(3)] == [0, 128, 255]
+
+
+def test_float_and_wide_integers():
+    """Floats in [0, 1] times 255; other ranges from their lowest to their highest value."""
+    unit = saved(PIL.Image.fromarray(np.array([[0.0, 0.5, 1.0, np.nan]], dtype=np.float32)), "TIFF")
+    assert [pixel(unit, (x, 0))[0] for x in range(4)] == [0, 128, 255, 0]
+    wide = saved(PIL.Image.fromarray(np.array([[-100000, 0, 100000]], dtype=np.int32)), "TIFF")
+    assert [pixel(wide, (x, 0))[0] for x in range(3)] == [0, 128, 255]
+
+
+@pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP"])
+def test_first_frame_of_animations(format):
+    frames = [PIL.Image.new("RGB", (8, 8), c) for c in ("red", "blue")]
+    assert pixel(saved(frames[0], format, save_all=True, append_images=frames[1:], lossless=True))[0] > 240
+
+
+@pytest.mark.parametrize(("orientation", "corner"), [(1, (0, 0)), (3, (7, 3)), (6, (3, 0)), (8, (0, 7)), (5, (0, 0)), (99, (0, 0))])
+def test_exif_rotation(orientation, corner):
+    """The stored upper left corner is marked; orientation 6 turns it to the upper right, 8 to the lower left, 3 to the lower right."""
+    picture = PIL.Image.new("RGB", (8, 4), "black")
+    picture.putpixel((0, 0), (255, 255, 255))
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    assert pixel(saved(picture, "PNG", exif=exif.tobytes()), corner) == (255, 255, 255)
+
+
+def test_damaged_exif_does_not_matter(make_picture):
+    assert pixel(make_picture(format="JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\xff"))[0] > 240
+
+
+def test_missing_empty_unreadable(tmp_path: Path):
+    assert reason(path=str(tmp_path / "no.jpg")) == "image_missing"
+    assert reason() == "image_missing"
+    assert reason(path="a\0b.jpg") == "image_missing"
+    assert reason(path="x" * 5000) == "image_missing"
+    assert reason(b"") == "image_empty"
+    (tmp_path / "zero.jpg").touch()
+    assert reason(path=str(tmp_path / "zero.jpg")) == "image_empty"
+    assert reason(b"<html>no picture</html>") == "image_unreadable"
+    assert reason(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n") == "image_unreadable"
+    assert reason(path=str(tmp_path)) == "image_unreadable"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs on this system")
+def test_fifo_is_refused_without_waiting(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert reason(path=str(tmp_path / "pipe.jpg")) == "image_unreadable"
+
+
+@pytest.mark.parametrize("url", ["https://example.org/a.jpg", "ftp://example.org/a.jpg", "simplecache::https://example.org/a.jpg"])
+def test_urls_are_never_fetched(url):
+    with pytest.raises(BadImage, match="never fetched") as caught:
+        decode(Image(path=url))
+    assert caught.value.reason == "image_missing"
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF"])
+def test_truncated_pictures(format):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    data = saved(PIL.Image.fromarray(noise), format)
+    assert reason(data[: len(data) // 2]) == "image_truncated"
+    assert reason(data[:14]) == "image_truncated"
+
+
+def png_header(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+
+
+def test_bomb_is_refused_by_its_header(make_picture):
+    assert reason(png_header(60000, 60000)) == "image_bomb"
+    assert reason(make_picture(size=(11, 10)), max_pixels=100) == "image_bomb"
+    assert decode(Image(data=make_picture(size=(10, 10))), max_pixels=100).pixels.size == (10, 10)
+
+
+def test_no_global_flag_is_changed(make_picture):
+    before = (PIL.Image.MAX_IMAGE_PIXELS, PIL.ImageFile.LOAD_TRUNCATED_IMAGES)
+    decode(Image(data=make_picture()), max_pixels=1000, max_side=4)
+    assert before == (PIL.Image.MAX_IMAGE_PIXELS, PIL.ImageFile.LOAD_TRUNCATED_IMAGES)
+    assert before[1] is False
+
+
+def test_max_side_and_given_pixels(make_picture):
+    assert decode(Image(data=make_picture(size=(400, 200), format="JPEG")), max_side=50).pixels.size == (50, 25)
+    done = Image(pixels=PIL.Image.new("RGB", (3, 3)))
+    assert decode(done) is done
+
+
+def test_encoded_and_suffix(tmp_path: Path, make_picture):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(make_picture(format="JPEG"))
+    assert encoded(Image(path=str(path))) == path.read_bytes()
+    assert [suffix(make_picture(format=f)) for f in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")] == [
+        "jpg",
+        "png",
+        "webp",
+        "gif",
+        "bmp",
+        "tiff",
+    ]
+    assert suffix(b"hello") == "bin"
