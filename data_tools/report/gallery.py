@@ -22,6 +22,7 @@ EXPLANATION_LIMIT = 300
 SIZES = {"rewritten": 24, "refused": 12, "worst": 8, "unparsable": 6, "best": 6, "dropped": 6}
 REASONS = 24  # of quarantine, with examples
 EXAMPLES = 3  # of each
+LOW, HIGH = 5, 8  # overall scores at which a kept row counts as bad or good (the method gives 1-10, its examples are 2 and 5, and 9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +182,9 @@ class Gallery:
             self.shown["unparsable"].offer(rank, make)
         if verdict.proposal is not None:
             self.shown["refused"].offer(rank, make)
-        if overall is not None:
+        if overall is not None and overall <= LOW:
             self.shown["worst"].offer((overall, *rank[1:]), make)
+        elif overall is not None and overall >= HIGH:
             self.shown["best"].offer((-overall, *rank[1:]), make)
 
     def reject(self, rejected: Rejected) -> None:

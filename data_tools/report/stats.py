@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ STREAMS = ("kept", "before", "after", "gone")  # raw = kept + before + gone; out
 SHARE_UNITS = 10_000  # p_rewrite, edit distance, share of names kept: integers of 1e-4
 SHARE_BINS = 20
 SCORE_UNITS = 1_000
+DIGIT = re.compile(r"\d")
 EDIT_CHARS = 4_096  # of each text: the distance of two 1 MB captions would take minutes
 RESCORED = "_after"  # a step that scores its own rewrite may report it as "overall_after" and so on
 
@@ -173,4 +175,4 @@ def share_bin(units: int) -> int:
 def names_of(text: str) -> set[str]:
     """Words that are capitalised inside the text or hold a digit, lower-cased: a cheap stand-in for named entities."""
     words: list[str] = WORD.findall(text[:EDIT_CHARS])
-    return {w.lower() for i, w in enumerate(words) if any(c.isdigit() for c in w) or (i and w[0].isupper())}
+    return {w.lower() for i, w in enumerate(words) if (i and w[0].isupper()) or (not w.isalpha() and DIGIT.search(w))}

@@ -8,7 +8,7 @@ HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a
 
 
 def visible(text: str | None) -> str:
-    """Control characters as their pictures, direction marks and lone surrogates by code; tab and newline stay. None is "".
+    """Control characters, direction marks and lone surrogates as ⟨U+001B⟩; tab and newline stay. None is "".
 
     Emoji joiners (U+200C, U+200D) stay too: they are part of the writing of many languages.
     """
@@ -16,5 +16,4 @@ def visible(text: str | None) -> str:
 
 
 def _named(match: re.Match[str]) -> str:
-    code = ord(match.group())
-    return chr(0x2400 + code) if code < 0x20 else f"⟨U+{code:04X}⟩"
+    return f"⟨U+{ord(match.group()):04X}⟩"  # the control pictures at U+2400 are missing from common fonts
