@@ -1,12 +1,16 @@
 """The tree's habits that a machine can check."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+
+import mm_align
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("data_tools", "vision", "video", "mm_align")
@@ -94,6 +98,24 @@ def test_remote_code_is_never_trusted_by_us():
 @pytest.mark.parametrize("package", PACKAGES)
 def test_packages_are_typed(package):
     assert (ROOT / package / "py.typed").exists()
+
+
+def test_one_version():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == mm_align.__version__
+    assert f"## {mm_align.__version__} " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_no_download_addresses_are_pinned():
+    """`constraints.txt` is names and versions; nothing in the build names an index."""
+    lines = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][0-9a-z.]*", line) for line in lines)
+    told = [
+        name
+        for name in ("Makefile", "pyproject.toml", ".ci/run")
+        if re.search(r"index-url|find-links|https?://", (ROOT / name).read_text())
+    ]
+    assert not told
 
 
 def test_the_wheel_holds_the_packages_and_the_configs(tmp_path):
