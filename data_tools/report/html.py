@@ -57,7 +57,7 @@ def plain(value: Any) -> Any:
 
 def identity(counts: Mapping[str, int], run: Mapping[str, Any]) -> dict[str, Any]:
     """rows in = kept + rewritten + dropped + quarantined; `holds` compares with `run["rows_in"]` where the pipeline counted too."""
-    rows_in = run.get("rows_in", counts["rows"])
+    rows_in = counts["rows"] if run.get("rows_in") is None else run["rows_in"]
     parts = {name: counts[name] for name in NAMES.values()}
     return {"rows_in": rows_in, **parts, "holds": rows_in == sum(parts.values())}
 
