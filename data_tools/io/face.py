@@ -30,8 +30,8 @@ def read(
 ) -> Iterator[Sample | Rejected]:
     """Rows of a shard in file order, numbered from 0, rejected ones included; streaming, pictures not decoded.
 
-    `skip` passes over that many rows without building them; `limit` ends after that many. Raises SourceError when the
-    shard cannot be opened at all; a shard that breaks inside yields what it holds and a Rejected.
+    `skip` passes over that many rows without building them; `limit` ends after that many. A shard that is broken yields
+    what it holds and a Rejected. Raises OSError when its file is gone, SourceError when its store or format is unknown.
     """
     wanted = Wanted(caption_key, image_key, image_root_of(shard, image_root))
     return islice(_module(shard.format).read(shard, wanted, skip), limit)

@@ -70,12 +70,14 @@ def read_dataset(ds: Any, shard: Shard | None = None, wanted: Wanted | None = No
 
 def _undecoded(ds: Any) -> Any:
     """Works for nested features too, which `cast_column` does not reach."""
+    if ds.features is None:  # streamed with types unknown: nothing would decode them
+        return ds
     if hasattr(ds, "decode"):
         return ds.decode(False)
     import datasets
 
     kinds = (datasets.Image, datasets.Audio, datasets.Video)
-    for name, feature in (ds.features or {}).items():
+    for name, feature in ds.features.items():
         inner = getattr(feature, "feature", feature)
         if isinstance(inner, kinds):
             off = type(inner)(decode=False)

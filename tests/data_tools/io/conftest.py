@@ -28,6 +28,11 @@ def png() -> bytes:
     return encode()
 
 
+@pytest.fixture(scope="session")
+def red() -> bytes:
+    return encode()
+
+
 @pytest.fixture
 def write_lines(tmp_path: Path) -> Callable[..., Path]:
     """Objects or raw bytes as lines of a JSONL file."""
