@@ -10,7 +10,7 @@ from typing import IO, Any, Protocol
 
 import pyarrow as pa
 
-from ..records import Sample
+from ..records import Image, Sample
 from .fields import image_keys_of, row_of, struct_of
 from .jsonl import json_row, plain
 from .paths import SourceError
@@ -45,12 +45,14 @@ class Columns:
         schema: pa.Schema | None,
         open_sink: Callable[[IO[bytes], pa.Schema], Sink],
         stored: Callable[[Path], Iterator[pa.RecordBatch]],
+        keep_pictures: bool = True,
     ) -> None:
         self.path, self.open_sink, self.stored = path, open_sink, stored
         self._narrow = path.with_name(path.name + ".narrow")
         self.schema = schema or pa.schema([])
         self.metadata = schema.metadata if schema is not None else None
         self.fixed = frozenset(self.schema.names)
+        self.keep_pictures = keep_pictures
         self.rows: list[dict[str, Any]] = []
         self.size = 0
         self.pictures: set[str] = set()
@@ -95,10 +97,18 @@ class Columns:
         row = json_row(sample) if MEMBERS in sample.meta else row_of(sample)
         keys = ("image",) if MEMBERS in sample.meta and len(sample.images) == 1 else image_keys_of(sample)
         for key in keys:
-            if key in row and key not in self.fixed:
+            if key in row and not (self.keep_pictures and key in self.fixed):
                 row[key] = _embedded(row[key], sample)
                 self.pictures.add(key)
+                self._free(key)
         return row
+
+    def _free(self, key: str) -> None:
+        """Let a column of the given schema take embedded pictures."""
+        if key in self.fixed:
+            self.fixed -= {key}
+            at = self.schema.get_field_index(key)
+            self.schema = self.schema.set(at, pa.field(key, pa.null())) if self.sink is None else self.schema
 
     def _fit(self, name: str, known: pa.Field | None, values: list[Any]) -> tuple[pa.Field, pa.Array]:
         if known is not None:
@@ -156,14 +166,14 @@ def _size(value: Any) -> int:
 def _embedded(value: Any, sample: Sample) -> Any:
     """The field's value with bytes; a path stays what the row said, not where it was found."""
     named = value if isinstance(value, list) else [value]
-    structs = [struct_of(i) | {"path": _path(v)} for i, v in zip(sample.images, named, strict=False)]
+    structs = [struct_of(i) | {"path": _path(v, i)} for i, v in zip(sample.images, named, strict=False)]
     return structs if isinstance(value, list) else structs[0] if structs else None
 
 
-def _path(value: Any) -> str | None:
+def _path(value: Any, image: Image) -> str | None:
     if isinstance(value, Mapping):
         return value.get("path")
-    return value if isinstance(value, str) and len(value) < 4096 and not value.startswith("data:") else None
+    return value if isinstance(value, str) and image.data is None else None
 
 
 # Types

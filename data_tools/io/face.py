@@ -41,6 +41,9 @@ def write(path: str | Path, format: str, *, schema_hint: Any = None) -> Writer:
     """A context manager with `add(sample)`; the shard appears under `path` only when the block ends without an exception.
 
     `schema_hint`: a pyarrow Schema or the source `Shard` whose column types to keep (parquet and hf; others ignore it).
+    A row written in its own format keeps all fields but its caption. In another format its pictures are embedded (parquet, hf:
+    {bytes, path}; webdataset: a member; jsonl from tars and tables: base64), except that jsonl keeps paths it can refer to.
+    Only local targets can be written: object stores have no atomic rename. Raises SourceError.
     """
     writer: Writer = _module(format).Writer(path, schema_hint)
     return writer

@@ -16,7 +16,7 @@ from ..records import Rejected, Sample
 from .columns import Columns, rows_in
 from .fields import Wanted, rejected, sample_of
 from .paths import SourceError, join, open_bytes
-from .schema import data_files, schema_from
+from .schema import data_files, keeps_pictures, schema_from
 from .shard import Shard
 from .writer import Writer as BaseWriter
 from .writer import sync
@@ -149,10 +149,11 @@ class Writer(BaseWriter):
     def __init__(self, path: str | Path, schema_hint: Any = None) -> None:
         super().__init__(path)
         self.schema = schema_from(schema_hint)
+        self.keep = keeps_pictures(schema_hint, self.format)
 
     def begin(self) -> None:
         self.temporary.mkdir()
-        self.columns = Columns(self.temporary / DATA_FILE, self.schema, _sink, _stored)
+        self.columns = Columns(self.temporary / DATA_FILE, self.schema, _sink, _stored, self.keep)
 
     def add(self, sample: Sample) -> None:
         self.columns.add(sample)

@@ -14,7 +14,7 @@ from ..records import Rejected, Sample
 from .columns import Columns, batch_rows, rows_in
 from .fields import Wanted, rejected, sample_of
 from .paths import open_bytes
-from .schema import schema_from
+from .schema import keeps_pictures, schema_from
 from .shard import Shard
 from .writer import FileWriter
 
@@ -72,9 +72,10 @@ class Writer(FileWriter):
     def __init__(self, path: str | Path, schema_hint: Any = None) -> None:
         super().__init__(path)
         self.schema = schema_from(schema_hint)
+        self.keep = keeps_pictures(schema_hint, self.format)
 
     def begin(self) -> None:
-        self.columns = Columns(self.temporary, self.schema, _sink, _stored)
+        self.columns = Columns(self.temporary, self.schema, _sink, _stored, self.keep)
 
     def add(self, sample: Sample) -> None:
         self.columns.add(sample)
@@ -90,7 +91,8 @@ class Writer(FileWriter):
 
 
 def _sink(file: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
-    return pq.ParquetWriter(file, schema, compression="zstd", version="2.6", write_page_index=False)
+    """Pages end only between write batches: small ones let readers stream columns of pictures."""
+    return pq.ParquetWriter(file, schema, compression="zstd", version="2.6", write_batch_size=64)
 
 
 def _stored(path: Path) -> Iterator[pa.RecordBatch]:

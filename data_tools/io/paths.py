@@ -77,7 +77,7 @@ def parent(path: str) -> str:
 
 
 def files_below(root: str) -> list[str]:
-    """Paths of all files below `root`, relative with '/', sorted; hidden and underscore folders and files are left out."""
+    """Paths of all files below `root`, relative with '/', sorted; hidden files and folders are left out."""
     if is_remote(root):
         fs, inner = filesystem(root)
         base = inner.rstrip("/") + "/"

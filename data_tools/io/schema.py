@@ -22,6 +22,11 @@ def schema_from(hint: Any) -> pa.Schema | None:
     raise SourceError(f"schema_hint should be a pyarrow Schema or a Shard, found {type(hint).__name__}.")
 
 
+def keeps_pictures(hint: Any, format: str) -> bool:
+    """Whether picture columns of the hint stay as they are: paths do not move to another format, their pictures are embedded."""
+    return not isinstance(hint, Shard) or hint.format == format
+
+
 def schema_of(shard: Shard) -> pa.Schema | None:
     """The schema of a Parquet or saved-dataset shard with its metadata; None for other formats and for files that cannot be read."""
     try:

@@ -95,9 +95,14 @@ def test_to_jsonl_refers_to_the_pictures(folder, tmp_path):
 
 def test_one_picture_a_row_and_all_or_nothing(tmp_path, png):
     two = Sample("1", images=(Image(data=png), Image(data=png)), caption="x")
-    with pytest.raises(SourceError, match="one picture a row"), write(tmp_path / "out", "folder") as out:
-        out.add(replace(two, images=two.images[:1]))
-        out.add(two)
+
+    def fail():
+        with write(tmp_path / "out", "folder") as out:
+            out.add(replace(two, images=two.images[:1]))
+            out.add(two)
+
+    with pytest.raises(SourceError, match="one picture a row"):
+        fail()
     assert list(tmp_path.iterdir()) == []
 
 

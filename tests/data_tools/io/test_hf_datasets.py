@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -122,3 +123,16 @@ def test_a_failed_write_leaves_nothing(tmp_path):
     with pytest.raises(SourceError, match="type int64"), write(tmp_path / "o", "hf", schema_hint=pa.schema([("n", pa.int64())])) as out:
         out.add(Sample("1", caption="x", meta={"n": "text"}))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_added_columns_do_not_disturb_the_features_of_datasets(saved, tmp_path):
+    shard = list_shards(saved)[1]
+    for format, name in (("hf", "o"), ("parquet", "o.parquet")):
+        with write(tmp_path / name, format, schema_hint=shard) as out:
+            for s in read(shard):
+                out.add(replace(s, meta={**s.meta, "caption_raw": s.caption, "aitqe": {"action": "keep"}}))
+    theirs = datasets.load_from_disk(shard.path).features
+    table = datasets.load_dataset("parquet", data_files=str(tmp_path / "o.parquet"), split="train", cache_dir=tmp_path / "c")
+    for ds in (datasets.load_from_disk(tmp_path / "o"), table):
+        assert {k: ds.features[k] for k in theirs} == dict(theirs)
+        assert ds[4]["caption_raw"] == "t4"

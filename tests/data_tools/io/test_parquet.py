@@ -188,3 +188,25 @@ def test_cut_and_corrupt_files(tmp_path):
     assert [getattr(r, "reason", r.source.row) for r in found] == [0, 1, "row_group_unreadable", "row_group_unreadable", 4, 5]
     assert [r.source.row for r in found] == list(range(6))
     assert [r.source.row for r in rows(tmp_path / "bad.parquet", skip=3)] == [3, 4, 5]
+
+
+def test_paths_move_to_another_format_as_bytes(tmp_path, png):
+    (tmp_path / "a.png").write_bytes(png)
+    pq.write_table(pa.table({"u8": pa.array([1], pa.uint8()), "image": ["a.png"], "text": ["x"]}), tmp_path / "in.parquet")
+    copy(tmp_path / "in.parquet", tmp_path / "hf", format="hf")
+    (sample,) = rows(tmp_path / "hf")
+    assert (sample.images[0].data, sample.meta["image"]["path"]) == (png, "a.png")
+    with pa.OSFile(str(tmp_path / "hf" / "data-00000-of-00001.arrow")) as file:
+        schema = pa.ipc.open_stream(file).schema
+    assert (schema.names, schema.field("u8").type, schema.field("image").type) == (["u8", "image", "text"], pa.uint8(), IMAGE)
+
+
+def test_to_jsonl_pictures_become_base64(tmp_path, png):
+    pq.write_table(rich_table(png), tmp_path / "in.parquet")
+    out = copy(tmp_path / "in.parquet", tmp_path / "o.jsonl", format="jsonl")
+    first = json.loads(out.read_text().splitlines()[0])
+    assert first["image"]["path"] == "a.png"
+    assert first["when"] == "2024-01-02T03:00:00+00:00"
+    assert [(s.caption, s.images[0].data) for s in rows(out)] == [("a", png), ("", png), ("c", png)]
+    back = copy(out, tmp_path / "back.parquet")
+    assert [s.images[0].data for s in rows(back)] == [png] * 3

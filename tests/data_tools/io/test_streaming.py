@@ -46,9 +46,9 @@ def peak(work) -> int:
 @pytest.mark.parametrize("format", ["jsonl", "parquet", "webdataset", "hf"])
 def test_memory_is_bounded(tmp_path, monkeypatch, format):
     """Ten times the rows need the same memory (within 1.2; 10 would be linear). Pieces are made small so that few rows show it."""
-    monkeypatch.setattr("data_tools.io.columns.MAX_BYTES", 1 << 18)
-    monkeypatch.setattr("data_tools.io.columns.MAX_ROWS", 64)
-    paths = {n: tmp_path / f"{n}{extension(format)}" for n in (200, 2000)}
+    monkeypatch.setattr("data_tools.io.columns.MAX_BYTES", 1 << 17)
+    monkeypatch.setattr("data_tools.io.columns.MAX_ROWS", 32)
+    paths = {n: tmp_path / f"{n}{extension(format)}" for n in (100, 1000)}
 
     def written(n: int):
         write_n(paths[n], format, n)
@@ -57,9 +57,9 @@ def test_memory_is_bounded(tmp_path, monkeypatch, format):
     write_n(tmp_path / "warm", format, 10)
     wrote = {n: peak(lambda n=n: written(n)) for n in paths}
     (small,), (large,) = (list_shards(p) for p in paths.values())
-    assert sum(1 for _ in read(small)) == 200
+    assert sum(1 for _ in read(small)) == 100
     took = {s.path: peak(lambda s=s: read(s)) for s in (small, large)}
-    assert wrote[2000] < 1.2 * wrote[200] + (1 << 17), wrote
+    assert wrote[1000] < 1.2 * wrote[100] + (1 << 17), wrote
     assert took[large.path] < 1.2 * took[small.path] + (1 << 17), took
 
 
@@ -82,7 +82,7 @@ def test_a_large_row_group_is_read_in_pieces(tmp_path):
 
     picture = bytes(40_000)
     table = pa.table({"id": [str(i) for i in range(1000)], "image": [picture] * 1000, "caption": ["x"] * 1000})
-    pq.write_table(table, tmp_path / "i.parquet", use_dictionary=False, compression="none")
+    pq.write_table(table, tmp_path / "i.parquet", use_dictionary=False, compression="none", write_batch_size=10)
     del table
     (shard,) = list_shards(tmp_path / "i.parquet")
     assert peak(lambda: read(shard)) < 30 << 20
