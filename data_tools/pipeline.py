@@ -25,6 +25,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 
 from .io import Shard, extension, read, write
+from .io.fields import excerpt
 from .io.images import BadImage, decode
 from .journal import Entry, Journal, read_entries, read_lines
 from .records import Image, Rejected, Sample, Verdict
@@ -37,10 +38,11 @@ Item = Sample | Rejected
 T = TypeVar("T")
 
 RAW_CAPTION = "caption_raw"
-RAW_CHARS = 4_000
+DETAIL_CHARS = 2_000
 FIRST_DUPLICATES = 20
 DECODERS = min(4, os.cpu_count() or 1)
 NO_ID = b"\0" * 8
+VERDICT_FIELDS = tuple(f.name for f in dataclasses.fields(Verdict))
 COUNTS = ("rows", "out", "quarantined", "kept", "rewritten", "duplicates")
 DROPPED = ("drop", "quarantine")
 
@@ -58,6 +60,7 @@ class Plan:
     audit: Callable[[Verdict], Mapping[str, Any]]
     block_rows: int
     audit_field: str = "aitqe"
+    audit_type: Callable[[], Any] | None = None  # makes the pyarrow type of what `audit` returns; None: a column of JSON text
     rule: ShardRule | None = None
     format: str | None = None
     caption_key: str | None = None
@@ -282,11 +285,13 @@ def _judge(block: list[Prepared], plan: Plan, watch: Watch) -> list[Entry]:
 
 
 def _entry(verdict: Verdict) -> Entry:
-    return {key: value for key, value in verdict.to_dict().items() if value not in (None, "", {}, [])}
+    """The verdict's fields that say something. (`to_dict` copies deeply, which would cost as much as decoding the picture.)"""
+    values = ((name, getattr(verdict, name)) for name in VERDICT_FIELDS)
+    return {name: value for name, value in values if value is not None and value != "" and value != {} and value != ()}
 
 
 def _refusal(reason: str, detail: str) -> Entry:
-    return {"rejected": reason, "detail": detail[:RAW_CHARS]}
+    return {"rejected": reason, "detail": detail[:DETAIL_CHARS]}
 
 
 def _outcome(entry: Entry) -> str:
@@ -331,7 +336,8 @@ class _Render:
             remove(path)
         out_path, quarantine_path = (path for path, _ in self.made)
         source = self.plan.read(self.shard)
-        with write(str(out_path), self.plan.format or self.shard.format) as out, quarantine_path.open("wb") as gone:
+        hint = _schema_hint(self.shard, self.plan)
+        with write(str(out_path), self.plan.format or self.shard.format, schema_hint=hint) as out, quarantine_path.open("wb") as gone:
             for line in read_lines(self.journal):
                 for item, entry in zip(self._rows_of(source, line.row, line.n, line.ids), line.entries(), strict=True):
                     self._row(item, entry, out, gone)
@@ -412,11 +418,25 @@ def _shard_rule(plan: Plan, journal: Path) -> Callable[[int, Verdict], Verdict]:
     return plan.rule(judged)
 
 
+def _schema_hint(shard: Shard, plan: Plan) -> Any:
+    """The source's column types and those of the columns that are added, where the output has typed columns."""
+    format = plan.format or shard.format
+    if plan.audit_type is None or format not in ("parquet", "hf"):
+        return shard
+    import pyarrow as pa
+
+    from .io.schema import schema_of
+
+    base = schema_of(shard) if format == shard.format else None
+    added = {RAW_CAPTION: pa.string(), plan.audit_field: plan.audit_type()}
+    fields = [*(base or ()), *(pa.field(name, kind) for name, kind in added.items() if base is None or name not in base.names)]
+    return pa.schema(fields, metadata=base.metadata if base is not None else None)
+
+
 def _rejected(sample: Sample, reason: str, detail: str) -> Rejected:
     if sample.source is None:
         raise ValueError(f"sample {sample.id!r} does not say where it was read (Sample.source); readers must set it")
-    raw = json.dumps(sample.meta, ensure_ascii=False, default=lambda value: f"<{type(value).__name__}>")
-    return Rejected(sample.source, reason, detail, raw[:RAW_CHARS])
+    return Rejected(sample.source, reason, detail, excerpt(sample.meta))
 
 
 def _check_identity(summary: Summary, where: str) -> None:

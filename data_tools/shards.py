@@ -51,6 +51,12 @@ class RunDir:
             write_atomic(self._state("run.json"), to_json(self.record))
         refuse_differences(self.root, {part: self.record[part]}, {part: value})
 
+    def remember(self, part: str, value: Any) -> None:
+        """Store `value` for later starts without binding them to it."""
+        if self.record.get(part) != value:
+            self.record[part] = value
+            write_atomic(self._state("run.json"), to_json(self.record))
+
     def output(self, name: str, suffix: str) -> Path:
         return self.root / f"{name}{suffix}"
 

@@ -98,8 +98,9 @@ def train(part: Part, model: LvlmForConditionalGeneration, objective: TinyAitqeO
         dataloader_num_workers=0, use_cpu=not torch.cuda.is_available(), train_sampling_strategy="sequential",
     )  # fmt: skip
     objective.lm_weight = part.lm
+    stage = Stage(processor, part.name, part.steps, part.pictures, part.captions, part.full)
     trainer = ObjectiveTrainer(
-        model, args, objective, train_dataset=Stage(processor, part.name, part.steps, part.pictures, part.captions, part.full), data_collator=only,
+        model, args, objective, train_dataset=stage, data_collator=only,
         callbacks=[Line(work / "log.jsonl", part.name)],
     )  # fmt: skip
     trainer.train(resume_from_checkpoint=any(folder.glob("checkpoint-*")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import PIL.Image
@@ -11,7 +11,7 @@ import torch
 from transformers import BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
 
-Picture = PIL.Image.Image | np.ndarray | torch.Tensor
+Picture: TypeAlias = PIL.Image.Image | np.ndarray | torch.Tensor
 
 
 class SquareImageProcessor(BaseImageProcessor):
@@ -48,7 +48,7 @@ class SquareImageProcessor(BaseImageProcessor):
     def pixels(self, pictures: Sequence[Picture]) -> np.ndarray:
         """n pictures -> float32 [n, 3, size, size]. TypeError for something that is no picture."""
         stacked = np.stack([self._square(picture) for picture in pictures])  # [n, H, W, 3] uint8
-        mean, std = np.float32(self.image_mean), np.float32(self.image_std)
+        mean, std = np.asarray(self.image_mean, np.float32), np.asarray(self.image_std, np.float32)
         scaled = stacked.astype(np.float32) * (np.float32(1) / (np.float32(255) * std)) - mean / std
         return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 

@@ -64,8 +64,8 @@ def _item_sprite(shape: str, color: str, size: str, texture: str, picture_size: 
         pixel = OVERSAMPLING * picture_size / CANVAS
         patterned = Image.new("RGB", (big, big), tuple(SPEC["colors"][color]))
         _texture(ImageDraw.Draw(patterned), texture, big, pixel)
-        rim = 2 * round(1.1 * pixel) + 1  # a plain rim keeps the shape's outline readable
-        fill.paste(patterned, (0, 0), mask.filter(ImageFilter.MinFilter(rim)))
+        inside = mask.filter(ImageFilter.BoxBlur(round(1.1 * pixel))).point(lambda v: 255 if v > 253 else 0)
+        fill.paste(patterned, (0, 0), inside)  # the plain rim keeps the shape's outline readable
     fill.putalpha(mask)
     return fill.resize((side, side), Image.Resampling.BOX)
 

@@ -271,10 +271,20 @@ def uniforms(sampling: Sampling, sample_id: str, j: int) -> np.ndarray:
 
 
 def draw(logits: torch.Tensor, draws: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
-    """Nucleus sampling by inverse distribution: tokens [R] from logits [R, V] and uniform `draws` [R]."""
-    probs, order = (logits.double() / temperature).softmax(-1).sort(dim=-1, descending=True, stable=True)
-    before = probs.cumsum(-1) - probs
-    probs = probs.masked_fill(before >= top_p, 0.0)
+    """Nucleus sampling by inverse distribution: tokens [R] from logits [R, V] and uniform `draws` [R].
+
+    The distribution is walked in the order of token ids: in the order of probability, rounding could swap two tokens.
+    """
+    probs = (logits.double() / temperature).softmax(-1)
+    if top_p < 1:
+        probs = nucleus(probs, top_p)
     edges = probs.cumsum(-1)  # [R, V]
-    place = torch.searchsorted(edges, (draws * edges[:, -1])[:, None], right=True).clamp(max=logits.shape[-1] - 1)
-    return order.gather(-1, place)[:, 0]
+    place = torch.searchsorted(edges, (draws * edges[:, -1])[:, None], right=True)
+    return place.clamp(max=logits.shape[-1] - 1)[:, 0]
+
+
+def nucleus(probs: torch.Tensor, top_p: float) -> torch.Tensor:
+    """`probs` [R, V] without the tokens behind the likeliest ones that together reach `top_p`."""
+    ranked, order = probs.sort(dim=-1, descending=True, stable=True)
+    out = (ranked.cumsum(-1) - ranked) >= top_p
+    return probs.masked_fill(torch.zeros_like(out).scatter(-1, order, out), 0.0)

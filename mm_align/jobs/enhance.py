@@ -173,7 +173,7 @@ def _judge_all(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir, 
         _refuse_taken_fields(shards, plan)
         notes = _notes(config, shards, plan, backend)
         with shown(shards) as progress:
-            watch = Watch(stop, progress)
+            watch = Watch(stop, lambda told: (progress(told), _remember_batch(run_dir, backend))[0])
             summary = run_pipeline(shards, plan, run_dir, watch)
     report = EnhanceReport(run_dir.root, summary, watch.fresh_rows, watch.step_seconds, time.monotonic() - started)
     _write_results(config, shards, run_dir, report, {"model": backend.describe(), "policy": step.policy.describe(), "notes": notes})
@@ -183,13 +183,20 @@ def _judge_all(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir, 
 def _ready(config: EnhanceConfig, run_dir: RunDir, backend: Backend | None) -> tuple[Backend, AitqeStep, Plan]:
     """The model and what is done with it, after making sure that they are those of the run's first start."""
     earlier = run_dir.record.get("resolved", {})
-    backend = backend or _load(config, earlier)
+    backend = backend or _load(config, earlier | run_dir.record.get("shrunk", {}))
     step = _step(config, backend)
     run_dir.bind("model", backend.describe())
     run_dir.bind("prompt", step.prompt.sha)
     resolved = earlier or _resolved(backend)
     run_dir.bind("resolved", resolved)
     return backend, step, _plan(config, step, backend, resolved["batch_size"])
+
+
+def _remember_batch(run_dir: RunDir, backend: Backend) -> None:
+    """When memory ran out the backend went on with fewer rows at once; a continued run then starts with as many."""
+    size = getattr(backend, "batch_size", None)
+    if size is not None and size < run_dir.record["resolved"]["batch_size"]:
+        run_dir.remember("shrunk", {"batch_size": size})
 
 
 def _check_options(config: EnhanceConfig) -> None:
@@ -272,13 +279,14 @@ def _own_prompt(backend: Backend) -> str:
 
 
 def _plan(config: EnhanceConfig, step: AitqeStep, backend: Backend, block_rows: int) -> Plan:
-    from data_tools.aitqe import audit_fields
+    from data_tools.aitqe import audit_arrow_type, audit_fields
     from data_tools.pipeline import Plan
 
     provenance = {**backend.describe(), **step.describe()}
     return Plan(
         step=step,
         audit=lambda verdict: audit_fields(verdict, provenance),
+        audit_type=audit_arrow_type,
         block_rows=block_rows,
         rule=step.policy.shard_rule(),
         format=config.format,
@@ -343,13 +351,7 @@ def _write_results(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunD
 
     summary = report.summary
     assert summary is not None
-    told |= {
-        "domain": told.get("domain", ""),
-        "source": config.source,
-        "output": config.out,
-        "rows_in": summary.rows,
-        "config": config.model_dump(mode="json"),
-    }
+    told |= {"source": config.source, "output": config.out, "rows_in": summary.rows, "config": config.model_dump(mode="json")}
     told |= {"resolved": run_dir.record["resolved"], "timing": _timing(report), "duplicates": summary.first_duplicates}
     write_report(run_dir.root, merged_stats(shards, run_dir, config.seed), title="Caption enhancement", run=told)
     roots = {shard.name: image_root_of(shard, config.image_root) for shard in shards}

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from ..models import LvlmModel
+
 PARTS: dict[str, tuple[str, ...]] = {
     "vision_tower": ("vision_tower",),
     "adapter": ("adapter",),
@@ -21,12 +23,14 @@ def part_of(name: str) -> str:
 
 
 def train_only(model: nn.Module, parts: Collection[str]) -> None:
-    """Freeze everything but the named parts of a model. ValueError for an unknown part."""
-    unknown = sorted(set(parts) - set(PARTS))
-    if unknown:
-        raise ValueError(f"unknown part {', '.join(unknown)}; a model has {', '.join(PARTS)}")
+    """Freeze everything but the named parts of a model, and the layers of its tower that nothing reads (DDP waits for
+    the gradient of every parameter that trains). ValueError for an unknown part."""
+    _known(parts, PARTS)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(part_of(name) in parts)
+    for module in model.modules():
+        for parameter in module.encoder.unread() if isinstance(module, LvlmModel) else ():
+            parameter.requires_grad_(False)
 
 
 def parameter_groups(
@@ -34,9 +38,10 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Groups for the optimiser: each part with and without weight decay (decay falls on matrices only), then `objective`.
 
-    lr_scale multiplies `lr` for a part ("objective" is one too).
+    lr_scale multiplies `lr` for a part ("objective" is one too). ValueError for an unknown part.
     """
     scale = lr_scale or {}
+    _known(scale, [*PARTS, "other", "objective"])
     groups: dict[tuple[str, float], list[nn.Parameter]] = {}
     for part, parameter in _named(model, objective):
         decay = weight_decay if parameter.ndim >= 2 else 0.0
@@ -44,6 +49,12 @@ def parameter_groups(
     return [
         {"params": params, "lr": lr * scale.get(part, 1.0), "weight_decay": decay, "name": part} for (part, decay), params in groups.items()
     ]
+
+
+def _known(parts: Collection[str], known: Collection[str]) -> None:
+    unknown = sorted(set(parts) - set(known))
+    if unknown:
+        raise ValueError(f"unknown part {', '.join(unknown)}; a model has {', '.join(known)}")
 
 
 def _named(model: nn.Module, objective: nn.Module) -> list[tuple[str, nn.Parameter]]:

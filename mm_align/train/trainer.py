@@ -25,6 +25,8 @@ class ObjectiveTrainer(Trainer):
     lr_scale: see `parameter_groups`.
     """
 
+    optimizer: Any
+
     def __init__(
         self,
         model: nn.Module,
@@ -42,6 +44,11 @@ class ObjectiveTrainer(Trainer):
         self.lr_scale = dict(lr_scale or {})
         self.model_accepts_loss_kwargs = True  # the loss below is scaled for gradient accumulation already
         self._sums: dict[str, dict[str, torch.Tensor]] = {"train": {}, "eval": {}}
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
+        """The micro-batches of one optimiser step. The library zeroes the model's gradients only, so the objective's are zeroed here."""
+        self.objective.zero_grad()
+        return super().get_batch_samples(*args, **kwargs)
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor | None:
         if not batch_samples:
@@ -87,13 +94,13 @@ class ObjectiveTrainer(Trainer):
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
-            target = self.model if model is None else model
-            kind, options = self.get_optimizer_cls_and_kwargs(self.args, target)
-            groups = parameter_groups(
-                target, self.objective, lr=self.args.learning_rate, weight_decay=self.args.weight_decay, lr_scale=self.lr_scale
-            )
-            self.optimizer = kind(groups, **options)
+            self.optimizer = self._new_optimizer(self.model if model is None else model)
         return self.optimizer
+
+    def _new_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        kind, options = self.get_optimizer_cls_and_kwargs(self.args, model)
+        rate, decay = self.args.learning_rate, self.args.weight_decay
+        return kind(parameter_groups(model, self.objective, lr=rate, weight_decay=decay, lr_scale=self.lr_scale), **options)
 
     def _clip_grad_norm(self, model: nn.Module) -> torch.Tensor:
         return self.accelerator.clip_grad_norm_(_both(model, self.objective), self.args.max_grad_norm)

@@ -46,7 +46,7 @@ class TinyAitqeObjective(Objective):
         return LossOutput(loss, metrics | {"lm": lm_loss.detach(), "judge": judge_loss.detach()})
 
     def units(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        return (batch["labels"] != IGNORE).sum()
+        return torch.tensor(len(batch["pixel_values"]))
 
     def _cells(self, features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         side, step = self.grid // 2, 64 // self.grid

@@ -79,6 +79,11 @@ class TestContract:
         tower = towers(name)
         tower.zero_grad(set_to_none=True)
         encoder_for(tower, layer=-2)(pixels).features.sum().backward()
+        trained = {id(p) for p in tower.parameters() if p.grad is not None}
+        unread = {id(p) for p in encoder_for(tower, layer=-2).unread()}
+        assert not trained & unread
+        if name != "dinov2":  # of a tower that runs whole, nothing is known to be unread
+            assert trained | unread == {id(p) for p in tower.parameters()}
         by_layer = {i: [p.grad is not None for n, p in tower.named_parameters() if f".{i}." in n] for i in (0, 1, 2)}
         assert all(by_layer[0])
         assert all(by_layer[1])

@@ -42,6 +42,10 @@ class Encoder(ABC):
     def grid(self, pixel_values: torch.Tensor) -> tuple[int, int]:
         """Rows and columns of the patches of these pixels."""
 
+    @abstractmethod
+    def unread(self) -> list[nn.Parameter]:
+        """Parameters behind the layer that is read: no gradient ever reaches them, so training should freeze them."""
+
     def __call__(self, pixel_values: torch.Tensor) -> VisualTokens:
         if pixel_values.ndim != 4:
             raise ValueError(f"pixel_values are [B, 3, H, W], got shape {tuple(pixel_values.shape)}")
@@ -59,6 +63,12 @@ class Encoder(ABC):
         if prefix == 0:
             raise ValueError(f"keep_cls is set but {type(self.tower).__name__} has no class token; set keep_cls to False")
         return torch.cat([hidden[:, :1], hidden[:, prefix:]], dim=1)
+
+
+def parameters_of(*modules: object) -> list[nn.Parameter]:
+    """All parameters of modules, parameters and lists of modules; None and missing parts have none."""
+    found = [[m] if isinstance(m, nn.Parameter) else list(m.parameters()) for m in modules if isinstance(m, nn.Parameter | nn.Module)]
+    return [parameter for some in found for parameter in some]
 
 
 def layers_needed(layer: int, count: int) -> int:

@@ -81,4 +81,6 @@ class ExternalTower(PreTrainedModel):
 
 def facts(config: ExternalTowerConfig) -> TowerFacts:
     """Width, grid and prefix as the config holds them."""
+    if config.hidden_size is None or config.prefix is None:
+        raise ValueError(f"the tower config of '{config.name}' was made without its sizes; build it with its name and library")
     return TowerFacts(config.hidden_size, (config.grid[0], config.grid[1]), config.prefix)

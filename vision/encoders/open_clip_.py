@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .base import Encoder, TowerFacts, layers_needed
+from .base import Encoder, TowerFacts, layers_needed, parameters_of
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,11 @@ class OpenClipEncoder(Encoder):
             pixel_values, indices=[depth - 1], stop_early=True, output_fmt="NLC", intermediates_only=True, output_extra_tokens=True
         )
         return torch.cat([got["image_intermediates_prefix"][0], got["image_intermediates"][0]], dim=1)
+
+    def unread(self) -> list[nn.Parameter]:
+        model = self.tower.model
+        after = model.transformer.resblocks[layers_needed(self.layer, len(model.transformer.resblocks)) :]
+        return parameters_of(after, model.ln_post, model.proj, getattr(model, "attn_pool", None))
 
     def grid(self, pixel_values: torch.Tensor) -> tuple[int, int]:
         patch = self.tower.model.patch_size

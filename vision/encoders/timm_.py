@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .base import Encoder, TowerFacts, layers_needed
+from .base import Encoder, TowerFacts, layers_needed, parameters_of
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,11 @@ class TimmEncoder(Encoder):
             return_prefix_tokens=True,
         )[0]
         return got if isinstance(got, torch.Tensor) else torch.cat([got[1], got[0]], dim=1)
+
+    def unread(self) -> list[nn.Parameter]:
+        model = self.tower.model
+        after = model.blocks[layers_needed(self.layer, len(model.blocks)) :]
+        return parameters_of(after, *(getattr(model, name, None) for name in ("norm", "fc_norm", "head", "attn_pool")))
 
     def grid(self, pixel_values: torch.Tensor) -> tuple[int, int]:
         rows, columns = self.tower.model.patch_embed.dynamic_feat_size(tuple(pixel_values.shape[-2:]))

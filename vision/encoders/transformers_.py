@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from transformers import PreTrainedConfig
 
-from .base import Encoder, TowerFacts, layers_needed
+from .base import Encoder, TowerFacts, layers_needed, parameters_of
 
 _PREFIX = {"siglip_vision_model": 0, "siglip2_vision_model": 0, "clip_vision_model": 1, "vit": 1, "dinov2": 1}
+_LAYER_BY_LAYER = ("siglip_vision_model", "clip_vision_model")
 
 
 @dataclass(frozen=True)
@@ -18,9 +20,9 @@ class TransformersEncoder(Encoder):
     model runs whole and gives its `hidden_states`."""
 
     def hidden(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        layers = getattr(getattr(self.tower, "encoder", None), "layers", None)
-        if self.tower.config.model_type not in ("siglip_vision_model", "clip_vision_model") or layers is None:
+        if self.tower.config.model_type not in _LAYER_BY_LAYER:
             return self._from_whole_tower(pixel_values)
+        layers = self.tower.encoder.layers
         hidden = self.tower.embeddings(pixel_values)
         if hasattr(self.tower, "pre_layrnorm"):  # CLIP's own spelling
             hidden = self.tower.pre_layrnorm(hidden)
@@ -32,6 +34,14 @@ class TransformersEncoder(Encoder):
         states = self.tower(pixel_values, output_hidden_states=True).hidden_states
         layers_needed(self.layer, len(states) - 1)
         return states[self.layer]
+
+    def unread(self) -> list[nn.Parameter]:
+        """For SigLIP and CLIP; of another tower nothing is known to be unread."""
+        if self.tower.config.model_type not in _LAYER_BY_LAYER:
+            return []
+        layers = self.tower.encoder.layers
+        after = layers[layers_needed(self.layer, len(layers)) :]
+        return parameters_of(after, self.tower.post_layernorm, getattr(self.tower, "head", None))
 
     def grid(self, pixel_values: torch.Tensor) -> tuple[int, int]:
         patch = _pair(self.tower.config.patch_size)

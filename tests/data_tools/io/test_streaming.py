@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,3 +87,19 @@ def test_a_large_row_group_is_read_in_pieces(tmp_path):
     del table
     (shard,) = list_shards(tmp_path / "i.parquet")
     assert peak(lambda: read(shard)) < 30 << 20
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a limit on file sizes")
+@pytest.mark.parametrize("format", ["jsonl", "parquet", "webdataset", "hf", "folder"])
+def test_a_full_disk_is_an_oserror_and_leaves_nothing(tmp_path, format):
+    """A limit of 2 KiB a file stands for the full disk: EFBIG takes the same way as ENOSPC."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard))
+    try:
+        with pytest.raises(OSError, match=r"(?i)file too large"):
+            write_n(tmp_path / "o", format, 2000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
