@@ -18,7 +18,7 @@ SUFFIXES = {
     "jsonl": (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"),
 }
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
-OURS = ("quarantine/", "journal/")  # folders of a run that hold no rows of its output
+QUARANTINE = "quarantine/"  # of a run of ours: not part of its output
 HUB = "datasets:"
 
 
@@ -70,7 +70,7 @@ def _folder(path: str, format: str | None) -> list[tuple[str, str, str]]:
     saved = [] if wanted not in (None, "hf") else _saved(path)
     if saved:
         return saved
-    files = [f for f in files_below(path) if not f.startswith(OURS)]
+    files = _rows_below(path)
     if wanted == "folder" and manifest:
         tops = sorted({f.split("/")[0] for f in files if "/" in f})
         return [(join(path, t), "folder", t) for t in tops]
@@ -86,6 +86,11 @@ def _folder(path: str, format: str | None) -> list[tuple[str, str, str]]:
     )
 
 
+def _rows_below(path: str) -> list[str]:
+    ours = exists(join(path, ".mmalign")) or exists(join(path, "mmalign.json"))
+    return [f for f in files_below(path) if not (ours and f.startswith(QUARANTINE))]
+
+
 def _one_kind(path: str, found: dict[str, list[str]]) -> str | None:
     if len(found) < 2:
         return next(iter(found), None)
@@ -99,7 +104,7 @@ def _saved(path: str) -> list[tuple[str, str, str]]:
     """Folders of `datasets.save_to_disk` at or directly below `path`."""
     if exists(join(path, "state.json")) and exists(join(path, "dataset_info.json")):
         return [(path, "hf", path.rsplit("/", 1)[-1])]
-    names = [f for f in files_below(path) if f.endswith("/state.json") and not f.startswith(OURS)] if _may_hold_saved(path) else []
+    names = [f for f in _rows_below(path) if f.endswith("/state.json")] if _may_hold_saved(path) else []
     return [(join(path, n.rsplit("/", 1)[0]), "hf", n.rsplit("/", 1)[0]) for n in names]
 
 

@@ -19,12 +19,20 @@ def touch(root, *names, text=ROW):
 
 
 def test_files_and_nested_folders(tmp_path):
-    touch(tmp_path, "b/part.jsonl", "b/part.ndjson", "a.jsonl", "quarantine/a.jsonl", ".hidden/x.jsonl", "report.json")
+    touch(tmp_path, "b/part.jsonl", "b/part.ndjson", "a.jsonl", ".hidden/x.jsonl", "report.json")
     assert [(s.name, s.format) for s in list_shards(tmp_path / "a.jsonl")] == [("a", "jsonl")]
     names = [s.name for s in list_shards(tmp_path)]
     assert names[:2] == ["a", "b__part"]
     assert names[2].startswith("b__part-")
     assert [s.name for s in list_shards(str(tmp_path / "b" / "*.jsonl"))] == ["part"]
+
+
+def test_the_quarantine_of_our_own_output_is_no_shard(tmp_path):
+    touch(tmp_path, "a.jsonl", "quarantine/a.jsonl")
+    assert [s.name for s in list_shards(tmp_path)] == ["a", "quarantine__a"]
+    write_manifest(tmp_path, "", "jsonl")
+    assert [s.name for s in list_shards(tmp_path)] == ["a"]
+    assert [s.name for s in list_shards(tmp_path / "quarantine")] == ["a"]
 
 
 def test_names_are_safe_and_unique():
