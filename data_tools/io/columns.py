@@ -69,7 +69,9 @@ class Columns:
     def flush(self) -> None:
         rows, self.rows, self.size = self.rows, [], 0
         fields = {f.name: f for f in self.schema}
-        values = {name: [r.get(name) for r in rows] for name in dict.fromkeys([*fields, *(k for r in rows for k in r)])}
+        seen = [k for r in rows for k in r]
+        names = dict.fromkeys([*seen, *fields] if self.sink is None else [*fields, *seen])  # the first rows set the order
+        values = {name: [r.get(name) for r in rows] for name in names}
         fitted = {name: self._fit(name, fields.get(name), column) for name, column in values.items()}
         schema = self._described(pa.schema([f for f, _ in fitted.values()]))
         if self.sink is None or not schema.equals(self.schema, check_metadata=True):
@@ -112,11 +114,12 @@ class Columns:
 
     def _fit(self, name: str, known: pa.Field | None, values: list[Any]) -> tuple[pa.Field, pa.Array]:
         if known is not None:
-            array = _try(known, values, trusted=name in self.fixed)
+            fixed = name in self.fixed
+            array = None if fixed and not _known_keys(known.type, values) else _try(known, values, trusted=fixed)
             if array is not None:
                 return known, array
-            if name in self.fixed:
-                raise SourceError(f"Column {name!r} has type {known.type} in the source's schema, which a new value does not fit.")
+            if fixed:
+                raise SourceError(f"Column {name!r} has type {known.type} in the given schema, which a value does not fit.")
         found = _image_field(name, values) if name in self.pictures else _field(name, values)
         field = found if known is None else _merged(known, found)
         array = _try(field, values)
@@ -269,6 +272,16 @@ def _exact(kind: pa.DataType, values: Sequence[Any]) -> bool:
         return all(type(v) is float or (type(v) is int and abs(v) <= 1 << 53) for v in items)
     plain_types = ((pa.types.is_integer, int), (pa.types.is_boolean, bool), (pa.types.is_string, str), (pa.types.is_binary, bytes))
     return all(type(v) is python for test, python in plain_types if test(kind) for v in items)
+
+
+def _known_keys(kind: pa.DataType, values: Sequence[Any]) -> bool:
+    """Whether a struct type has a place for every key; Arrow would drop the others without a word."""
+    if pa.types.is_list(kind) and pa.types.is_struct(kind.value_type):
+        return _known_keys(kind.value_type, [e for v in values if isinstance(v, list) for e in v])
+    if not pa.types.is_struct(kind):
+        return True
+    names, maps = {f.name for f in kind}, [v for v in values if isinstance(v, Mapping)]
+    return all(names.issuperset(v) for v in maps) and all(_known_keys(f.type, [v.get(f.name) for v in maps]) for f in kind)
 
 
 def _json(value: Any) -> str:

@@ -142,6 +142,16 @@ def test_a_value_that_breaks_the_given_schema_is_named(tmp_path):
         write(tmp_path / "o.parquet", "parquet", schema_hint=5)
 
 
+def test_keys_that_a_given_struct_lacks_are_not_dropped_in_silence(tmp_path):
+    hint = pa.schema([("aitqe", pa.struct([("scores", pa.struct([("overall", pa.float64())])), ("reason", pa.string())]))])
+    with write(tmp_path / "o.parquet", "parquet", schema_hint=hint) as out:
+        out.add(Sample("1", images=(Image(path="a"),), caption="x", meta={"k": 1, "aitqe": {"scores": {"overall": 5}}}))
+    assert pq.read_schema(tmp_path / "o.parquet").names == ["id", "image", "caption", "k", "aitqe"]
+    assert pq.read_table(tmp_path / "o.parquet")["aitqe"].to_pylist() == [{"scores": {"overall": 5.0}, "reason": None}]
+    with pytest.raises(SourceError, match="'aitqe' has type"), write(tmp_path / "p.parquet", "parquet", schema_hint=hint) as out:
+        out.add(Sample("1", images=(Image(path="a"),), caption="x", meta={"aitqe": {"scores": {"new": 1}}}))
+
+
 def test_an_empty_output_is_a_readable_file(tmp_path):
     with write(tmp_path / "o.parquet", "parquet"):
         pass
