@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from data_tools.aitqe import AitqeStep, Policy
     from data_tools.calls import Backend
     from data_tools.io import Shard
-    from data_tools.pipeline import Plan, Summary
+    from data_tools.pipeline import Plan, Progress, Summary
     from data_tools.records import Sample, Verdict
     from data_tools.shards import RunDir
 
@@ -54,6 +54,7 @@ class EnhanceConfig(JobConfig):
     floors: dict[str, float] = Field(default_factory=dict, description="policy threshold: lowest scores of aspects, {object_detail: 4}")
     max_rewrite_fraction: float | None = Field(None, ge=0, le=1, description="rewrite at most this share of each shard, the surest first")
     mode: Literal["full", "scores", "decide"] = Field("full", description="explanations too, overall score only, decision only")
+    max_tokens: int | None = Field(None, ge=1, description="longest answer; default: the prompt's (384 for AITQE)")
     guards: GuardsConfig = Field(default_factory=lambda: GuardsConfig.model_validate({}), description="limits on rewrites")
     format: Literal["jsonl", "parquet", "webdataset", "folder", "hf"] | None = Field(
         None, description="of the output; default: the source's"
@@ -164,7 +165,6 @@ def _judge_all(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir, 
 
     from .progress import shown, stop_on_signals
 
-    started = time.monotonic()
     if run_dir.condition == "unfinished":
         log.info("continuing the unfinished run in %s", run_dir.root)
     write_atomic(run_dir.root / "config.yaml", to_yaml(config).encode())
@@ -172,8 +172,14 @@ def _judge_all(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir, 
         backend, step, plan = _ready(config, run_dir, backend)
         _refuse_taken_fields(shards, plan)
         notes = _notes(config, shards, plan, backend)
-        with shown(shards) as progress:
-            watch = Watch(stop, lambda told: (progress(told), _remember_batch(run_dir, backend))[0])
+        started = time.monotonic()
+        with shown(shards) as show:
+
+            def look(progress: Progress) -> None:
+                show(progress)
+                _remember_batch(run_dir, backend)
+
+            watch = Watch(stop, look)
             summary = run_pipeline(shards, plan, run_dir, watch)
     report = EnhanceReport(run_dir.root, summary, watch.fresh_rows, watch.step_seconds, time.monotonic() - started)
     _write_results(config, shards, run_dir, report, {"model": backend.describe(), "policy": step.policy.describe(), "notes": notes})
@@ -267,7 +273,7 @@ def _step(config: EnhanceConfig, backend: Backend) -> AitqeStep:
     likelihood = backend.likelihood if "likelihood" in backend.faces else None
     prompt = AITQE_PROMPT if kind == "aitqe" else GENERAL_PROMPT
     try:
-        return AitqeStep(backend.generate, likelihood, prompt, config.mode, _policy(config), _guards(config))
+        return AitqeStep(backend.generate, likelihood, prompt, config.mode, _policy(config), _guards(config), config.max_tokens)
     except (ValueError, CallNotSupported) as error:
         raise UserError(str(error)) from error
 

@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+
 from data_tools.journal import Journal, read_entries, read_lines
 
 IDS = b"12345678"
@@ -17,7 +18,11 @@ def write_blocks(path, blocks, finish=True):
             journal.finish()
 
 
-BLOCKS = [[{"action": "keep"}, {"rejected": "image_empty"}], [{"action": "rewrite", "text": "a\ud800\n\tb"}], [{"action": "keep", "p": 0.1}]]
+BLOCKS = [
+    [{"action": "keep"}, {"rejected": "image_empty"}],
+    [{"action": "rewrite", "text": "a\ud800\n\tb"}],
+    [{"action": "keep", "p": 0.1}],
+]
 
 
 def test_blocks_come_back(tmp_path):

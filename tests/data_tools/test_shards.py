@@ -1,6 +1,7 @@
 """A run's directory: taken, continued, refused or started anew; nothing that is not ours is ever deleted."""
 
 import pytest
+
 from data_tools.shards import RunRefused, fingerprint, open_run, put_in_place, write_atomic
 
 BINDING = {"config": {"policy": "model", "guards": {"max": 3}}, "source": {"a": "3 bytes, x"}}
