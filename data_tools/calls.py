@@ -47,9 +47,7 @@ class Likelihood(Protocol):
     Result [i][j] holds the log-probability of each token of `continuations[i][j]` after `samples[i]`.
     """
 
-    def __call__(
-        self, samples: Sequence[Sample], continuations: Sequence[Sequence[str]]
-    ) -> list[list[tuple[float, ...]]]: ...
+    def __call__(self, samples: Sequence[Sample], continuations: Sequence[Sequence[str]]) -> list[list[tuple[float, ...]]]: ...
 
 
 class CallNotSupported(TypeError):
@@ -67,6 +65,4 @@ class Backend(Protocol):
 
     def generate(self, samples: Sequence[Sample], sampling: Sampling) -> list[Response]: ...
 
-    def likelihood(
-        self, samples: Sequence[Sample], continuations: Sequence[Sequence[str]]
-    ) -> list[list[tuple[float, ...]]]: ...
+    def likelihood(self, samples: Sequence[Sample], continuations: Sequence[Sequence[str]]) -> list[list[tuple[float, ...]]]: ...

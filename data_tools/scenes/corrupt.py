@@ -37,7 +37,7 @@ def corrupt(scene: Scene, kind: str, rng: random.Random) -> Poor | None:
     return _KINDS[kind](scene, rng)
 
 
-def _changed_mentions(scene: Scene, rng: random.Random, attribute: str, values: tuple[str, ...]) -> tuple[str, float] | None:
+def _changed_mentions(scene: Scene, rng: random.Random, attribute: str, values: tuple[str, ...]) -> tuple[str, float]:
     """Change `attribute` of one mention, or sometimes two, to a (colour, shape) the scene does not hold."""
     plan = plan_caption(scene, rng)
     present = {(i.color, i.shape) for i in scene.items}
@@ -49,14 +49,14 @@ def _changed_mentions(scene: Scene, rng: random.Random, attribute: str, values: 
     return words(replace(plan, mentions=tuple(mentions))), changes / len(mentions)
 
 
-def _wrong_object(scene: Scene, rng: random.Random) -> Poor | None:
+def _wrong_object(scene: Scene, rng: random.Random) -> Poor:
     changed = _changed_mentions(scene, rng, "shape", SHAPES)
-    return changed and Poor(changed[0], "wrong_object", round(0.35 + 0.3 * changed[1], 3))
+    return Poor(changed[0], "wrong_object", round(0.35 + 0.3 * changed[1], 3))
 
 
-def _wrong_color(scene: Scene, rng: random.Random) -> Poor | None:
+def _wrong_color(scene: Scene, rng: random.Random) -> Poor:
     changed = _changed_mentions(scene, rng, "color", COLORS)
-    return changed and Poor(changed[0], "wrong_color", round(0.3 + 0.3 * changed[1], 3))
+    return Poor(changed[0], "wrong_color", round(0.3 + 0.3 * changed[1], 3))
 
 
 def _wrong_count(scene: Scene, rng: random.Random) -> Poor | None:

@@ -1,0 +1,100 @@
+"""`mmalign scenes make`: SceneWorld on disk, pictures and web-like captions with the whole truth in every row."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from ..config import JobConfig, UserError
+
+if TYPE_CHECKING:
+    from data_tools.records import Sample
+
+MARK = "sceneworld.json"  # lies in every folder this job made; --overwrite deletes no other
+
+
+class ScenesConfig(JobConfig):
+    """How many scenes, from which split, and how they are stored."""
+
+    n: int = Field(1000, ge=1, description="rows")
+    out: str = Field(description="folder to write")
+    seed: int = Field(0, description="another seed gives other scenes of the same split")
+    split: Literal["train", "validation", "heldout"] = Field("train", description="splits never share a scene; heldout breaks the habits")
+    format: Literal["jsonl", "parquet", "webdataset"] = Field("jsonl", description="jsonl refers to PNG files in images/")
+    poor_share: float = Field(0.5, ge=0, le=1, description="share of captions that are corrupted")
+    shard_size: int = Field(10_000, ge=1, description="rows a file")
+    overwrite: bool = Field(False, description="replace a folder that this command made before")
+
+
+@dataclass(frozen=True)
+class ScenesReport:
+    """What was written."""
+
+    out: Path
+    rows: int
+    shards: int
+
+
+def run(config: ScenesConfig) -> ScenesReport:
+    """Write the rows. Raises UserError when `out` holds something else."""
+    from data_tools.io import extension, write
+
+    out = Path(config.out)
+    _make_room(out, config)
+    shards = 0
+    rows = _rows(config)
+    for start in range(0, config.n, config.shard_size):
+        with write(out / f"scenes-{shards:05d}{extension(config.format)}", config.format) as writer:
+            for _ in range(min(config.shard_size, config.n - start)):
+                writer.add(_placed(next(rows), out, config.format))
+        shards += 1
+    _write_mark(out, config)
+    print(f"{config.n} scenes of split {config.split} in {shards} {config.format} file{'s' * (shards > 1)}: {out}")
+    return ScenesReport(out, config.n, shards)
+
+
+def _rows(config: ScenesConfig) -> Iterator[Sample]:
+    from data_tools.scenes.rows import scene_rows
+
+    return scene_rows(config.n, config.seed, config.split, config.poor_share)
+
+
+def _placed(sample: Sample, out: Path, format: str) -> Sample:
+    """JSONL keeps its pictures as files beside it; the other formats hold them."""
+    if format != "jsonl":
+        return sample
+    image = sample.images[0]
+    path = Path("images") / str(image.path)
+    (out / path).parent.mkdir(exist_ok=True)
+    (out / path).write_bytes(image.data or b"")
+    return replace(sample, meta={**sample.meta, "image": path.as_posix()})
+
+
+def _make_room(out: Path, config: ScenesConfig) -> None:
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out} is a file; name a folder")
+    if out.exists() and any(out.iterdir()):
+        if not (out / MARK).is_file():
+            raise UserError(f"--out {out} is not empty and was not made by `mmalign scenes make`; name another folder")
+        if not config.overwrite:
+            raise UserError(f"--out {out} holds scenes already; --overwrite replaces them")
+        shutil.rmtree(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {out}: {error.strerror}") from error
+    # Marked before the first row, so that a killed run can be overwritten.
+    _write_mark(out, config, finished=False)
+
+
+def _write_mark(out: Path, config: ScenesConfig, finished: bool = True) -> None:
+    from data_tools.scenes.spec import SPEC
+
+    told = {"sceneworld": SPEC["version"], "finished": finished, **config.model_dump(exclude={"out", "overwrite"})}
+    (out / MARK).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
