@@ -171,6 +171,16 @@ def test_a_tower_that_cannot_be_built_is_refused(described: dict[str, Any], mess
         tower_config(described)
 
 
+def test_a_tower_config_that_names_nothing_has_no_facts() -> None:
+    with pytest.raises(ValueError, match="make it from a library and a name"):
+        facts_of(tower_config({"library": "timm"}))
+
+
+def test_a_vision_config_without_patches_is_refused() -> None:
+    with pytest.raises(ValueError, match="'resnet' has no hidden_size, image_size, patch_size"):
+        facts_of(tower_config({"model_type": "resnet"}))
+
+
 def test_layers_needed_by_hand() -> None:
     """3 layers make 4 hidden states: -1 is the output of all 3, -2 of 2, -4 and 0 are the embeddings."""
     assert [layers_needed(i, 3) for i in (-1, -2, -4, 0, 3)] == [3, 2, 0, 0, 3]

@@ -35,7 +35,7 @@ class ExternalTowerConfig(PreTrainedConfig):
         if self.library not in LIBRARIES:
             raise ValueError(f"unknown tower library '{self.library}'; known: transformers (give 'model_type'), {', '.join(LIBRARIES)}")
         self.model_kwargs = dict(self.model_kwargs or {})
-        if self.hidden_size is None:
+        if self.hidden_size is None and (self.name or self.model_kwargs):  # transformers also makes one without arguments
             self._look()
         super().__post_init__(**kwargs)
 
@@ -82,5 +82,5 @@ class ExternalTower(PreTrainedModel):
 def facts(config: ExternalTowerConfig) -> TowerFacts:
     """Width, grid and prefix as the config holds them."""
     if config.hidden_size is None or config.prefix is None:
-        raise ValueError(f"the tower config of '{config.name}' was made without its sizes; build it with its name and library")
+        raise ValueError(f"the tower config of '{config.name}' has no sizes; make it from a library and a name")
     return TowerFacts(config.hidden_size, (config.grid[0], config.grid[1]), config.prefix)

@@ -259,6 +259,29 @@ class TestOtherParts:
         assert model(**batch).logits.shape[1] == 6
 
 
+def test_equals_the_librarys_llava_with_the_same_weights(tiny_model: Any, inputs: Any) -> None:
+    """An independent oracle: LLaVA with SigLIP and Qwen2."""
+    from transformers import LlavaConfig, LlavaForConditionalGeneration
+
+    ours = tiny_model.config
+    config = LlavaConfig(
+        vision_config=ours.vision_config.to_dict(),
+        text_config=ours.text_config.to_dict(),
+        image_token_index=ours.image_token_id,
+        vision_feature_select_strategy="full",
+        vision_feature_layer=-2,
+        tie_word_embeddings=True,
+    )
+    llava = LlavaForConditionalGeneration(config).eval()
+    projector = llava.model.multi_modal_projector
+    projector.linear_1, projector.linear_2 = tiny_model.model.adapter.linear_1, tiny_model.model.adapter.linear_2
+    llava.model.vision_tower.load_state_dict(tiny_model.model.vision_tower.state_dict())
+    llava.model.language_model.load_state_dict(tiny_model.model.language_model.state_dict())
+    llava.tie_weights()
+    real = inputs["attention_mask"].bool()  # ours counts positions from the mask, LLaVA's forward over the padding too
+    torch.testing.assert_close(llava(**inputs).logits[real], tiny_model(**inputs).logits[real], atol=1e-5, rtol=0)
+
+
 def check_roundtrip(model: Any, inputs: Any, folder: Any) -> None:
     model.save_pretrained(folder)
     loaded = AutoModelForImageTextToText.from_pretrained(folder).eval()
