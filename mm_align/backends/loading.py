@@ -115,7 +115,7 @@ def _config(name: str, options: Mapping[str, Any]) -> Any:
 def _advice(name: str) -> str:
     if Path(name).is_dir():
         return "Its config.json names no architecture that this transformers knows; is it an image-text model of a newer version?"
-    return "It is no local folder; on a machine without network give a local folder, or download it first (hf download) and set HF_HUB_OFFLINE=1."
+    return "It is no local folder; on a machine without network give a local folder, or download it first (hf download ID)."
 
 
 def _model(name: str, config: Any, dtype: torch.dtype, options: Mapping[str, Any]) -> Any:
@@ -147,8 +147,8 @@ def _processor(name: str, options: Mapping[str, Any]) -> Any:
 
 
 TORCHVISION = (
-    "torch and torchvision do not belong together (operator torchvision::nms does not exist): a CPU-only torch beside the index's torchvision. "
-    "Install both from the same place, or uninstall torchvision."
+    "torch and torchvision do not belong together (operator torchvision::nms does not exist): a CPU-only torch beside the package index's "
+    "torchvision. Install both from the same place, or uninstall torchvision."
 )
 
 

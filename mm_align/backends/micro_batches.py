@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from ..models.memory import kv_bytes_per_token
+
 log = logging.getLogger(__name__)
 
 MARKS = ("out of memory", "can't allocate memory", "cannot allocate memory")
@@ -85,14 +87,6 @@ def row_bytes(model: Any, tokens: int) -> int:
     width = model.dtype.itemsize
     activations = tokens * width * (4 * text.hidden_size + 3 * (getattr(text, "intermediate_size", None) or 4 * text.hidden_size))
     return 2 * tokens * kv_bytes_per_token(text, width) + activations
-
-
-def kv_bytes_per_token(text: Any, width: int) -> int:
-    """Bytes of keys and values of one token through all layers of the decoder config `text`."""
-    heads = text.num_attention_heads
-    kv_heads = getattr(text, "num_key_value_heads", None) or heads
-    head_dim = getattr(text, "head_dim", None) or text.hidden_size // heads
-    return 2 * int(text.num_hidden_layers) * int(kv_heads) * int(head_dim) * width
 
 
 def free_memory(device: torch.device) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors.torch import save_file
 from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerFast, Qwen2Tokenizer
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
@@ -221,8 +222,8 @@ def _derived_tower(released: Mapping[str, Any], headers: Mapping[str, Header]) -
     width = int(released.get("visual_hidden_dim", 1152))
     if width not in table:
         raise UserError(
-            f"no published {'CLIP' if clip else 'SigLIP'} tower is {width} wide; put the tower's config.json into a folder and name that folder in "
-            "vision_model_name_or_path"
+            f"no published {'CLIP' if clip else 'SigLIP'} tower is {width} wide; put the tower's config.json into a folder and name that "
+            "folder in vision_model_name_or_path"
         )
     layers, heads, mlp = table[width]
     if headers:
@@ -297,7 +298,20 @@ def released_tokenizer(folder: Path) -> Any:
         return PreTrainedTokenizerFast.from_pretrained(folder)
     if not (folder / "vocab.json").is_file() or not (folder / "merges.txt").is_file():
         raise UserError("this AITQE checkpoint has no tokenizer: expected vocab.json and merges.txt (or tokenizer.json) in its folder")
-    return Qwen2Tokenizer.from_pretrained(folder)
+    tokenizer = Qwen2Tokenizer.from_pretrained(folder)
+    _check_added(tokenizer, folder)
+    return tokenizer
+
+
+def _check_added(tokenizer: Any, folder: Path) -> None:
+    """Added tokens must have the ids that the file declares: they index rows of the embedding."""
+    file = folder / "tokenizer_config.json"
+    declared = read_json(file).get("added_tokens_decoder", {}) if file.is_file() else {}
+    for index, token in declared.items():
+        if (found := tokenizer.convert_tokens_to_ids(token["content"])) != int(index):
+            raise UserError(
+                f"tokenizer_config.json gives {token['content']!r} the id {index}, but it comes out as {found}; is vocab.json whole?"
+            )
 
 
 def _image_token(tokenizer: Any, released: Mapping[str, Any]) -> str:
@@ -309,3 +323,68 @@ def _image_token(tokenizer: Any, released: Mapping[str, Any]) -> str:
     if len(tokenizer(pattern, add_special_tokens=False)["input_ids"]) != 1:
         tokenizer.add_special_tokens({"additional_special_tokens": [pattern]}, replace_extra_special_tokens=False)
     return pattern
+
+
+# -- saving ------------------------------------------------------------------------------------------------------------
+
+
+def save_released(model: LvlmForConditionalGeneration, processor: LvlmProcessor, folder: Path) -> list[str]:
+    """Writes our model in the released layout, and says what was written; `image_newline` is zeros, since nobody reads it.
+
+    The released code finds the tower's kind by the word "siglip" in its path, so the tower's config goes into `siglip_tower/`.
+    Raises UserError for a model that the layout cannot hold.
+    """
+    config = model.config
+    _check_fits(config)
+    weights = {released_name(name): tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
+    weights["image_newline"] = torch.zeros(config.text_config.hidden_size, dtype=model.dtype)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    _write_json(folder / "config.json", _released_config(config, processor))
+    _write_json(folder / "generation_config.json", {"eos_token_id": model.generation_config.eos_token_id, "_from_model_config": True})
+    tower = folder / ("siglip_tower" if config.vision_config.model_type.startswith("siglip") else "clip_tower")
+    config.vision_config.save_pretrained(tower)
+    processor.tokenizer.save_pretrained(folder)
+    return [f"{len(weights)} weights written under their released names, image_newline (never read) as zeros"]
+
+
+def _check_fits(config: LvlmConfig) -> None:
+    vision = config.vision_config.model_type
+    problems = [
+        f"a {vision} tower" if vision not in ("siglip_vision_model", "clip_vision_model") else "",
+        f"a {config.text_config.model_type} decoder" if config.text_config.model_type not in ("qwen2", "llama") else "",
+        f"the adapter {config.adapter}"
+        if config.adapter.get("type") != "mlp" or list(config.adapter.get("bias", [True, False])) != [True, False]
+        else "",
+        f"feature layer {config.feature_layer}" if config.feature_layer != -2 else "",
+        "a class token among the features" if config.keep_cls else "",
+    ]
+    if found := [problem for problem in problems if problem]:
+        raise UserError(f"the released AITQE layout cannot hold {', '.join(found)}")
+
+
+def _released_config(config: LvlmConfig, processor: LvlmProcessor) -> dict[str, Any]:
+    text, vision = config.text_config, config.vision_config
+    rope = dict(text.rope_parameters)
+    return {key: getattr(text, key) for key in TEXT_KEYS if getattr(text, key, None) is not None} | {
+        "architectures": ["MMForCausalLM"],
+        "model_type": MODEL_TYPE,
+        "rope_theta": rope["rope_theta"],
+        "tie_word_embeddings": bool(config.tie_word_embeddings),
+        "vision_model_name_or_path": "siglip_tower" if vision.model_type.startswith("siglip") else "clip_tower",
+        "mm_projector_type": "mlp",
+        "image_aspect_ratio": "square",
+        "visual_hidden_dim": vision.hidden_size,
+        "pesudo_img_size": vision.image_size,
+        "pesudo_patch_size": vision.patch_size,
+        "image_tile_tokens": config.num_image_tokens,
+        "pooling_kernel": 1,
+        "image_token_index": config.image_token_id,
+        "image_pattern": processor.image_token,
+        "pad_token_index": processor.tokenizer.pad_token_id,
+        "eos_token_index": processor.tokenizer.eos_token_id,
+        "IGNORE_INDEX": -100,
+    }
+
+
+def _write_json(file: Path, content: Mapping[str, Any]) -> None:
+    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -25,7 +25,7 @@ class Header(NamedTuple):
     dtype: torch.dtype
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         return math.prod(self.shape)
 
 
