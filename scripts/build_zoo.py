@@ -8,42 +8,21 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from transformers import TrainerCallback, TrainingArguments
 from zoo.batches import Stage, only
 from zoo.objective import TinyAitqeObjective
+from zoo.plan import PLAN, Part
 from zoo.tokenizer import build_tokenizer
+from zoo.watch import by_kind, drawn, rewrite_log_odds
 
 from mm_align.models import LvlmConfig, LvlmForConditionalGeneration, LvlmProcessor
 from mm_align.train.trainer import ObjectiveTrainer
 from vision.images import SquareImageProcessor
 
 IMAGE, PATCH, WIDTH = 64, 8, 128
-
-
-@dataclass(frozen=True)
-class Part:
-    """One stage of training: how many steps, with what answers, at what rate."""
-
-    name: str
-    steps: int
-    pictures: int
-    captions: int
-    lr: float
-    warmup: int
-    decay: int
-    full: float
-    lm: float
-
-
-PLAN = (
-    Part("eyes", 300, 32, 0, 1e-3, 30, 0, 0.0, 0.0),
-    Part("decide", 2600, 16, 4, 1e-3, 60, 0, 0.0, 1.0),
-    Part("answer", 600, 16, 4, 7e-4, 30, 540, 0.35, 1.0),
-)
 
 
 def new_model(tokenizer) -> LvlmForConditionalGeneration:
@@ -75,16 +54,25 @@ def new_processor(work: Path) -> LvlmProcessor:
     return LvlmProcessor.from_pretrained(folder)
 
 
-class Line(TrainerCallback):
-    """Appends each log entry to a JSONL file and prints it."""
+class Curve(TrainerCallback):
+    """Appends each log entry, and at each checkpoint the decision's AUROC by kind on validation scenes, to a JSONL file."""
 
-    def __init__(self, file: Path, part: str) -> None:
-        self.file, self.part = file, part
+    def __init__(self, file: Path, part: Part, processor: LvlmProcessor) -> None:
+        self.file, self.part, self.processor = file, part, processor
 
     def on_log(self, args, state, control, logs=None, **kwargs) -> None:
-        entry = {"part": self.part, "step": state.global_step} | {k: round(v, 4) for k, v in (logs or {}).items() if isinstance(v, float)}
+        self._append(state.global_step, {k: round(v, 4) for k, v in (logs or {}).items() if isinstance(v, float)})
+
+    def on_save(self, args, state, control, model=None, **kwargs) -> None:
+        if self.part.lm:
+            made = drawn("validation", 24, 144, "curve")
+            model.eval()
+            self._append(state.global_step, {"auroc": by_kind(made, rewrite_log_odds(model, self.processor, made))})
+            model.train()
+
+    def _append(self, step: int, entry: dict) -> None:
         with self.file.open("a") as out:
-            out.write(json.dumps(entry) + "\n")
+            out.write(json.dumps({"part": self.part.name, "step": step, **entry}) + "\n")
 
 
 def train(part: Part, model: LvlmForConditionalGeneration, objective: TinyAitqeObjective, processor: LvlmProcessor, work: Path) -> None:
@@ -101,7 +89,7 @@ def train(part: Part, model: LvlmForConditionalGeneration, objective: TinyAitqeO
     stage = Stage(processor, part.name, part.steps, part.pictures, part.captions, part.full)
     trainer = ObjectiveTrainer(
         model, args, objective, train_dataset=stage, data_collator=only,
-        callbacks=[Line(work / "log.jsonl", part.name)],
+        callbacks=[Curve(work / "log.jsonl", part, processor)],
     )  # fmt: skip
     trainer.train(resume_from_checkpoint=any(folder.glob("checkpoint-*")))
     model.save_pretrained(folder / "done")
