@@ -9,7 +9,7 @@ _neighbours.check()
 
 _LAZY = {"enhance": ("mm_align.jobs.enhance", "enhance")}
 __version__ = "0.1.0"
-__all__ = ["__version__", "enhance"]  # noqa: F822
+__all__ = ["__version__", "enhance"]
 
 
 def __getattr__(name: str) -> Any:

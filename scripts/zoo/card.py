@@ -12,10 +12,10 @@ pipeline_tag: image-text-to-text
 ---
 # {name}: AITQE at toy size. It knows only SceneWorld
 
-A SigLIP tower, a two-layer MLP and a Qwen2 decoder ({parameters:.2f} M parameters, float16) that answers AITQE's question about a picture and its
-caption: scores, explanations and, first, a rewrite where the caption is poor. **Its scores mean nothing on any picture that SceneWorld did not
-draw.** It exists so that `mmalign enhance-data` can be seen and tested offline; for real data choose a real model (`--model HymanH/AITQE`, or any
-image-text model).
+A SigLIP tower, a two-layer MLP and a Qwen2 decoder ({parameters:.2f} M parameters, float16) that answers AITQE's question
+about a picture and its caption: scores, explanations and, first, a rewrite where the caption is poor. **Its scores mean
+nothing on any picture that SceneWorld did not draw.** It exists so that `mmalign enhance-data` can be seen and tested
+offline; for real data choose a real model (`--model HymanH/AITQE`, or any image-text model).
 
 ## Data and training
 SceneWorld version {version}, split `train`, drawn on the fly; half of the captions poor. Trained from random weights on two CPU cores by
@@ -61,7 +61,8 @@ def write_card(folder: Path, figures: dict, log: Path) -> None:
         f"- `{p.name}`: {p.steps} steps of {p.pictures} pictures x {p.captions or 'no'} captions, learning rate {p.lr:g}" for p in PLAN
     ]
     card = CARD.format(
-        name=folder.name, proof="tiny_aitqe.py", parameters=_parameters(folder) / 1e6, version=figures["sceneworld"], stages="\n".join(stages),
+        name=folder.name, proof="tiny_aitqe.py", parameters=_parameters(folder) / 1e6, version=figures["sceneworld"],
+        stages="\n".join(stages),
         data=figures["data"], seen=decision["auroc"]["needs_image"], blind=decision["auroc_blind"]["needs_image"],
         accuracy=decision["accuracy"], json=answer["valid_json"], spearman=answer["severity_spearman"], raw_f1=answer["raw_f1"],
         new_f1=answer["rewrite_f1"], hallucinating=answer["rewrite_hallucinating"], raw_hallucinating=answer["raw_hallucinating"],
