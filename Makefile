@@ -36,7 +36,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP)
-	$(BIN)/mmalign scenes make --n 300 --seed 7 --out demo-out/raw --overwrite
+	$(BIN)/mmalign scenes make --n 300 --seed 7 --split heldout --out demo-out/raw --overwrite
 	$(BIN)/mmalign enhance-data demo-out/raw --out demo-out/enhanced --overwrite
 	@echo
 	@echo "open demo-out/enhanced/report.html in a browser: captions before and after, scores and explanations"

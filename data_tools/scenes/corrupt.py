@@ -44,9 +44,13 @@ def _changed_mentions(scene: Scene, rng: random.Random, attribute: str, values: 
     mentions = list(plan.mentions)
     changes = 2 if len(mentions) > 1 and rng.random() < 0.3 else 1
     for k in rng.sample(range(len(mentions)), changes):
-        options = [replace(mentions[k], **{attribute: v}) for v in values]
+        options = [_with(mentions[k], attribute, value) for value in values]
         mentions[k] = rng.choice([m for m in options if (m.color, m.shape) not in present])
     return words(replace(plan, mentions=tuple(mentions))), changes / len(mentions)
+
+
+def _with(mention: Mention, attribute: str, value: str) -> Mention:
+    return replace(mention, shape=value) if attribute == "shape" else replace(mention, color=value)
 
 
 def _wrong_object(scene: Scene, rng: random.Random) -> Poor:
@@ -80,7 +84,9 @@ def _wrong_relation(scene: Scene, rng: random.Random) -> Poor | None:
             return None
         return Poor(words(replace(plan, relation=flipped)), "wrong_relation", 0.4)
     mentions = _misplaced(plan.mentions, {i.place for i in scene.items}, rng)
-    return mentions and Poor(words(replace(plan, mentions=mentions)), "wrong_relation", round(0.3 + 0.4 / len(mentions), 3))
+    if mentions is None:
+        return None
+    return Poor(words(replace(plan, mentions=mentions)), "wrong_relation", round(0.3 + 0.4 / len(mentions), 3))
 
 
 def _holds(scene: Scene, first: Mention, said: str, second: Mention) -> bool:
