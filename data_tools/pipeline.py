@@ -41,6 +41,7 @@ RAW_CAPTION = "caption_raw"
 DETAIL_CHARS = 2_000
 FIRST_DUPLICATES = 20
 DECODERS = min(4, os.cpu_count() or 1)
+SLOW_ROW = 0.001  # seconds
 NO_ID = b"\0" * 8
 VERDICT_FIELDS = tuple(f.name for f in dataclasses.fields(Verdict))
 COUNTS = ("rows", "out", "quarantined", "kept", "rewritten", "duplicates")
@@ -227,25 +228,47 @@ class Prepared(NamedTuple):
 
 
 def _prepared_blocks(items: Iterator[Item], plan: Plan) -> Iterator[list[Prepared]]:
-    """Blocks of rows with decoded pictures; the next block is made while the caller works on this one."""
+    """Blocks of rows with decoded pictures; while the caller works long on one, the next is made.
+
+    Threads cost small pictures more than they bring (each read hands the interpreter's lock over), so they come in only where
+    the last block was slow: `ahead` when the caller took its time, the decoders when the pictures did.
+    """
     with ThreadPoolExecutor(DECODERS) as decoders, ThreadPoolExecutor(1) as ahead:
-        blocks = (_prepare(rows, plan, decoders) for rows in _blocks(items, plan.block_rows))
-        future = ahead.submit(next, blocks, None)
-        while (block := future.result()) is not None:
-            future = ahead.submit(next, blocks, None)
+        blocks = _Preparing(items, plan, decoders)
+        block = next(blocks, None)
+        overlap = False
+        while block is not None:
+            future = ahead.submit(next, blocks, None) if overlap else None
+            started = time.monotonic()
             yield block
+            overlap = time.monotonic() - started > SLOW_ROW * len(block)
+            block = next(blocks, None) if future is None else future.result()
 
 
-def _blocks(items: Iterator[T], size: int) -> Iterator[list[T]]:
-    while block := list(islice(items, size)):
-        yield block
+class _Preparing:
+    """Iterator of prepared blocks; notices how long a row takes."""
 
+    def __init__(self, items: Iterator[Item], plan: Plan, decoders: ThreadPoolExecutor) -> None:
+        self.items, self.plan, self.decoders = items, plan, decoders
+        self.slow = False
 
-def _prepare(rows: list[Item], plan: Plan, decoders: ThreadPoolExecutor) -> list[Prepared]:
-    """A slice a thread: a task a picture would cost as much as decoding a small one."""
-    slices = [rows[start::DECODERS] for start in range(DECODERS)]
-    done = list(decoders.map(lambda part: [_prepare_row(item, plan) for item in part], slices))
-    return [done[i % DECODERS][i // DECODERS] for i in range(len(rows))]
+    def __iter__(self) -> _Preparing:
+        return self
+
+    def __next__(self) -> list[Prepared]:
+        rows = list(islice(self.items, self.plan.block_rows))
+        if not rows:
+            raise StopIteration
+        started = time.monotonic()
+        block = self._by_threads(rows) if self.slow else [_prepare_row(item, self.plan) for item in rows]
+        threads = DECODERS if self.slow else 1
+        self.slow = (time.monotonic() - started) * threads > SLOW_ROW * len(rows)
+        return block
+
+    def _by_threads(self, rows: list[Item]) -> list[Prepared]:
+        slices = [rows[start::DECODERS] for start in range(DECODERS)]
+        done = list(self.decoders.map(lambda part: [_prepare_row(item, self.plan) for item in part], slices))
+        return [done[i % DECODERS][i // DECODERS] for i in range(len(rows))]
 
 
 def _prepare_row(item: Item, plan: Plan) -> Prepared:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from data_tools.pipeline import stopping_on_full_disk
 from data_tools.shards import RunStopped
 
 folder = Path(sys.argv[2])
-source = t.write_source(folder / "src", shards=3, rows=60)
+source = t.write_source(folder / "src", shards=2, rows=40)
 plan = t.make_plan(block_rows=7, rule=quota(0.2), on_duplicate="quarantine")
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.truncate", "os.rmdir"}
 
@@ -52,16 +53,17 @@ def die_at(n):
 def end_of(pid):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
+t.do(source, folder / "warm", plan)  # what it imports late, every child would import again
 began = time.monotonic()
 assert end_of(start(folder / "reference")) == 0
 took = time.monotonic() - began
 expected = t.results(folder / "reference")
-assert len(expected) >= 12
-rng, kills, runs = random.Random(0), {"time": 0, "change": 0}, 0
-while min(kills.values()) < 15:
+assert len(expected) >= 8
+rng, kills, runs, starts = random.Random(0), {"time": 0, "change": 0}, 0, 0
+while min(kills.values()) < 12:
     out, runs = folder / f"run{runs}", runs + 1
     for attempt in range(1000):
-        how = min(kills, key=kills.get)
+        how, starts = min(kills, key=kills.get), starts + 1
         if how == "time":
             pid = start(out)
             time.sleep(rng.random() * took * 1.1)
@@ -77,22 +79,32 @@ while min(kills.values()) < 15:
     assert not [p for p in out.rglob("*") if p.name.endswith(".tmp")] or code == 0
 
 out = folder / "full"
-for size in (2_000, 5_000, 9_000, 14_000):
+for size in (1_500, 4_000, 7_000):
     def small_disk(size=size):
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
     assert end_of(start(out, small_disk)) == 75
 assert end_of(start(out)) == 0
 assert t.results(out) == expected
-print(sum(kills.values()), "kills in", runs, "runs")
+print(sum(kills.values()), "kills in", runs, "runs", starts, "starts")
 """
 
 
-def test_killed_anywhere_it_ends_the_same(tmp_path):
+@pytest.fixture
+def memory_disk(tmp_path):
+    """A folder in memory where there is one: killing a process loses nothing of it, and fsync costs nothing there."""
+    if not Path("/dev/shm").is_dir():
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)
+
+
+def test_killed_anywhere_it_ends_the_same(memory_disk):
     made = subprocess.run(
-        [sys.executable, "-c", SCENARIO, str(Path(__file__).with_name("test_pipeline.py")), str(tmp_path)],
+        [sys.executable, "-c", SCENARIO, str(Path(__file__).with_name("test_pipeline.py")), str(memory_disk)],
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert made.returncode == 0, made.stderr[-3000:]
-    assert int(made.stdout.split()[0]) >= 30
+    assert int(made.stdout.split()[0]) >= 24
