@@ -33,7 +33,7 @@ def new_model(tokenizer) -> LvlmForConditionalGeneration:
         "num_attention_heads": 4, "image_size": IMAGE, "patch_size": PATCH, "vision_use_head": False,
     }  # fmt: skip
     text = {
-        "model_type": "qwen2", "vocab_size": len(tokenizer), "hidden_size": WIDTH, "intermediate_size": 344, "num_hidden_layers": 5,
+        "model_type": "qwen2", "vocab_size": len(tokenizer), "hidden_size": WIDTH, "intermediate_size": 344, "num_hidden_layers": 4,
         "num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 4096, "initializer_range": 0.04,
         "tie_word_embeddings": True, "pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None,
     }  # fmt: skip
@@ -100,7 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("runs/zoo"), help="checkpoints and logs")
     parser.add_argument("--out", type=Path, default=Path("mm_align/zoo/tiny-aitqe"), help="where the finished model goes")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1, help="more are slower at these sizes")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     options.work.mkdir(parents=True, exist_ok=True)

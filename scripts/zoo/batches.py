@@ -83,10 +83,12 @@ class Stage(Dataset):
                 break
         captions = [Captioned(scene, good_caption(scene, rng), "good", 0.0) for _ in poor]
         captions += [Captioned(scene, p.text, p.kind, p.severity) for p in poor if p]
-        rng.shuffle(captions)
-        return scene, [self.row(made, whole) for made in captions]
+        # Both poor captions have the same rewrite: it is written once, the other answer ends behind the decision.
+        rows = [self.row(made, whole, decision_only=not whole and k == len(captions) - 1) for k, made in enumerate(captions)]
+        rng.shuffle(rows)
+        return scene, rows
 
-    def row(self, made: Captioned, whole: bool) -> Row:
+    def row(self, made: Captioned, whole: bool, decision_only: bool = False) -> Row:
         """Prompt and answer as the processor makes them, with loss weights: 4 on the decision, 2 on the score, 1 on the rest."""
         tokenizer = self.processor.tokenizer
         encode = tokenizer.backend_tokenizer.encode
@@ -94,7 +96,7 @@ class Stage(Dataset):
         answer = render(opinion(made))
         if not whole:
             answer = answer[: answer.index('",', answer.index("<Overall>")) + 2]
-        answer_ids = encode(answer).ids + ([tokenizer.eos_token_id] if whole else [])
+        answer_ids = encode(answer).ids[: 2 if decision_only else None] + ([tokenizer.eos_token_id] if whole else [])
         # A good caption is also something to say about the picture: half weight. A poor one is never imitated.
         caption_end = len(HEAD) + len(made.text)
         good = made.kind == "good"
@@ -104,7 +106,8 @@ class Stage(Dataset):
     def _answer_weights(self, ids: list[int]) -> list[float]:
         weights = [1.0] * len(ids)
         weights[1] = 4.0
-        weights[ids.index(self.score_end) - 1] = 2.0
+        if self.score_end in ids:
+            weights[ids.index(self.score_end) - 1] = 2.0
         return weights
 
     def _judged(self, made: Captioned, offsets: list[tuple[int, int]]) -> list[tuple[int, float]]:

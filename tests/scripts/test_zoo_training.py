@@ -1,0 +1,98 @@
+"""The bundled model's training data: packed questions equal single ones, batches repeat, labels sit where they should."""
+
+import random
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from zoo.batches import HEAD, Row, Stage, pack, visible
+from zoo.watch import auroc, drawn, rewrite_log_odds
+
+from data_tools.scenes.corrupt import corrupt
+from data_tools.scenes.rows import Captioned
+from data_tools.scenes.world import Item, Scene
+from mm_align.losses import IGNORE
+from mm_align.models import LvlmForConditionalGeneration, LvlmProcessor
+
+ZOO = Path(__file__).resolve().parents[2] / "mm_align/zoo/tiny-aitqe"
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return LvlmProcessor.from_pretrained(ZOO)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return LvlmForConditionalGeneration.from_pretrained(ZOO, dtype=torch.float32).eval()
+
+
+def test_packed_questions_do_not_see_each_other(model, processor):
+    """Logits of each question in a pack equal those of the question alone behind the picture."""
+    stage = Stage(processor, "test", 4, pictures=1)
+    scene, rows = stage._picture(random.Random(3))
+    packed = {k: torch.from_numpy(v)[None] for k, v in pack(stage.image, rows).items() if k != "judged"}
+    from data_tools.scenes.render import render
+
+    pixels = torch.from_numpy(processor.image_processor.pixels([render(scene)]))
+    with torch.no_grad():
+        together = model(
+            input_ids=packed["input_ids"],
+            position_ids=packed["position_ids"],
+            attention_mask=visible(packed["question"]),
+            pixel_values=pixels,
+            use_cache=False,
+        ).logits[0]
+        start = len(stage.image)
+        for row in rows:
+            alone = model(input_ids=torch.tensor([stage.image + row.ids]), pixel_values=pixels, use_cache=False).logits[0]
+            assert torch.allclose(together[start : start + len(row.ids)], alone[len(stage.image) :], atol=1e-4)
+            start += len(row.ids)
+
+
+def test_visible_by_hand():
+    """A picture of one token (0), two questions (1, 2), padding (-1): rows see the picture and their own past."""
+    seen = visible(torch.tensor([[0, 1, 1, 2, -1]]))[0, 0].int().tolist()
+    assert seen == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 0, 0, 1, 0], [1, 0, 0, 0, 1]]
+
+
+def test_pack_by_hand():
+    packed = pack([7, 7], [Row([1, 2], [0.0, 1.0], [(1, 1.0)]), Row([3], [2.0])])
+    assert packed["input_ids"].tolist() == [7, 7, 1, 2, 3]
+    assert packed["position_ids"].tolist() == [0, 1, 2, 3, 2]
+    assert packed["labels"].tolist() == [IGNORE, IGNORE, IGNORE, 2, 3]
+    assert packed["judged"] == [(3, 1.0)]
+
+
+def test_batches_are_a_function_of_seed_and_number(processor):
+    first, again = (Stage(processor, "x", 8, pictures=2)[5] for _ in range(2))
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not torch.equal(first["pixel_values"], Stage(processor, "y", 8, pictures=2)[5]["pixel_values"])
+
+
+def test_wrong_words_are_marked_where_they_stand(processor):
+    """A blue circle where the scene's is red: the colour word and the phrase are wrong, and so is the caption."""
+    scene = Scene(64, "white", (Item("circle", "red", "small", "plain", "center", 32, 32),))
+    stage = Stage(processor, "x", 4, pictures=1)
+    row = stage.row(Captioned(scene, "At the center a blue circle.", "wrong_color", 0.6), whole=False)
+    words = {processor.tokenizer.decode(row.ids[position]): value for position, value in row.judged}
+    assert words[" blue"] == words[" circle"] == 1
+    good = stage.row(Captioned(scene, "At the center a red circle.", "good", 0.0), whole=False)
+    assert {value for _, value in good.judged} == {0}
+    assert good.weights[: len(processor.text_ids(HEAD.rstrip()))] == [0.0]
+
+
+def test_auroc_by_hand():
+    """Of 2 x 2 pairs three are in order and one is a tie: 3.5 / 4."""
+    assert auroc([3, 2], [1, 2]) == pytest.approx(3.5 / 4)
+
+
+def test_validation_draws_every_kind_and_the_model_reads_them(model, processor):
+    made = drawn("validation", 1, 2, "t")
+    assert len(made) == 14
+    assert len(rewrite_log_odds(model, processor, made)) == 14
+    assert corrupt(made[0].scene, made[0].kind, random.Random(0)) is not None
