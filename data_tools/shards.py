@@ -117,10 +117,16 @@ def _locked(root: Path, overwrite: bool) -> Iterator[dict[str, Any] | None]:
     root.joinpath(STATE).mkdir(parents=True, exist_ok=True)
     with root.joinpath(STATE, "lock").open("w") as lock:
         _lock(lock.fileno(), root)
-        if overwrite and earlier is not None:
+        if earlier is not None and (overwrite or not _began(root)):
             _delete_ours(root, earlier)
             earlier = None
         yield earlier
+
+
+def _began(root: Path) -> bool:
+    """Whether a row was judged; a start that failed before (a misspelt model, say) binds nobody to its configuration."""
+    state = root / STATE
+    return state.joinpath("finished.json").exists() or any(state.glob("journal/*")) or any(state.glob("done/*"))
 
 
 def _inspect(root: Path) -> dict[str, Any] | None:

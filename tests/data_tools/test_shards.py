@@ -9,7 +9,9 @@ OUTPUTS = ["a.jsonl", "quarantine/a.jsonl"]
 
 
 def start(root, binding=BINDING, **options):
+    """A start that judges something."""
     with open_run(root, binding, OUTPUTS, **options) as run_dir:
+        run_dir.journal("a").touch()
         return run_dir
 
 
@@ -45,6 +47,7 @@ def test_a_changed_source_is_named(tmp_path):
 def test_a_model_bound_later_must_stay(tmp_path):
     with open_run(tmp_path / "out", BINDING, OUTPUTS) as run_dir:
         run_dir.bind("model", {"revision": "1"})
+        run_dir.journal("a").touch()
     with open_run(tmp_path / "out", BINDING, OUTPUTS) as run_dir:
         run_dir.bind("model", {"revision": "1"})
         with pytest.raises(RunRefused, match="model.revision: was '1', now '2'"):
@@ -101,7 +104,7 @@ def test_two_runs_at_once_are_refused(tmp_path):
     pytest.importorskip("fcntl")
     with open_run(tmp_path / "out", BINDING, OUTPUTS), pytest.raises(RunRefused, match="another mmalign run"):
         start(tmp_path / "out")
-    assert start(tmp_path / "out").condition == "unfinished"
+    assert start(tmp_path / "out").condition == "new"
 
 
 def test_errors_inside_a_run_are_not_mistaken_for_an_unwritable_target(tmp_path):
@@ -136,3 +139,11 @@ def test_a_directory_is_put_in_place_whole(tmp_path):
     put_in_place(tmp_path / "made", tmp_path / "final")
     assert (tmp_path / "final" / "f").read_text() == "new"
     assert not (tmp_path / "made").exists()
+
+
+def test_a_start_that_judged_nothing_binds_nobody(tmp_path):
+    """A misspelt model fails before the first row; the corrected command must not be refused as another configuration."""
+    with open_run(tmp_path / "out", BINDING, OUTPUTS) as run_dir:
+        write_atomic(run_dir.root / "config.yaml", b"x")
+    other = start(tmp_path / "out", {**BINDING, "config": {"policy": "never"}})
+    assert (other.condition, other.record["config"]) == ("new", {"policy": "never"})
