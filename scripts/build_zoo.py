@@ -87,8 +87,9 @@ def train(part: Part, model: LvlmForConditionalGeneration, objective: TinyAitqeO
     )  # fmt: skip
     objective.lm_weight = part.lm
     stage = Stage(processor, part.name, part.steps, part.pictures, part.captions, part.full)
+    gentle = {"vision_tower": 0.3} if part.lm else {}  # what the eyes learned alone should last
     trainer = ObjectiveTrainer(
-        model, args, objective, train_dataset=stage, data_collator=only,
+        model, args, objective, train_dataset=stage, data_collator=only, lr_scale=gentle,
         callbacks=[Curve(work / "log.jsonl", part, processor)],
     )  # fmt: skip
     trainer.train(resume_from_checkpoint=any(folder.glob("checkpoint-*")))

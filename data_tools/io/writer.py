@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +14,7 @@ from ..records import Sample
 from .paths import SourceError, is_remote, local
 
 
-class Writer:
+class Writer(ABC):
     """Context manager of one output shard: a clean exit finishes, syncs and renames it, an exception leaves nothing behind.
 
     The temporary name is `.NAME.tmp` beside the target, so that a rerun after a kill overwrites it.
@@ -27,17 +28,17 @@ class Writer:
         self.path = Path(local(str(path)))
         self.temporary = self.path.with_name(f".{self.path.name}.tmp")
 
-    def add(self, sample: Sample) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def add(self, sample: Sample) -> None: ...
 
-    def begin(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def begin(self) -> None: ...
 
-    def finish(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def finish(self) -> None: ...
 
-    def release(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def release(self) -> None: ...
 
     def __enter__(self) -> Writer:
         self.path.parent.mkdir(parents=True, exist_ok=True)

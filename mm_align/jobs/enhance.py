@@ -171,7 +171,7 @@ def _judge_all(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir, 
     with stop_on_signals() as stop:
         backend, step, plan = _ready(config, run_dir, backend)
         _refuse_taken_fields(shards, plan)
-        notes = _notes(config, shards, plan, backend)
+        about = _about_data(config, shards, plan, backend)
         started = time.monotonic()
         with shown(shards) as show:
 
@@ -182,7 +182,7 @@ def _judge_all(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir, 
             watch = Watch(stop, look)
             summary = run_pipeline(shards, plan, run_dir, watch)
     report = EnhanceReport(run_dir.root, summary, watch.fresh_rows, watch.step_seconds, time.monotonic() - started)
-    _write_results(config, shards, run_dir, report, {"model": backend.describe(), "policy": step.policy.describe(), "notes": notes})
+    _write_results(config, shards, run_dir, report, {"model": backend.describe(), "policy": step.policy.describe(), **about})
     return report
 
 
@@ -326,16 +326,16 @@ def _refuse_taken_fields(shards: Sequence[Shard], plan: Plan) -> None:
             )
 
 
-def _notes(config: EnhanceConfig, shards: Sequence[Shard], plan: Plan, backend: Backend) -> list[str]:
-    """Warnings that belong into the report too."""
+def _about_data(config: EnhanceConfig, shards: Sequence[Shard], plan: Plan, backend: Backend) -> dict[str, Any]:
+    """For the report: the domain in its title where a model of one domain meets its own data, a warning where it meets other data."""
     domain = _domain(config, backend)
-    if domain is None:
-        return []
-    samples = _first_samples(shards, plan, DRY_ROWS)
-    if not samples or all(domain["row_key"] in sample.meta for sample in samples):
-        return []
+    samples = _first_samples(shards, plan, DRY_ROWS) if domain else []
+    if domain is None or not samples:
+        return {}
+    if all(domain["row_key"] in sample.meta for sample in samples):
+        return {"domain": str(domain["name"])}
     log.warning("WARNING: %s", domain["message"])
-    return [str(domain["message"])]
+    return {"notes": [str(domain["message"])]}
 
 
 def _domain(config: EnhanceConfig, backend: Backend) -> dict[str, Any] | None:
@@ -385,7 +385,7 @@ def _dry_run(config: EnhanceConfig, shards: Sequence[Shard], backend: Backend | 
     backend = backend or _load(config, {})
     plan = _plan(config, _step(config, backend), backend, DRY_ROWS)
     _refuse_taken_fields(shards, plan)
-    _notes(config, shards, plan, backend)
+    _about_data(config, shards, plan, backend)
     samples = []
     for sample in _first_samples(shards, plan, min(DRY_ROWS, config.limit or DRY_ROWS)):
         try:

@@ -39,7 +39,7 @@ class ObjectiveTrainer(Trainer):
         args.remove_unused_columns = False  # batches are made from records by the collator
         super().__init__(model, args, **kwargs)
         if args.world_size > 1 and any(p.requires_grad for p in objective.parameters()):
-            raise NotImplementedError("an objective with parameters trains in one process only: its gradients would not be averaged")
+            raise ValueError("an objective with parameters trains in one process only: its gradients would not be averaged")
         self.objective = objective.to(args.device)
         self.lr_scale = dict(lr_scale or {})
         self.model_accepts_loss_kwargs = True  # the loss below is scaled for gradient accumulation already

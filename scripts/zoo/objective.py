@@ -19,7 +19,7 @@ class TinyAitqeObjective(Objective):
     """lm: cross entropy over the rows' weights. cells: each place's shape, colour ... from the tower's patch tokens.
     judge: "is this word wrong?" from an inner layer of the decoder. Both heads are this toolkit's choice."""
 
-    def __init__(self, vision_width: int, text_width: int, grid: int, *, lm: float = 1.0, cell: float = 0.3, judge: float = 1.0) -> None:
+    def __init__(self, vision_width: int, text_width: int, grid: int, *, lm: float = 1.0, cell: float = 0.5, judge: float = 1.0) -> None:
         super().__init__()
         self.lm_weight, self.cell_weight, self.judge_weight, self.grid = lm, cell, judge, grid
         side = grid // 2
