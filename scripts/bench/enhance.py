@@ -127,22 +127,15 @@ def run_once(source: Path, out: Path, model: str) -> dict[str, float]:
 
 
 def scenes(folder: Path, rows: int) -> Path:
-    command = [
-        sys.executable,
-        "-m",
-        "mm_align",
-        "scenes",
-        "make",
-        "--n",
-        str(rows),
-        "--seed",
-        "2",
-        "--out",
-        str(folder),
-        "--shard-size",
-        "1000000",
-    ]
-    subprocess.run(command, check=True, capture_output=True)
+    """Rows as the web has them: an id, a picture file, a caption; SceneWorld's pictures without their truth."""
+    from data_tools.scenes.rows import scene_rows
+
+    (folder / "images").mkdir(parents=True)
+    with (folder / "rows.jsonl").open("w") as out:
+        for sample in scene_rows(rows, 2):
+            picture = sample.images[0]
+            (folder / "images" / str(picture.path)).write_bytes(picture.data or b"")
+            out.write(json.dumps({"id": sample.id, "image": f"images/{picture.path}", "caption": sample.caption}) + "\n")
     return folder
 
 
