@@ -10,9 +10,9 @@ import os
 import pytest
 from PIL import Image
 
-from data_tools import pipeline
 from data_tools.io import list_shards
 from data_tools.pipeline import Plan, SeenIds, Summary, Watch, run, stopping_on_full_disk
+from data_tools.plan import check_identity
 from data_tools.records import Verdict
 from data_tools.shards import RunRefused, RunStopped, fingerprint, open_run
 
@@ -112,7 +112,7 @@ def test_the_identity_holds(source, tmp_path):
 
 def test_a_lost_row_is_an_error():
     with pytest.raises(RuntimeError, match="a row was lost"):
-        pipeline._check_identity(Summary(rows=3, out=1, quarantined=1), "x")
+        check_identity(Summary(rows=3, out=1, quarantined=1), "x")
 
 
 def test_blocks_are_fixed_in_the_input_order(source, tmp_path):

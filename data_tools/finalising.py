@@ -1,0 +1,189 @@
+"""Pass 2 over a shard: the source is read again, joined with the journal, and rendered to output, quarantine and statistics.
+
+What is written is a function of source and journal alone, so this pass can be killed and repeated.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .io import Shard, write
+from .io.fields import excerpt
+from .journal import Entry, read_entries, read_lines
+from .judging import id_hash
+from .plan import FIRST_DUPLICATES, RAW_CAPTION, Item, Plan, Summary, Watch, check_identity
+from .records import Rejected, Sample, Verdict
+from .report.stats import Stats
+from .shards import RunDir, RunRefused, put_in_place, remove, write_atomic
+
+DROPPED = ("drop", "quarantine")
+
+
+class SeenIds:
+    """64-bit hashes of all ids so far: 8 bytes a row, in sorted runs that are merged when they reach equal length.
+
+    Two ids of 10^8 share a hash with probability 3e-4; such a pair would be reported as a duplicate.
+    """
+
+    def __init__(self) -> None:
+        self._runs: list[np.ndarray] = []
+
+    def repeated(self, ids: np.ndarray) -> np.ndarray:
+        """For uint64 hashes [N] in row order (0 = no id): bool [N], whether the id came before, here or in an added shard."""
+        order = np.argsort(ids, kind="stable")
+        mask = np.zeros(len(ids), dtype=bool)
+        mask[order[1:]] = ids[order[1:]] == ids[order[:-1]]
+        for run in self._runs:
+            at = np.searchsorted(run, ids)
+            mask |= (at < len(run)) & (run[np.minimum(at, len(run) - 1)] == ids)
+        return mask & (ids != 0)
+
+    def add(self, ids: np.ndarray) -> None:
+        run = np.unique(ids[ids != 0])
+        while self._runs and len(self._runs[-1]) <= len(run):
+            run = np.union1d(run, self._runs.pop())
+        if len(run):
+            self._runs.append(run)
+
+
+def finalise_shard(shard: Shard, plan: Plan, run_dir: RunDir, seen: SeenIds, watch: Watch) -> Summary:
+    """Pass 2: render output, quarantine, statistics and id hashes of a completely judged shard, then rename each into place."""
+    ids = np.frombuffer(b"".join(line.ids for line in read_lines(run_dir.journal(shard.name))), dtype="<u8")
+    render = _Render(shard, plan, run_dir, seen.repeated(ids))
+    summary = render.all_rows(watch)
+    write_atomic(run_dir.stats(shard.name), json.dumps(render.stats.to_dict()).encode("ascii"))
+    write_atomic(run_dir.ids(shard.name), ids.tobytes())
+    render.put_in_place()
+    return summary
+
+
+class _Render:
+    """One shard's second pass: the files under construction and the counts that must agree at its end."""
+
+    def __init__(self, shard: Shard, plan: Plan, run_dir: RunDir, repeated: np.ndarray) -> None:
+        self.shard, self.plan, self.repeated = shard, plan, repeated
+        self.journal = run_dir.journal(shard.name)
+        self.decide = _shard_rule(plan, self.journal)
+        self.output = run_dir.output(shard.name, plan.suffix(shard))
+        self.quarantine = run_dir.quarantine(shard.name)
+        self.made = [(run_dir.scratch(self.output.name), self.output), (run_dir.scratch("quarantine.jsonl"), self.quarantine)]
+        self.stats = Stats(plan.seed)
+        self.counts: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.duplicates: list[str] = []
+
+    def all_rows(self, watch: Watch) -> Summary:
+        for path, _ in self.made:
+            remove(path)
+        out_path, quarantine_path = (path for path, _ in self.made)
+        source = self.plan.read(self.shard)
+        hint = _schema_hint(self.shard, self.plan)
+        with write(str(out_path), self.plan.format or self.shard.format, schema_hint=hint) as out, quarantine_path.open("wb") as gone:
+            for line in read_lines(self.journal):
+                for item, entry in zip(self._rows_of(source, line.row, line.n, line.ids), line.entries(), strict=True):
+                    self._row(item, entry, out, gone)
+                watch.check()
+            gone.flush()
+            os.fsync(gone.fileno())
+        return self._summary()
+
+    def _rows_of(self, source: Iterator[Item], row: int, n: int, ids: bytes) -> list[Item]:
+        """The rows of one journal block; RunRefused when the source no longer holds what was judged."""
+        items = list(islice(source, n))
+        if b"".join(map(id_hash, items)) != ids:
+            raise RunRefused(
+                f"rows {row} to {row + n - 1} of '{self.shard.path}' are not what was judged: the source changed while the run went on. "
+                f"Restore it, or start anew with --overwrite."
+            )
+        return items
+
+    def _row(self, item: Item, entry: Entry, out: Any, gone: Any) -> None:
+        row = self.counts["rows"]
+        self.counts["rows"] += 1
+        if isinstance(item, Rejected):
+            return self._leaves(item, gone)
+        again = bool(self.repeated[row])
+        if again:
+            self._duplicate(item, row)
+        if "rejected" in entry:
+            return self._leaves(_rejected(item, entry["rejected"], entry.get("detail", "")), gone)
+        verdict = self.decide(row, Verdict.from_dict(entry))
+        if verdict.action in DROPPED:
+            return self._leaves(_rejected(item, verdict.reason or verdict.action, "by the step's decision"), gone)
+        if again and self.plan.on_duplicate == "quarantine":
+            return self._leaves(_rejected(item, "duplicate_id", f"id {item.id!r} came before"), gone)
+        return self._stays(item, verdict, out)
+
+    def _stays(self, item: Sample, verdict: Verdict, out: Any) -> None:
+        text = verdict.text if verdict.action == "rewrite" and verdict.text is not None else item.caption or ""
+        self.counts[verdict.action] += 1
+        self.stats.add(item, verdict, text)
+        added = {RAW_CAPTION: item.caption, self.plan.audit_field: dict(self.plan.audit(verdict))}
+        out.add(dataclasses.replace(item, caption=text, meta={**item.meta, **added}))
+
+    def _leaves(self, rejected: Rejected, gone: Any) -> None:
+        self.reasons[rejected.reason] += 1
+        self.stats.reject(rejected)
+        gone.write(json.dumps(rejected.to_dict(), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
+
+    def _duplicate(self, item: Sample, row: int) -> None:
+        self.stats.duplicate()
+        self.counts["duplicates"] += 1
+        if len(self.duplicates) < FIRST_DUPLICATES:
+            self.duplicates.append(f"{self.shard.name} row {row}: id {item.id[:80]!r}")
+
+    def _summary(self) -> Summary:
+        c = self.counts
+        summary = Summary(
+            rows=c["rows"],
+            out=c["keep"] + c["rewrite"],
+            quarantined=self.reasons.total(),
+            kept=c["keep"],
+            rewritten=c["rewrite"],
+            reasons=dict(sorted(self.reasons.items())),
+            duplicates=c["duplicates"],
+            first_duplicates=self.duplicates,
+        )
+        check_identity(summary, self.shard.name)
+        return summary
+
+    def put_in_place(self) -> None:
+        for made, final in self.made:
+            put_in_place(made, final)
+
+
+def _shard_rule(plan: Plan, journal: Path) -> Callable[[int, Verdict], Verdict]:
+    if plan.rule is None:
+        return lambda _, verdict: verdict
+    judged = ((row, Verdict.from_dict(entry)) for row, entry in enumerate(read_entries(journal)) if "rejected" not in entry)
+    return plan.rule(judged)
+
+
+def _schema_hint(shard: Shard, plan: Plan) -> Any:
+    """The source's column types and those of the columns that are added, where the output has typed columns."""
+    format = plan.format or shard.format
+    if plan.audit_type is None or format not in ("parquet", "hf"):
+        return shard
+    import pyarrow as pa
+
+    from .io.schema import schema_of
+
+    base = schema_of(shard) if format == shard.format else None
+    added = {RAW_CAPTION: pa.string(), plan.audit_field: plan.audit_type()}
+    fields = [*(base or ()), *(pa.field(name, kind) for name, kind in added.items() if base is None or name not in base.names)]
+    return pa.schema(fields, metadata=base.metadata if base is not None else None)
+
+
+def _rejected(sample: Sample, reason: str, detail: str) -> Rejected:
+    if sample.source is None:
+        raise ValueError(f"sample {sample.id!r} does not say where it was read (Sample.source); readers must set it")
+    return Rejected(sample.source, reason, detail, excerpt(sample.meta))

@@ -1,0 +1,129 @@
+"""What a run over shards is told (`Plan`), whom it tells (`Progress`, `Watch`) and what it came to (`Summary`)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from .io import Shard, extension, read
+from .journal import Entry
+from .records import Rejected, Sample, Verdict
+from .shards import RunStopped
+
+Step = Callable[[Sequence[Sample]], Sequence[Verdict]]
+ShardRule = Callable[[Iterable[tuple[int, Verdict]]], Callable[[int, Verdict], Verdict]]
+Item = Sample | Rejected
+
+RAW_CAPTION = "caption_raw"  # the field that keeps the caption as it came
+FIRST_DUPLICATES = 20
+COUNTS = ("rows", "out", "quarantined", "kept", "rewritten", "duplicates")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do with every shard. `step` must answer with one verdict a sample, in order.
+
+    `audit` turns a verdict into what is stored in the row under `audit_field`. `rule` may change verdicts once a whole shard is
+    judged (see `ShardRule`: it sees all (row, verdict) first). `format` None keeps each shard's own. `block_rows` rows of the
+    input order are judged, journaled and committed together. `max_side` bounds decoded pictures (None: as they are).
+    """
+
+    step: Step
+    audit: Callable[[Verdict], Mapping[str, Any]]
+    block_rows: int
+    audit_field: str = "aitqe"
+    audit_type: Callable[[], Any] | None = None  # makes the pyarrow type of what `audit` returns; None: a column of JSON text
+    rule: ShardRule | None = None
+    format: str | None = None
+    caption_key: str | None = None
+    image_key: str | None = None
+    image_root: str | None = None
+    max_pixels: int = 89_478_485
+    max_side: int | None = None
+    limit: int | None = None
+    on_duplicate: Literal["keep", "quarantine"] = "keep"
+    seed: int = 0
+
+    def read(self, shard: Shard, skip: int = 0) -> Iterator[Item]:
+        return iter(read(shard, caption_key=self.caption_key, image_key=self.image_key, image_root=self.image_root, skip=skip))
+
+    def suffix(self, shard: Shard) -> str:
+        return extension(self.format or shard.format)
+
+
+class Progress(NamedTuple):
+    """Where a run is: rows judged since the source's first row, how they fared so far, seconds spent inside the step."""
+
+    shard: str
+    rows: int
+    kept: int
+    rewritten: int
+    quarantined: int
+    step_seconds: float
+
+
+@dataclass
+class Watch:
+    """How a caller looks on: `stop` is asked after every block, `progress` is told after every block."""
+
+    stop: Callable[[], bool] = lambda: False
+    progress: Callable[[Progress], None] = lambda _: None
+    counts: Counter[str] = field(default_factory=Counter)
+    step_seconds: float = 0.0
+    fresh_rows: int = 0  # judged by this process, not read from an earlier start's journal
+
+    def block(self, shard: Shard, entries: Sequence[Entry]) -> None:
+        self.counts.update(outcome(entry) for entry in entries)
+        self.fresh_rows += len(entries)
+        self.tell(shard.name)
+
+    def tell(self, shard: str) -> None:
+        c = self.counts
+        gone = c["rejected"] + c["drop"] + c["quarantine"]
+        self.progress(Progress(shard, sum(c.values()), c["keep"], c["rewrite"], gone, self.step_seconds))
+
+    def check(self) -> None:
+        if self.stop():
+            raise RunStopped("stopped on request; run the same command to continue")
+
+
+def outcome(entry: Entry) -> str:
+    """What became of a row: its verdict's action, or `rejected`."""
+    return "rejected" if "rejected" in entry else str(entry["action"])
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of one shard's rows, or of all. `rows == out + quarantined` always holds."""
+
+    rows: int = 0
+    out: int = 0
+    quarantined: int = 0
+    kept: int = 0
+    rewritten: int = 0
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    duplicates: int = 0
+    first_duplicates: Sequence[str] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> Summary:
+        return cls(**d)
+
+    def plus(self, other: Summary) -> Summary:
+        return Summary(
+            **{name: getattr(self, name) + getattr(other, name) for name in COUNTS},
+            reasons=dict(sorted((Counter(self.reasons) + Counter(other.reasons)).items())),
+            first_duplicates=[*self.first_duplicates, *other.first_duplicates][:FIRST_DUPLICATES],
+        )
+
+
+def check_identity(summary: Summary, where: str) -> None:
+    """RuntimeError unless every row is in the output or in quarantine."""
+    if summary.rows != summary.out + summary.quarantined:
+        raise RuntimeError(f"{where}: {summary.rows} rows in, but {summary.out} out and {summary.quarantined} quarantined: a row was lost")

@@ -1,0 +1,69 @@
+"""What `mmalign enhance-data` came to: the report a caller gets, and the files that tell of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from data_tools.io import Shard
+    from data_tools.plan import Summary
+    from data_tools.shards import RunDir
+
+    from .enhance import EnhanceConfig
+
+
+@dataclass(frozen=True)
+class EnhanceReport:
+    """What a run came to. `summary` is None after a dry run, `table` what that one shows; `fresh_rows` were judged by this call."""
+
+    out: Path
+    summary: Summary | None
+    fresh_rows: int = 0
+    step_seconds: float = 0.0
+    seconds: float = 0.0
+    table: Sequence[str] = ()
+    exit_code: int = 0
+
+    def lines(self) -> list[str]:
+        """The result for people: the identity of rows, what left and why, where the report is."""
+        s = self.summary
+        if s is None:
+            return list(self.table)
+        lines = [f"{s.rows} rows in = {s.kept} kept + {s.rewritten} rewritten + {s.quarantined} quarantined"]
+        if s.reasons:
+            lines.append("quarantined: " + ", ".join(f"{n} {reason}" for reason, n in s.reasons.items()))
+        if s.duplicates:
+            lines.append(f"{s.duplicates} rows have an id that came before: " + "; ".join(s.first_duplicates[:3]))
+        if self.fresh_rows:
+            lines.append(f"{self.fresh_rows} rows judged in {self.seconds:.1f} s ({self.fresh_rows / self.seconds:.1f} rows/s)")
+        return [*lines, f"report: {self.out / 'report.html'}"]
+
+
+def write_results(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir, report: EnhanceReport, told: dict[str, Any]) -> None:
+    """The report, the manifest by which the output is read again, and the mark that the run is finished."""
+    from data_tools.io import image_root_of, write_manifest
+    from data_tools.pipeline import merged_stats
+    from data_tools.report import write_report
+
+    summary = report.summary
+    assert summary is not None
+    told |= {"source": config.source, "output": config.out, "rows_in": summary.rows, "config": config.model_dump(mode="json")}
+    told |= {"resolved": run_dir.record["resolved"], "timing": _timing(report), "duplicates": summary.first_duplicates}
+    write_report(run_dir.root, merged_stats(shards, run_dir, config.seed), title="Caption enhancement", run=told)
+    roots = {shard.name: image_root_of(shard, config.image_root) for shard in shards}
+    write_manifest(run_dir.root, roots, config.format or shards[0].format)
+    run_dir.finish(summary.to_dict())
+
+
+def _timing(report: EnhanceReport) -> dict[str, float]:
+    """Of this start alone; an earlier start of the same run is not in it."""
+    rate = report.fresh_rows / report.seconds if report.seconds else 0.0
+    return {
+        "seconds": round(report.seconds, 3),
+        "model_seconds": round(report.step_seconds, 3),
+        "rows_judged": report.fresh_rows,
+        "rows_per_second": round(rate, 2),
+    }

@@ -1,0 +1,136 @@
+"""Before `mmalign enhance-data` judges a row: options that cannot work are refused, model, step and plan made ready.
+
+What "auto" came to is bound to the run, so that a continued run computes the same.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config import UserError
+
+if TYPE_CHECKING:
+    from data_tools.aitqe import AitqeStep, Guards, Policy
+    from data_tools.calls import Backend
+    from data_tools.plan import Plan
+    from data_tools.shards import RunDir
+
+    from .enhance import EnhanceConfig
+
+log = logging.getLogger(__name__)
+
+
+def check_options(config: EnhanceConfig) -> None:
+    """What can be refused before a model is loaded."""
+    try:
+        _policy(config)
+        _guards(config)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    source, out = Path(config.source).resolve(), Path(config.out).resolve()
+    if source == out or (source.is_dir() and (source in out.parents or out in source.parents)):
+        raise UserError(f"--out '{config.out}' and the source '{config.source}' lie inside each other; choose a folder outside the source")
+
+
+def ready(config: EnhanceConfig, run_dir: RunDir, backend: Backend | None) -> tuple[Backend, AitqeStep, Plan]:
+    """The model and what is done with it, after making sure that they are those of the run's first start."""
+    earlier = run_dir.record.get("resolved", {})
+    backend = backend or load_model(config, earlier | run_dir.record.get("shrunk", {}))
+    step = make_step(config, backend)
+    run_dir.bind("model", backend.describe())
+    run_dir.bind("prompt", step.prompt.sha)
+    resolved = earlier or _resolved(backend)
+    run_dir.bind("resolved", resolved)
+    return backend, step, make_plan(config, step, backend, resolved["batch_size"])
+
+
+def remember_batch(run_dir: RunDir, backend: Backend) -> None:
+    """When memory ran out the backend went on with fewer rows at once; a continued run then starts with as many."""
+    size = getattr(backend, "batch_size", None)
+    if size is not None and size < run_dir.record["resolved"]["batch_size"]:
+        run_dir.remember("shrunk", {"batch_size": size})
+
+
+def load_model(config: EnhanceConfig, resolved: dict[str, Any]) -> Backend:
+    """The model on the device, dtype and batch size of the run's first start, or as asked."""
+    from ..backends import load_backend
+
+    log.info("loading %s", config.model)
+    chosen = {key: resolved.get(key, getattr(config, key)) for key in ("batch_size", "device", "dtype")}
+    _set_threads(resolved.get("threads"))
+    return load_backend(config.model, revision=config.revision, trust_remote_code=config.trust_remote_code, **chosen)
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _resolved(backend: Backend) -> dict[str, Any]:
+    """What "auto" came to; a continued run uses the same, so that it computes the same."""
+    resolved: dict[str, Any] = {"batch_size": int(getattr(backend, "batch_size", 16))}
+    model: Any = getattr(backend, "model", None)
+    if model is not None and hasattr(model, "device"):
+        import torch
+
+        resolved |= {"device": str(model.device), "dtype": str(model.dtype).removeprefix("torch."), "threads": torch.get_num_threads()}
+    return resolved
+
+
+def _policy(config: EnhanceConfig) -> Policy:
+    from data_tools.aitqe import Policy
+
+    return Policy(config.policy, config.min_overall, config.floors, max_rewrite_fraction=config.max_rewrite_fraction)
+
+
+def _guards(config: EnhanceConfig) -> Guards:
+    from data_tools.aitqe import Guards
+
+    return Guards(**config.guards.model_dump())
+
+
+def make_step(config: EnhanceConfig, backend: Backend) -> AitqeStep:
+    """The model's question, policy and guards as one step; UserError where the model cannot do what they need."""
+    from data_tools.aitqe import AITQE_PROMPT, GENERAL_PROMPT, AitqeStep
+    from data_tools.calls import CallNotSupported
+
+    kind = config.prompt if config.prompt != "auto" else _own_prompt(backend)
+    likelihood = backend.likelihood if "likelihood" in backend.faces else None
+    prompt = AITQE_PROMPT if kind == "aitqe" else GENERAL_PROMPT
+    try:
+        return AitqeStep(backend.generate, likelihood, prompt, config.mode, _policy(config), _guards(config), config.max_tokens)
+    except (ValueError, CallNotSupported) as error:
+        raise UserError(str(error)) from error
+
+
+def _own_prompt(backend: Backend) -> str:
+    """The question the model was trained on: AITQE's for models that take plain prompts, the general one for chat models."""
+    processor = getattr(getattr(backend, "prompts", None), "processor", None)
+    return "general" if processor is not None and getattr(processor, "prompt_style", "chat") != "plain" else "aitqe"
+
+
+def make_plan(config: EnhanceConfig, step: AitqeStep, backend: Backend, block_rows: int) -> Plan:
+    """What the pipeline is to do with every shard; each row's audit names the model and the step."""
+    from data_tools.aitqe import audit_arrow_type, audit_fields
+    from data_tools.plan import Plan
+
+    provenance = {**backend.describe(), **step.describe()}
+    return Plan(
+        step=step,
+        audit=lambda verdict: audit_fields(verdict, provenance),
+        audit_type=audit_arrow_type,
+        block_rows=block_rows,
+        rule=step.policy.shard_rule(),
+        format=config.format,
+        caption_key=config.caption_key,
+        image_key=config.image_key,
+        image_root=config.image_root,
+        max_pixels=config.max_pixels,
+        limit=config.limit,
+        on_duplicate=config.on_duplicate,
+        seed=config.seed,
+    )

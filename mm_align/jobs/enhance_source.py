@@ -1,0 +1,75 @@
+"""A first look at what `mmalign enhance-data` is to read: its shards, its first rows, whether they suit the command and the model."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config import UserError
+
+if TYPE_CHECKING:
+    from data_tools.calls import Backend
+    from data_tools.io import Shard
+    from data_tools.plan import Plan
+    from data_tools.records import Sample
+
+    from .enhance import EnhanceConfig
+
+log = logging.getLogger(__name__)
+LOOK_ROWS = 20  # show whether the data is of the model's domain
+
+
+def shards_of(config: EnhanceConfig) -> list[Shard]:
+    """The shards of the source; SourceError where there is nothing to read."""
+    from data_tools.io import list_shards
+
+    shards = list_shards(config.source)
+    log.info("%s: %d shard%s of %s", config.source, len(shards), "" if len(shards) == 1 else "s", shards[0].format)
+    return shards
+
+
+def first_samples(shards: Sequence[Shard], plan: Plan, n: int) -> list[Sample]:
+    """The readable ones of the first `n` rows."""
+    from itertools import chain, islice
+
+    from data_tools.records import Sample
+
+    return [item for item in islice(chain.from_iterable(plan.read(shard) for shard in shards), n) if isinstance(item, Sample)]
+
+
+def refuse_taken_fields(shards: Sequence[Shard], plan: Plan) -> None:
+    """UserError where the first row already has a field that this command adds."""
+    from data_tools.judging import taken_fields
+
+    for sample in first_samples(shards[:1], plan, 1):
+        if taken := taken_fields(sample, plan):
+            raise UserError(
+                f"the rows of '{shards[0].path}' already have a field '{taken[0]}', which this command adds: is this the output of an "
+                f"earlier run? Rename or remove the field."
+            )
+
+
+def about_data(config: EnhanceConfig, shards: Sequence[Shard], plan: Plan, backend: Backend) -> dict[str, Any]:
+    """For the report: the domain in its title where a model of one domain meets its own data, a warning where it meets other data."""
+    domain = _domain(config, backend)
+    samples = first_samples(shards, plan, LOOK_ROWS) if domain else []
+    if domain is None or not samples:
+        return {}
+    if all(domain["row_key"] in sample.meta for sample in samples):
+        return {"domain": str(domain["name"])}
+    log.warning("WARNING: %s", domain["message"])
+    return {"notes": [str(domain["message"])]}
+
+
+def _domain(config: EnhanceConfig, backend: Backend) -> dict[str, Any] | None:
+    """What the model's `domain.json` says: {"name", "row_key" (the field by which its data is known), "message" for other data}."""
+    told: dict[str, Any] | None = getattr(backend, "domain", None)
+    if told is not None:
+        return told
+    from ..backends.load import split_name
+
+    path = Path(split_name(config.model)[1]) / "domain.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
