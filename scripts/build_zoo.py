@@ -86,7 +86,7 @@ def train(part: Part, model: LvlmForConditionalGeneration, objective: TinyAitqeO
         dataloader_num_workers=0, use_cpu=not torch.cuda.is_available(), train_sampling_strategy="sequential",
     )  # fmt: skip
     objective.lm_weight = part.lm
-    stage = Stage(processor, part.name, part.steps, part.pictures, part.captions, part.full)
+    stage = Stage(processor, part.name, part.steps, part.pictures, part.captions, part.full, part.shares)
     gentle = {"vision_tower": 0.3} if part.lm else {}  # what the eyes learned alone should last
     trainer = ObjectiveTrainer(
         model, args, objective, train_dataset=stage, data_collator=only, lr_scale=gentle,

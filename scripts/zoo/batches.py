@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,14 +24,11 @@ from data_tools.scenes.world import Scene, sample_scene
 from mm_align.losses.base import IGNORE
 from mm_align.models import LvlmProcessor
 
+from .plan import SHARES
+
 BLOCK = 4  # batches that are drawn together, then dealt out by length; each stays half good, half poor
 CAPTIONS = 4  # of each picture: two good ones and two poor ones share its visual tokens in one packed sequence
 HEAD = AITQE_TEMPLATE.split("{caption}")[0]
-# Errors that need the picture are the hard part: they get more than their share while learning, single shapes most of all.
-TRAINING_SHARES = {
-    "wrong_object": 0.25, "wrong_color": 0.13, "wrong_count": 0.12, "wrong_relation": 0.13, "missing_detail": 0.11, "other_image": 0.08,
-    "file_name": 0.025, "boilerplate": 0.035, "broken_grammar": 0.035, "repetition": 0.025, "empty": 0.01, "other_language": 0.05,
-}  # fmt: skip
 CELL_HEADS = {"shape": len(SHAPES), "color": len(COLORS), "texture": len(TEXTURES), "size": len(SIZES), "content": 4, "word": 8, "bar": 8}
 
 
@@ -51,9 +49,17 @@ class Stage(Dataset):
     """
 
     def __init__(
-        self, processor: LvlmProcessor, seed: str, steps: int, pictures: int = 16, captions: int = CAPTIONS, full: float = 0.0
+        self,
+        processor: LvlmProcessor,
+        seed: str,
+        steps: int,
+        pictures: int = 16,
+        captions: int = CAPTIONS,
+        full: float = 0.0,
+        shares: Mapping[str, float] = SHARES,
     ) -> None:
         self.processor, self.seed, self.steps, self.pictures, self.captions, self.full = processor, seed, steps, pictures, captions, full
+        self.shares = shares
         self.image = [processor.image_token_id] * processor.num_image_tokens + processor.text_ids("\n")
         self.score_end = processor.text_ids('"2<Overall>",')[-1]
         self._block: tuple[int, list[dict[str, torch.Tensor]]] = (-1, [])
@@ -78,7 +84,7 @@ class Stage(Dataset):
         whole = rng.random() < self.full
         while True:
             scene = sample_scene(rng, "train")
-            poor = [corrupt(scene, weighted(rng, TRAINING_SHARES), rng) for _ in range(self.captions // 2)]
+            poor = [corrupt(scene, weighted(rng, self.shares), rng) for _ in range(self.captions // 2)]
             if all(poor):
                 break
         captions = [Captioned(scene, good_caption(scene, rng), "good", 0.0) for _ in poor]
@@ -116,12 +122,13 @@ class Stage(Dataset):
         judged = [(len(offsets) - 1, float(made.kind != "good"))]
         if made.kind not in ("good", "wrong_object", "wrong_color", "wrong_count", "wrong_relation", "missing_detail", "other_image"):
             return judged
-        for found in located(made.text):
+        flipped = made.kind == "wrong_relation" and (" to the " in made.text or " above " in made.text or " below " in made.text)
+        for number, found in enumerate(located(made.text)):
             m = found.mention
             here = [i for i in made.scene.items if m.place in ("", i.place)]
             right = [i for i in here if i.color == m.color and i.shape == m.shape]
             same_color = any(i.color == m.color for i in here)
-            wrong = not right or (m.count > 1 and len(right) != m.count)
+            wrong = not right or (m.count > 1 and len(right) != m.count) or (flipped and number == 1)
             for end, value in ((found.color_end, not same_color), (found.end, wrong)):
                 if end + len(HEAD) in at:
                     judged.append((at[end + len(HEAD)], float(value)))
