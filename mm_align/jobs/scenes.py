@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -46,6 +46,9 @@ def run(config: ScenesConfig) -> ScenesReport:
     from data_tools.io import extension, write
 
     out = Path(config.out)
+    if not config.overwrite and _earlier(out) == _told(config):
+        print(f"these scenes are there already: {out}; --overwrite makes them anew")
+        return ScenesReport(out, config.n, len(range(0, config.n, config.shard_size)))
     _make_room(out, config)
     shards = 0
     rows = _rows(config)
@@ -80,21 +83,42 @@ def _make_room(out: Path, config: ScenesConfig) -> None:
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file; name a folder")
     if out.exists() and any(out.iterdir()):
-        if not (out / MARK).is_file():
-            raise UserError(f"--out {out} is not empty and was not made by `mmalign scenes make`; name another folder")
-        if not config.overwrite:
-            raise UserError(f"--out {out} holds scenes already; --overwrite replaces them")
+        _refuse_to_replace(out, config)
         shutil.rmtree(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the folder {out}: {error.strerror}") from error
-    # Marked before the first row, so that a killed run can be overwritten.
+    # Marked before the first row, so that a killed run can be made anew.
     _write_mark(out, config, finished=False)
 
 
-def _write_mark(out: Path, config: ScenesConfig, finished: bool = True) -> None:
+def _refuse_to_replace(out: Path, config: ScenesConfig) -> None:
+    """An unfinished folder of the same settings is made anew, a finished one of others only when asked, a foreign one never."""
+    earlier = _earlier(out)
+    if earlier is None:
+        raise UserError(f"--out {out} is not empty and was not made by `mmalign scenes make`; name another folder")
+    wanted = _told(config)
+    if config.overwrite or earlier == wanted | {"finished": False}:
+        return
+    changed = ", ".join(f"{key}: was {earlier.get(key)!r}, now {value!r}" for key, value in wanted.items() if earlier.get(key) != value)
+    raise UserError(f"--out {out} holds other scenes ({changed}); --overwrite replaces them")
+
+
+def _earlier(out: Path) -> dict[str, Any] | None:
+    """What the mark in `out` says, or None where there is no readable one."""
+    try:
+        told = json.loads((out / MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return told if isinstance(told, dict) else None
+
+
+def _told(config: ScenesConfig, finished: bool = True) -> dict[str, Any]:
     from data_tools.scenes.spec import SPEC
 
-    told = {"sceneworld": SPEC["version"], "finished": finished, **config.model_dump(exclude={"out", "overwrite"})}
-    (out / MARK).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    return {"sceneworld": SPEC["version"], "finished": finished, **config.model_dump(mode="json", exclude={"out", "overwrite"})}
+
+
+def _write_mark(out: Path, config: ScenesConfig, finished: bool = True) -> None:
+    (out / MARK).write_text(json.dumps(_told(config, finished), indent=1) + "\n", encoding="utf-8")

@@ -32,9 +32,21 @@ def test_refuses_a_folder_it_did_not_make(tmp_path, capsys):
     assert (tmp_path / "mine.txt").exists()
 
 
-def test_overwrites_only_when_asked(tmp_path, capsys):
+def test_the_same_command_again_is_done_and_another_one_is_refused(tmp_path, capsys):
     out = str(tmp_path / "s")
     assert main(["scenes", "make", "--n", "2", "--out", out]) == 0
-    assert main(["scenes", "make", "--n", "2", "--out", out]) == 2
-    assert "--overwrite" in capsys.readouterr().err
-    assert main(["scenes", "make", "--n", "2", "--out", out, "--overwrite"]) == 0
+    assert main(["scenes", "make", "--n", "2", "--out", out]) == 0
+    assert "there already" in capsys.readouterr().out
+    assert main(["scenes", "make", "--n", "3", "--out", out]) == 2
+    assert "n: was 2, now 3" in capsys.readouterr().err
+    assert main(["scenes", "make", "--n", "3", "--out", out, "--overwrite"]) == 0
+
+
+def test_an_unfinished_folder_is_made_anew(tmp_path):
+    out = tmp_path / "s"
+    assert main(["scenes", "make", "--n", "2", "--out", str(out)]) == 0
+    rows = (out / "scenes-00000.jsonl").read_bytes()
+    (out / "sceneworld.json").write_text((out / "sceneworld.json").read_text().replace("true", "false"))
+    (out / "scenes-00000.jsonl").unlink()
+    assert main(["scenes", "make", "--n", "2", "--out", str(out)]) == 0
+    assert (out / "scenes-00000.jsonl").read_bytes() == rows
