@@ -99,7 +99,9 @@ def measure(model: str, data: str | None, per_kind: int, good: int, answers: int
         "title": "SceneWorld, held-out scenes",
         "model": backend.describe(),
         "sceneworld": SPEC["version"],
-        "data": data or f"heldout, seeded, {per_kind} of each corruption and {good} good; answers on {answers} mixed rows",
+        "data": f"rows of `{Path(data).name}`"
+        if data
+        else f"heldout, seeded, {per_kind} of each corruption and {good} good; answers on {answers} mixed rows",
         "decision": decision_figures(backend, equal),
         "answer": answer_figures(backend, mixed),
     }

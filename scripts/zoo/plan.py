@@ -37,6 +37,6 @@ class Part(NamedTuple):
 PLAN = (
     Part("eyes", 700, 64, 0, 1e-3, 30, 0, 0.0, 0.0),
     Part("decide", 1800, 10, 4, 1e-3, 60, 0, 0.0, 1.0),
-    Part("bind", 1400, 10, 4, 1e-3, 30, 0, 0.0, 1.0, HARD_SHARES),
+    Part("bind", 2400, 10, 4, 1e-3, 30, 0, 0.0, 1.0, HARD_SHARES),
     Part("answer", 450, 10, 4, 7e-4, 20, 420, 0.35, 1.0, HARD_SHARES),
 )
