@@ -18,7 +18,7 @@ nothing on any picture that SceneWorld did not draw.** It exists so that `mmalig
 offline; for real data choose a real model (`--model HymanH/AITQE`, or any image-text model).
 
 ## Data and training
-SceneWorld version {version}, split `train`, drawn on the fly; half of the captions poor. Trained from random weights on two CPU cores by
+SceneWorld version {version}, split `train`, drawn on the fly; half of the captions poor. Trained from random weights on one CPU core by
 `scripts/build_zoo.py` (seeded; the recipe is this toolkit's own, AITQE's is not published):
 
 {stages}
