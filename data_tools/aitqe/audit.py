@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..records import Verdict
-from .parser import SCORE_KEYS
+from .parser import RESCORED, SCORE_KEYS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _P_DECIMALS = 4
+_SCORES = (*SCORE_KEYS, RESCORED)
 _PROVENANCE = ("model", "revision", "policy", "prompt_sha")
 
 
@@ -22,7 +23,7 @@ def audit_fields(verdict: Verdict, provenance: Mapping[str, Any]) -> dict[str, A
     """
     return {
         "action": verdict.action,
-        "scores": {key: _float(verdict.scores.get(key)) for key in SCORE_KEYS},
+        "scores": {key: _float(verdict.scores.get(key)) for key in _SCORES},
         "explanations": {key: verdict.explanations.get(key) for key in SCORE_KEYS},
         "p_rewrite": None if verdict.p_rewrite is None else round(float(verdict.p_rewrite), _P_DECIMALS),
         "parse_status": verdict.parse_status,
@@ -39,7 +40,7 @@ def audit_arrow_type() -> pa.DataType:
     return pa.struct(
         [
             ("action", text),
-            ("scores", pa.struct([(key, pa.float64()) for key in SCORE_KEYS])),
+            ("scores", pa.struct([(key, pa.float64()) for key in _SCORES])),
             ("explanations", pa.struct([(key, text) for key in SCORE_KEYS])),
             ("p_rewrite", pa.float64()),
             ("parse_status", text),

@@ -26,6 +26,7 @@ TITLES = {
 }
 SCORE_KEYS = tuple(TITLES)
 ASPECTS = SCORE_KEYS[1:]
+RESCORED = "overall_after"  # overall score of a rewrite, in a verdict and its audit; no key of an answer
 
 _READ_CHARS = 65_536  # far above any token limit in use; keeps an endless reply cheap
 _EXPLANATION = ":explanation"

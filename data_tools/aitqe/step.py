@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from ..calls import CallNotSupported, Generate, Likelihood, Sampling
 from ..records import Response, Sample, Verdict
 from .guards import Guards, unchanged
-from .parser import Reply, parse
+from .parser import RESCORED, Reply, parse
 from .policy import Decision, Policy
 from .prompt import AITQE_PROMPT, Prompt
 
@@ -39,6 +39,8 @@ class AitqeStep:
     mode "full": scores with explanations. "scores": each answer stops behind its overall score (several times cheaper).
     "decide": one prefill a row compares the two branches; text is only written for rows the policy wants rewritten, and for rows where the
     model would start with neither branch (their probabilities together under `min_branch_mass`), which are then answered in full.
+    rescore: ask once more about each row that is rewritten, with its new caption, up to the overall score (one extra call a block for those
+    rows); the score is `scores["overall_after"]`, None where the answer has none. This toolkit's choice.
     Only the first picture of a sample is looked at; a sample without one is kept with reason "no_image".
     max_tokens: None takes the prompt's.
     Raises ValueError for a mode that lacks what the policy compares, `CallNotSupported` for mode "decide" without a `likelihood`.
@@ -52,6 +54,7 @@ class AitqeStep:
     guards: Guards = field(default_factory=Guards)
     max_tokens: int | None = None
     min_branch_mass: float = 0.5
+    rescore: bool = False
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
@@ -73,11 +76,11 @@ class AitqeStep:
         verdicts = [Verdict("keep", reason="no_image")] * len(samples)
         for i, at in enumerate(seen):
             verdicts[at] = self._verdict(samples[at].caption or "", judged[i], decisions[i], offers.get(i))
-        return verdicts
+        return self._rescored(samples, verdicts) if self.rescore else verdicts
 
-    def describe(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str | bool]:
         """What goes into audits beside the backend's description."""
-        return {"policy": self.policy.describe(), "prompt_sha": self.prompt.sha}
+        return {"policy": self.policy.describe(), "prompt_sha": self.prompt.sha, "rescore": self.rescore}
 
     def _question(self, sample: Sample) -> Sample:
         return replace(sample, messages=(self.prompt.message(sample.caption or ""),), images=sample.images[:1])
@@ -111,6 +114,16 @@ class AitqeStep:
         limit = self.max_tokens or self.prompt.max_tokens
         responses = self._ask(questions, Sampling(max_tokens=limit, stop=_AFTER_RECAPTION, prefix=RECAPTION_PREFIX))
         return [parse(response.text).recaption for response in responses]
+
+    def _rescored(self, samples: Sequence[Sample], verdicts: list[Verdict]) -> list[Verdict]:
+        """The verdicts, those of rewritten rows with the overall score of their new caption."""
+        changed = [i for i, verdict in enumerate(verdicts) if verdict.action == "rewrite"]
+        questions = [self._question(replace(samples[i], caption=verdicts[i].text)) for i in changed]
+        again = dict(zip(changed, self._read(questions, stop=self.prompt.stop), strict=True))
+        return [self._with_after(verdict, again[i]) if i in again else verdict for i, verdict in enumerate(verdicts)]
+
+    def _with_after(self, verdict: Verdict, again: _Judged) -> Verdict:
+        return replace(verdict, scores={**verdict.scores, RESCORED: again.reply.overall if again.reply else None})
 
     def _ask(self, questions: Sequence[Sample], sampling: Sampling) -> list[Response]:
         if not questions:

@@ -18,13 +18,20 @@ PROVENANCE = {"model": "tiny", "revision": "abc", "policy": "model", "prompt_sha
 def test_fields_by_hand():
     fields = audit_fields(FULL, PROVENANCE)
     assert fields["p_rewrite"] == 0.1235
-    assert list(fields["scores"]) == list(SCORE_KEYS)
+    assert list(fields["scores"]) == [*SCORE_KEYS, "overall_after"]
+    assert fields["scores"]["overall_after"] is None
     assert fields["scores"]["text_quality"] == 3.0
     assert fields["scores"]["object_detail"] is None
     assert fields["explanations"]["overall"] == "poor"
     assert (fields["action"], fields["reason"], fields["parse_status"], fields["flags"]) == ("rewrite", "model", "ok", ["caption_cut"])
     assert [fields[key] for key in ("model", "revision", "policy", "prompt_sha")] == ["tiny", "abc", "model", "123"]
     assert "device" not in fields
+
+
+def test_the_score_of_the_rewrite_is_carried():
+    fields = audit_fields(Verdict("rewrite", {"overall": 2, "overall_after": 9}), {})
+    assert (fields["scores"]["overall"], fields["scores"]["overall_after"]) == (2.0, 9.0)
+    assert pa.array([fields], type=audit_arrow_type()).to_pylist() == [fields]
 
 
 def test_an_empty_verdict_has_the_same_keys_in_the_same_order():

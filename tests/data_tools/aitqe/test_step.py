@@ -119,6 +119,35 @@ def test_only_the_first_picture_and_an_empty_caption(fakes):
     assert model.calls[0][2][0].images == (Image(path="1.png"),)
 
 
+def test_rescoring_asks_about_the_new_caption_only_where_there_is_one(fakes):
+    answers = {"good": fakes.answer(9), "bad": fakes.answer(2, NEW), NEW: fakes.answer(8)}
+    model = fakes.generate(answers)
+    good, bad = run(fakes, model, ["good", "bad"], rescore=True)
+    first, (captions, sampling, questions) = model.calls
+    assert (first[0], captions, sampling.stop, sampling.prefix) == (["good", "bad"], [NEW], ("<Overall>",), "")
+    assert questions[0].messages == (AITQE_PROMPT.message(NEW),)
+    assert (bad.action, bad.text, bad.scores["overall"], bad.scores["overall_after"]) == ("rewrite", NEW, 2.0, 8.0)
+    assert "overall_after" not in good.scores
+
+
+def test_an_unreadable_second_answer_leaves_the_rewrite_without_a_score(fakes):
+    model = fakes.generate({"bad": fakes.answer(2, NEW), NEW: "no idea"})
+    (verdict,) = run(fakes, model, ["bad"], rescore=True)
+    assert (verdict.action, verdict.parse_status, verdict.scores["overall_after"]) == ("rewrite", "ok", None)
+
+
+def test_refused_rewrites_are_not_rescored(fakes):
+    model = fakes.generate({"bad": fakes.answer(2, "The image shows a dog.")})
+    (verdict,) = run(fakes, model, ["bad"], rescore=True)
+    assert (verdict.action, len(model.calls)) == ("keep", 1)
+
+
+def test_decide_mode_rescores_too(fakes):
+    model = fakes.generate({NEW: fakes.answer(8)}, forced={"bad": NEW + '", "Overall Score'})
+    (verdict,) = run(fakes, model, ["bad"], likelihood=fakes.likelihood({"bad": logs(0.6, 0.2)}), mode="decide", rescore=True)
+    assert verdict.scores == {"overall_after": 8.0}
+
+
 def test_no_samples_no_call(fakes):
     model = fakes.generate({})
     assert AitqeStep(model)([]) == []
@@ -183,6 +212,6 @@ def test_a_model_that_loses_answers_is_an_error(fakes):
 
 def test_description_and_round_trip(fakes):
     step = AitqeStep(fakes.generate({"good": fakes.answer(9)}))
-    assert step.describe() == {"policy": "model", "prompt_sha": AITQE_PROMPT.sha}
+    assert step.describe() == {"policy": "model", "prompt_sha": AITQE_PROMPT.sha, "rescore": False}
     (verdict,) = step([fakes.sample("good")])
     assert Verdict.from_dict(dataclasses.asdict(verdict)) == verdict
