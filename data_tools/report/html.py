@@ -15,7 +15,7 @@ from markupsafe import Markup
 from .charts import SMALL, Series, columns, length_bins, overlay, tallest
 from .diff import Span, word_diff
 from .gallery import CRISP_SIDE, Gallery, Item
-from .stats import Stats
+from .stats import RESCORED, Stats
 from .summary import ASPECTS, NAMES, summarise
 from .visible import visible
 
@@ -156,24 +156,33 @@ def is_crisp(item: Item) -> bool:
 
 
 def ordered_scores(scores: Mapping[str, float | None]) -> list[tuple[str, float | None]]:
-    known = [(n, scores[n]) for n in ASPECTS if n in scores]
-    return known + sorted((n, v) for n, v in scores.items() if n not in ASPECTS)
+    first = ("overall", "overall" + RESCORED, *ASPECTS[1:])
+    known = [(n, scores[n]) for n in first if n in scores]
+    return known + sorted((n, v) for n, v in scores.items() if n not in first)
 
 
 def _charts(summary: Mapping[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {"aspects": _aspect_charts(summary["scores"])}
     if "overall" in summary["scores"]:
         figures, levels = summary["scores"]["overall"], [str(i) for i in range(1, 11)]
-        out["raw"] = columns(_by_action(figures), levels, axis="overall score", name="Overall score of the captions as read")
-        series = [Series("kept", "after", figures["after"]["histogram"])]
-        out["after"] = columns(series, levels, axis="overall score", name="Overall score of the captions written, where known")
+        if figures["raw"]["n"]:
+            out["raw"] = columns(_by_action(figures), levels, axis="overall score", name="Overall score of the captions as read")
+        if figures["after"]["n"]:
+            out["after"] = columns(
+                _written(figures), levels, axis="overall score", name="Overall score of the captions written, where known"
+            )
     if summary["p_rewrite"]:
         out["p_rewrite"] = columns(_by_action(summary["p_rewrite"]), SHARE_LABELS, axis="probability of a rewrite", name="p_rewrite")
     return out | _text_charts(summary["text"])
 
 
+def _written(figures: Mapping[str, Any]) -> list[Series]:
+    series = [(action, figures[source]["histogram"]) for action, source in (("keep", "kept"), ("rewrite", "rescored")) if source in figures]
+    return [Series(STYLES[action], NAMES[action], values) for action, values in series]
+
+
 def _aspect_charts(scores: Mapping[str, Any]) -> dict[str, Markup]:
-    aspects = {name: _by_action(figures) for name, figures in scores.items() if name != "overall"}
+    aspects = {name: _by_action(figures) for name, figures in scores.items() if name != "overall" and figures["raw"]["n"]}
     top = max(map(tallest, aspects.values()), default=0)
     ends = ["1", *[""] * 3, "5", *[""] * 4, "10"]
     return {

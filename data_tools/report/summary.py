@@ -57,19 +57,21 @@ def reasons(stats: Stats, action: str) -> dict[str, int]:
 
 def score_names(stats: Stats) -> list[str]:
     """Overall and the aspects in the order of the answer, then any other name by alphabet."""
-    names = [n for n in stats.scores if not n.endswith(RESCORED)]
+    names = {n.removesuffix(RESCORED) for n in stats.scores}
     return sorted(names, key=lambda n: (ASPECTS.index(n) if n in ASPECTS else len(ASPECTS), n))
 
 
 def score(stats: Stats, name: str) -> dict[str, Any]:
-    """`raw`: of all captions as read. `after`: of the captions written, where known: kept ones, and rewrites scored again."""
-    by_action = stats.scores[name]
+    """`raw`: of all captions as read. `after`: of the captions written, where known: kept ones, and rewrites scored again
+    (those alone: `rescored`)."""
+    by_action = stats.scores.get(name, {})
     again = stats.scores.get(name + RESCORED, {})
     after = [h for h in (by_action.get("keep"), again.get("rewrite")) if h is not None]
     return {
         "raw": levels(joined(list(by_action.values()))),
         **{NAMES[a]: levels(by_action[a]) for a in ACTIONS if a in by_action},
         "after": levels(joined(after)),
+        "rescored": levels(again.get("rewrite", Histogram())),
     }
 
 

@@ -162,6 +162,41 @@ def test_an_unwritable_place_is_an_error_and_leaves_nothing(tmp_path):
         write_report(tmp_path / "file", Stats(), title="t", run={})
 
 
+def page_of(folder, *verdicts):
+    stats = Stats()
+    for row, verdict in enumerate(verdicts):
+        stats.add(Sample(f"s{row}", caption="old", source=Source("a", row)), verdict, verdict.text or "old")
+    write_report(folder, stats, title="t", run={})
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_rescored_rewrites_stand_beside_the_kept(tmp_path):
+    text = page_of(tmp_path, Verdict("keep", {"overall": 8}), Verdict("rewrite", {"overall": 2, "overall_after": 9}, text="new"))
+    assert "Overall, captions written <small>2 known, mean 8.50" in text
+    assert "the 1 of 1 rewrites that were scored again (mean 9" in text
+    assert "<dt>Overall after</dt>" in text
+    assert Page(text).open == []
+
+
+def test_without_rescoring_the_chart_says_that_it_holds_kept_rows_only(tmp_path):
+    text = page_of(tmp_path, Verdict("keep", {"overall": 8}), Verdict("rewrite", {"overall": 2}, text="new"))
+    assert "Overall, kept captions only <small>1 known" in text
+    assert "the 1 rewrites were not scored again" in text
+    assert "captions written <small>" not in text
+
+
+def test_no_empty_chart_where_everything_was_rewritten(tmp_path):
+    text = page_of(tmp_path, Verdict("rewrite", {"overall": 2}, text="new"))
+    assert "No chart of the captions written" in text
+    assert "where known" not in text
+
+
+def test_rewrites_scored_only_afterwards_have_a_chart(tmp_path):
+    text = page_of(tmp_path, Verdict("rewrite", {"overall_after": 9}, text="new"))
+    assert "captions as read <small>" not in text
+    assert "Overall, captions written <small>1 known" in text
+
+
 def test_word_diff_by_hand():
     """`a red ball` -> `A blue ball`: case is no change, `red` and `blue` differ; each side joins to its text."""
     old, new = word_diff("a red ball", "A blue ball")

@@ -112,7 +112,8 @@ def test_rescored_rewrites_enter_the_scores_after():
     stats.add(sample(0), Verdict("rewrite", {"overall": 2, "overall_after": 9}, text="x"), "x")
     figures = summarise(stats)["scores"]
     assert list(figures) == ["overall"]
-    assert figures["overall"]["after"]["mean"] == 9.0
+    assert figures["overall"]["after"]["mean"] == figures["overall"]["rescored"]["mean"] == 9.0
+    assert figures["overall"]["rewritten"]["mean"] == 2.0
 
 
 def test_scores_off_the_scale_are_counted_apart():
