@@ -122,13 +122,16 @@ class Stage(Dataset):
         judged = [(len(offsets) - 1, float(made.kind != "good"))]
         if made.kind not in ("good", "wrong_object", "wrong_color", "wrong_count", "wrong_relation", "missing_detail", "other_image"):
             return judged
-        flipped = made.kind == "wrong_relation" and (" to the " in made.text or " above " in made.text or " below " in made.text)
-        for number, found in enumerate(located(made.text)):
+        mentions = located(made.text)
+        related = any(word in made.text for word in (" to the ", " above ", " below "))
+        flipped = related and made.kind == "wrong_relation"
+        counting = not related and not any(found.mention.place for found in mentions)
+        for number, found in enumerate(mentions):
             m = found.mention
             here = [i for i in made.scene.items if m.place in ("", i.place)]
             right = [i for i in here if i.color == m.color and i.shape == m.shape]
             same_color = any(i.color == m.color for i in here)
-            wrong = not right or (m.count > 1 and len(right) != m.count) or (flipped and number == 1)
+            wrong = not right or (counting and len(right) != m.count) or (flipped and number == 1)
             for end, value in ((found.color_end, not same_color), (found.end, wrong)):
                 if end + len(HEAD) in at:
                     judged.append((at[end + len(HEAD)], float(value)))

@@ -13,6 +13,16 @@ HARD_SHARES = {
     "wrong_object": 0.34, "wrong_color": 0.09, "wrong_count": 0.12, "wrong_relation": 0.30, "missing_detail": 0.05, "other_image": 0.02,
     "file_name": 0.01, "boilerplate": 0.015, "broken_grammar": 0.02, "repetition": 0.01, "empty": 0.005, "other_language": 0.02,
 }  # fmt: skip
+# And after `bind`: how many there are, and what is not said.
+COUNT_SHARES = {
+    "wrong_object": 0.17, "wrong_color": 0.11, "wrong_count": 0.28, "wrong_relation": 0.17, "missing_detail": 0.18, "other_image": 0.02,
+    "file_name": 0.01, "boilerplate": 0.01, "broken_grammar": 0.015, "repetition": 0.01, "empty": 0.005, "other_language": 0.02,
+}  # fmt: skip
+# The last stage, while the rate falls to zero: all that needs the picture, weighted by how hard it is.
+LAST_SHARES = {
+    "wrong_object": 0.23, "wrong_color": 0.11, "wrong_count": 0.16, "wrong_relation": 0.27, "missing_detail": 0.12, "other_image": 0.03,
+    "file_name": 0.01, "boilerplate": 0.015, "broken_grammar": 0.015, "repetition": 0.01, "empty": 0.005, "other_language": 0.025,
+}  # fmt: skip
 
 
 class Part(NamedTuple):
@@ -37,6 +47,7 @@ class Part(NamedTuple):
 PLAN = (
     Part("eyes", 700, 64, 0, 1e-3, 30, 0, 0.0, 0.0),
     Part("decide", 1800, 10, 4, 1e-3, 60, 0, 0.0, 1.0),
-    Part("bind", 2400, 10, 4, 1e-3, 30, 0, 0.0, 1.0, HARD_SHARES),
-    Part("answer", 450, 10, 4, 7e-4, 20, 420, 0.35, 1.0, HARD_SHARES),
+    Part("bind", 1600, 10, 4, 1e-3, 30, 0, 0.0, 1.0, HARD_SHARES),
+    Part("count", 800, 10, 4, 1e-3, 30, 0, 0.0, 1.0, COUNT_SHARES),
+    Part("answer", 900, 10, 4, 1e-3, 20, 860, 0.3, 1.0, LAST_SHARES),
 )
