@@ -21,15 +21,20 @@ BRANCHES = ('{"Recaption', '{"Overall')
 RECAPTION_PREFIX = '{"Recaption": "'
 _AFTER_RECAPTION = ('"Overall Score',)
 _RAW_CHARS = 2000
+_TOO_LONG = "prompt_too_long"
 
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """What is known of one row: an answer, or only the two branches' probability."""
+    """What is known of one row: an answer, or only the two branches' probability, or that the model could not be asked."""
 
     reply: Reply | None
     p_rewrite: float | None
     flags: tuple[str, ...] = ()
+
+    @property
+    def too_long(self) -> bool:
+        return _TOO_LONG in self.flags
 
 
 @dataclass(slots=True)
@@ -42,6 +47,7 @@ class AitqeStep:
     rescore: ask once more about each row that is rewritten, with its new caption, up to the overall score (one extra call a block for those
     rows); the score is `scores["overall_after"]`, None where the answer has none. This toolkit's choice.
     Only the first picture of a sample is looked at; a sample without one is kept with reason "no_image".
+    A sample whose prompt is too long for the model, so that nothing was generated, is kept with reason (and flag) "prompt_too_long".
     max_tokens: None takes the prompt's.
     Raises ValueError for a mode that lacks what the policy compares, `CallNotSupported` for mode "decide" without a `likelihood`.
     """
@@ -91,12 +97,12 @@ class AitqeStep:
         judged = self._compare_branches(questions)
         missed = [i for i, row in enumerate(judged) if row.p_rewrite is None]
         for i, row in zip(missed, self._read([questions[i] for i in missed], stop=self.prompt.stop), strict=True):
-            judged[i] = replace(row, flags=("branch_missed",))
+            judged[i] = row if row.too_long else replace(row, flags=("branch_missed",))
         return judged
 
     def _read(self, questions: Sequence[Sample], stop: tuple[str, ...]) -> list[_Judged]:
         responses = self._ask(questions, Sampling(max_tokens=self.max_tokens or self.prompt.max_tokens, stop=stop, branches=BRANCHES))
-        return [_Judged(parse(response.text), response.branches.get(BRANCHES[0])) for response in responses]
+        return [_judged(response) for response in responses]
 
     def _compare_branches(self, questions: Sequence[Sample]) -> list[_Judged]:
         if not questions or self.likelihood is None:
@@ -105,15 +111,17 @@ class AitqeStep:
         return [_Judged(None, _softmax(sum(rewrite), sum(keep), self.min_branch_mass)) for rewrite, keep in tokens]
 
     def _decide(self, row: _Judged) -> Decision:
+        if row.too_long:
+            return Decision("keep", _TOO_LONG)
         if row.reply is not None:
             return self.policy.decide(row.reply)
         return self.policy.decide_unread(row.p_rewrite or 0.0)
 
-    def _recaption(self, questions: Sequence[Sample]) -> list[str | None]:
+    def _recaption(self, questions: Sequence[Sample]) -> list[_Judged]:
         """The second pass: the answer's start is forced, and it may end with the caption."""
         limit = self.max_tokens or self.prompt.max_tokens
         responses = self._ask(questions, Sampling(max_tokens=limit, stop=_AFTER_RECAPTION, prefix=RECAPTION_PREFIX))
-        return [parse(response.text).recaption for response in responses]
+        return [_judged(response) for response in responses]
 
     def _rescored(self, samples: Sequence[Sample], verdicts: list[Verdict]) -> list[Verdict]:
         """The verdicts, those of rewritten rows with the overall score of their new caption."""
@@ -135,10 +143,11 @@ class AitqeStep:
             )
         return responses
 
-    def _verdict(self, raw: str, row: _Judged, decision: Decision, offer: str | None) -> Verdict:
+    def _verdict(self, raw: str, row: _Judged, decision: Decision, offer: _Judged | None) -> Verdict:
         reply = row.reply
-        proposal = offer if offer is not None else (reply.recaption if reply else None)
+        proposal = next((a.recaption for a in (offer and offer.reply, reply) if a and a.recaption is not None), None)
         action, reason = self._settle(raw, decision, proposal)
+        unasked = (_TOO_LONG,) if offer and offer.too_long else ()
         return Verdict(
             action=action,
             scores=reply.all_scores() if reply else {},
@@ -147,9 +156,9 @@ class AitqeStep:
             proposal=proposal,
             p_rewrite=row.p_rewrite,
             parse_status=reply.status if reply else None,
-            reason=reason,
+            reason=_TOO_LONG if unasked else reason,
             raw=reply.raw[:_RAW_CHARS] if reply and reply.status == "unparsable" else None,
-            flags=(*row.flags, *(reply.flags if reply else ()), *(("caption_cut",) if self.prompt.show(raw).cut else ())),
+            flags=(*row.flags, *unasked, *(reply.flags if reply else ()), *(("caption_cut",) if self.prompt.show(raw).cut else ())),
         )
 
     def _settle(self, raw: str, decision: Decision, proposal: str | None) -> tuple[Literal["keep", "rewrite"], str]:
@@ -163,8 +172,15 @@ class AitqeStep:
         return ("keep", f"guard:{failed}") if failed else ("rewrite", decision.reason)
 
 
+def _judged(response: Response) -> _Judged:
+    """A prompt that does not fit the model is answered with nothing, not even a token; that is no fault of its answer."""
+    if response.truncated and not response.tokens and not response.text:
+        return _Judged(None, None, (_TOO_LONG,))
+    return _Judged(parse(response.text), response.branches.get(BRANCHES[0]))
+
+
 def _softmax(rewrite: float, keep: float, min_mass: float) -> float | None:
-    """Probability of the first branch from two log-probabilities, or None where both together are too unlikely to mean anything."""
-    if math.exp(rewrite) + math.exp(keep) < min_mass:
+    """Probability of the first branch from two log-probabilities, or None where both are unknown (NaN) or too unlikely together."""
+    if not math.exp(rewrite) + math.exp(keep) >= min_mass:
         return None
     return 1 / (1 + math.exp(keep - rewrite)) if keep - rewrite < 700 else 0.0

@@ -8,7 +8,7 @@ import pytest
 from data_tools.aitqe import AITQE_PROMPT, GENERAL_PROMPT, AitqeStep, Guards, Policy
 from data_tools.aitqe.step import BRANCHES, RECAPTION_PREFIX
 from data_tools.calls import CallNotSupported
-from data_tools.records import Image, Sample, Verdict
+from data_tools.records import Image, Response, Sample, Verdict
 
 NEW = "A red circle beside a blue square."
 
@@ -146,6 +146,48 @@ def test_decide_mode_rescores_too(fakes):
     model = fakes.generate({NEW: fakes.answer(8)}, forced={"bad": NEW + '", "Overall Score'})
     (verdict,) = run(fakes, model, ["bad"], likelihood=fakes.likelihood({"bad": logs(0.6, 0.2)}), mode="decide", rescore=True)
     assert verdict.scores == {"overall_after": 8.0}
+
+
+class Cramped:
+    """A model for which prompts about `long` captions are too long: an empty response, nothing generated, as the backends give."""
+
+    def __init__(self, model, long, prefixed_only=False):
+        self.model, self.long, self.prefixed_only = model, long, prefixed_only
+
+    def __call__(self, samples, sampling):
+        return [self._one(s, sampling) for s in samples]
+
+    def _one(self, sample, sampling):
+        if sample.caption in self.long and (sampling.prefix or not self.prefixed_only):
+            return Response("r", sample.id, "", tokens=0, truncated=True)
+        return self.model([sample], sampling)[0]
+
+
+@pytest.mark.parametrize("policy", [Policy(), Policy("never"), Policy("always"), Policy("threshold")])
+def test_a_prompt_too_long_is_no_fault_of_the_answer(fakes, policy):
+    model = Cramped(fakes.generate({"good": fakes.answer(9)}, forced={"good": "x"}), {"long"})
+    verdict, other = run(fakes, model, ["long", "good"], policy=policy)
+    assert (verdict.action, verdict.reason, verdict.flags) == ("keep", "prompt_too_long", ("prompt_too_long",))
+    assert (verdict.parse_status, verdict.raw, verdict.scores) == (None, None, {})
+    assert other.parse_status == "ok"
+
+
+def test_an_empty_answer_that_is_the_models_own_stays_unparsable(fakes):
+    (verdict,) = run(fakes, fakes.generate({"bad": ""}), ["bad"])
+    assert (verdict.reason, verdict.parse_status) == ("unparsable", "unparsable")
+
+
+def test_a_second_pass_that_is_too_long_says_so(fakes):
+    model = Cramped(fakes.generate({"silent": fakes.answer(3)}), {"silent"}, prefixed_only=True)
+    (verdict,) = run(fakes, model, ["silent"], policy=Policy("threshold"))
+    assert (verdict.action, verdict.reason, verdict.parse_status, verdict.scores["overall"]) == ("keep", "prompt_too_long", "ok", 3.0)
+
+
+def test_decide_mode_does_not_take_unknown_for_keep(fakes):
+    """A backend gives NaN for what does not fit; NaN is no probability of 0."""
+    likelihood = fakes.likelihood({"long": [(math.nan, math.nan), (math.nan, math.nan)]})
+    (verdict,) = run(fakes, Cramped(fakes.generate({}), {"long"}), ["long"], likelihood=likelihood, mode="decide")
+    assert (verdict.reason, verdict.p_rewrite, verdict.flags) == ("prompt_too_long", None, ("prompt_too_long",))
 
 
 def test_no_samples_no_call(fakes):

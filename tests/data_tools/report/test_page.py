@@ -197,6 +197,12 @@ def test_rewrites_scored_only_afterwards_have_a_chart(tmp_path):
     assert "Overall, captions written <small>1 known" in text
 
 
+def test_prompts_that_did_not_fit_are_among_the_reasons(tmp_path):
+    text = page_of(tmp_path, Verdict("keep", reason="prompt_too_long", flags=("prompt_too_long",)))
+    assert "prompt_too_long" in text[text.index("Why captions were kept") :].partition("</table>")[0]
+    assert json.loads((tmp_path / "report.json").read_text())["counts"]["unparsable"] == 0
+
+
 def test_word_diff_by_hand():
     """`a red ball` -> `A blue ball`: case is no change, `red` and `blue` differ; each side joins to its text."""
     old, new = word_diff("a red ball", "A blue ball")
