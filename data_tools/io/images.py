@@ -7,6 +7,7 @@ import io
 import re
 import struct
 import zlib
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from typing import IO
@@ -47,7 +48,8 @@ class BadImage(ValueError):
 def decode(image: Image, *, max_pixels: int = MAX_PIXELS, max_side: int | None = None) -> Image:
     """The record with `.pixels`: RGB, turned as its EXIF says, first frame, transparency over white, 16 bits scaled to 8.
 
-    `max_pixels` is checked on the header, before anything is decoded. `max_side` (pixels) shrinks the picture, JPEG
+    `max_pixels` is checked on the header, before anything is decoded, in place of Pillow's own limit (which stays for what
+    Pillow checks inside WebP, GIF, ICO and TIFF files: 178,956,970 pixels). `max_side` (pixels) shrinks the picture, JPEG
     already while decoding: for thumbnails, not for model input. Raises BadImage.
     """
     if image.pixels is not None:
@@ -115,7 +117,7 @@ def _formats() -> tuple[str, ...]:
 
 
 def _decoded(stream: IO[bytes], max_pixels: int, max_side: int | None) -> PIL.Image.Image:
-    with _header(stream) as opened:
+    with _header(stream, max_pixels) as opened:
         width, height = opened.size
         if width * height > max_pixels:
             raise BadImage("image_bomb", f"{width} x {height} pixels are more than the limit of {max_pixels}; nothing was decoded")
@@ -124,6 +126,8 @@ def _decoded(stream: IO[bytes], max_pixels: int, max_side: int | None) -> PIL.Im
                 opened.draft("RGB", (max_side, max_side))
             opened.load()
             picture = _upright(_to_rgb(opened), opened)
+        except PIL.Image.DecompressionBombError as error:
+            raise _refused_by_pillow(error, max_pixels) from error
         except BROKEN as error:
             raise _broken(error, stream) from error
     if max_side is not None:
@@ -131,15 +135,33 @@ def _decoded(stream: IO[bytes], max_pixels: int, max_side: int | None) -> PIL.Im
     return picture
 
 
-def _header(stream: IO[bytes]) -> PIL.Image.Image:
+def _header(stream: IO[bytes], max_pixels: int) -> PIL.Image.Image:
     try:
-        return PIL.Image.open(stream, formats=_formats())
-    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
-        raise BadImage("image_bomb", f"{error}; nothing was decoded") from error
-    except PIL.UnidentifiedImageError as error:
-        raise _unidentified(stream) from error
+        opened = _opened(stream)
+    except PIL.Image.DecompressionBombError as error:
+        raise _refused_by_pillow(error, max_pixels) from error
     except BROKEN as error:
         raise _broken(error, stream) from error
+    if opened is None:
+        raise _unidentified(stream)
+    return opened
+
+
+def _opened(stream: IO[bytes]) -> PIL.Image.Image | None:
+    """`PIL.Image.open` without its limit of pixels, which is one for the whole process and cannot be set for one call."""
+    start = stream.read(16)
+    for name in _formats():
+        factory, accept = PIL.Image.OPEN[name]
+        fits = accept is None or accept(start)
+        if fits and not isinstance(fits, str):  # a text says what stands in the way, such as a missing library
+            stream.seek(0)
+            with suppress(SyntaxError, IndexError, TypeError, struct.error):  # by these a format says that the file is not its own
+                return factory(stream, "")
+    return None
+
+
+def _refused_by_pillow(error: Exception, max_pixels: int) -> BadImage:
+    return BadImage("image_bomb", f"Pillow refuses this picture by a limit of its own (ours is {max_pixels} pixels): {error}")
 
 
 def _unidentified(stream: IO[bytes]) -> BadImage:
@@ -149,7 +171,7 @@ def _unidentified(stream: IO[bytes]) -> BadImage:
         return BadImage("image_empty", "zero bytes")
     if suffix(start) != "bin":
         return BadImage("image_truncated", f"starts like {suffix(start)}, but its header is not whole")
-    return BadImage("image_unreadable", f"no picture format known here starts with {start!r} (known: {', '.join(_formats())})")
+    return BadImage("image_unreadable", f"not a picture of a format known here ({', '.join(_formats())})")
 
 
 def _broken(error: BaseException, stream: IO[bytes]) -> BadImage:

@@ -149,6 +149,40 @@ def test_bomb_is_refused_by_its_header(make_picture):
     assert decode(Image(data=make_picture(size=(10, 10))), max_pixels=100).pixels.size == (10, 10)
 
 
+def test_only_our_own_limit_counts(monkeypatch, make_picture):
+    """With Pillow's limit at 10 pixels it raises above 20; 100 pixels pass here, and 99 refuse them in our own words."""
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 10)
+    for format in ("PNG", "JPEG", "BMP"):
+        picture = Image(data=make_picture(size=(10, 10), format=format))
+        assert decode(picture, max_pixels=100).pixels.size == (10, 10)
+        with pytest.raises(BadImage, match="10 x 10 pixels are more than the limit of 99") as caught:
+            decode(picture, max_pixels=99)
+        assert caught.value.reason == "image_bomb"
+
+
+@pytest.mark.filterwarnings("error::PIL.Image.DecompressionBombWarning")
+def test_a_limit_above_pillows_is_heeded():
+    """400 million pixels: over what Pillow lets pass, under the limit asked for; the file is cut, which is what is reported."""
+    with pytest.raises(BadImage) as caught:
+        decode(Image(data=png_header(20_000, 20_000)[:40]), max_pixels=500_000_000)
+    assert caught.value.reason == "image_truncated"
+
+
+def test_what_pillow_checks_inside_a_format_is_still_a_bomb(monkeypatch, make_picture):
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(BadImage, match="limit of its own") as caught:
+        decode(Image(data=make_picture(size=(10, 10), format="WEBP")), max_pixels=100)
+    assert caught.value.reason == "image_bomb"
+
+
+def test_the_content_of_a_file_that_is_no_picture_is_not_told(tmp_path):
+    (tmp_path / "passwd").write_text("root:x:0:0:root:/root")
+    with pytest.raises(BadImage) as caught:
+        decode(Image(path=str(tmp_path / "passwd")))
+    assert caught.value.reason == "image_unreadable"
+    assert "root" not in caught.value.detail
+
+
 def test_no_global_flag_is_changed(make_picture):
     before = (PIL.Image.MAX_IMAGE_PIXELS, PIL.ImageFile.LOAD_TRUNCATED_IMAGES)
     decode(Image(data=make_picture()), max_pixels=1000, max_side=4)
