@@ -47,6 +47,10 @@ class Plan:
     on_duplicate: Literal["keep", "quarantine"] = "keep"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.block_rows < 1:
+            raise ValueError(f"block_rows is {self.block_rows}; a block has at least one row")
+
     def read(self, shard: Shard, skip: int = 0) -> Iterator[Item]:
         return iter(read(shard, caption_key=self.caption_key, image_key=self.image_key, image_root=self.image_root, skip=skip))
 

@@ -31,6 +31,8 @@ _STOP_WORDS = {
     }.items()
 }
 
+LANGUAGES = frozenset(_SCRIPT_LANGUAGE.values()) | frozenset(_STOP_WORDS)  # all that `guess_language` can answer
+
 
 @lru_cache(maxsize=4096)
 def _script_of(char: str) -> str:

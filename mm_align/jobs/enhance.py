@@ -10,9 +10,9 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ..config import JobConfig, Stopped, UserError, load, to_yaml
 from .enhance_dry_run import DRY_ROWS, dry_run
@@ -40,6 +40,15 @@ class GuardsConfig(JobConfig):
     language: str = Field("en", description='"any", "same" as the raw caption, or a code that is allowed beside it')
     max_repetition: float = Field(0.5, gt=0, le=1, description="largest repeated share of a rewrite")
 
+    @field_validator("language")
+    @classmethod
+    def known(cls, language: str) -> str:
+        from data_tools.text import LANGUAGES
+
+        if language not in ("any", "same", *LANGUAGES):
+            raise ValueError(f"{language!r} is no language that can be told from others: any, same, {', '.join(sorted(LANGUAGES))}")
+        return language
+
 
 class EnhanceConfig(JobConfig):
     """What to enhance, with which model, and when to rewrite."""
@@ -65,11 +74,12 @@ class EnhanceConfig(JobConfig):
     caption_key: str | None = Field(None, description="field of the caption; default: caption, text, txt, conversations, messages")
     image_key: str | None = Field(None, description="field of the picture; default: image, images, jpg, png, ...")
     image_root: str | None = Field(None, description="folder that relative picture paths start from; default: the source's")
-    batch_size: int | Literal["auto"] = Field("auto", description="rows in one forward, committed together")
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field("auto", description="rows in one forward, committed together")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
     dtype: str = Field("auto", description="auto, float32, bfloat16 or float16")
     max_pixels: int = Field(89_478_485, ge=1, description="a picture with more pixels goes to quarantine undecoded")
     on_duplicate: Literal["keep", "quarantine"] = Field("keep", description="rows whose id came before")
+    rescore: bool = Field(False, description="judge each rewrite once more, for the report's scores after")
     limit: int | None = Field(None, ge=1, description="stop after this many rows of the source")
     seed: int = Field(0, description="of the rows that the report shows")
     trust_remote_code: bool = Field(False, description="run code that a hub model brings")

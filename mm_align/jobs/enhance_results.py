@@ -59,11 +59,11 @@ def write_results(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDi
 
 
 def _timing(report: EnhanceReport) -> dict[str, float]:
-    """Of this start alone; an earlier start of the same run is not in it."""
+    """Of this start alone, as the names say; an earlier start of the same run is not in it."""
     rate = report.fresh_rows / report.seconds if report.seconds else 0.0
     return {
-        "seconds": round(report.seconds, 3),
-        "model_seconds": round(report.step_seconds, 3),
-        "rows_judged": report.fresh_rows,
-        "rows_per_second": round(rate, 2),
+        "this_start_seconds": round(report.seconds, 3),
+        "this_start_model_seconds": round(report.step_seconds, 3),
+        "this_start_rows_judged": report.fresh_rows,
+        "this_start_rows_per_second": round(rate, 2),
     }

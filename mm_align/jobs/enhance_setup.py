@@ -24,6 +24,13 @@ log = logging.getLogger(__name__)
 
 def check_options(config: EnhanceConfig) -> None:
     """What can be refused before a model is loaded."""
+    from data_tools.io.paths import REMOTE, is_remote, local
+
+    if REMOTE.match(config.out):
+        raise UserError(f"--out '{config.out}' is no local folder; write to one and copy the result to where it belongs")
+    if config.image_root and not is_remote(config.image_root) and not Path(local(config.image_root)).is_dir():
+        raise UserError(f"--image-root '{config.image_root}' is no folder; it is where relative picture paths start from")
+    _refuse_idle_limits(config)
     try:
         _policy(config)
         _guards(config)
@@ -32,6 +39,14 @@ def check_options(config: EnhanceConfig) -> None:
     source, out = Path(config.source).resolve(), Path(config.out).resolve()
     if source == out or (source.is_dir() and (source in out.parents or out in source.parents)):
         raise UserError(f"--out '{config.out}' and the source '{config.source}' lie inside each other; choose a folder outside the source")
+
+
+def _refuse_idle_limits(config: EnhanceConfig) -> None:
+    """UserError for limits that only policy threshold compares with; the default, written out, is no wish."""
+    floors = config.floors and f"--set floors.{next(iter(config.floors))}"
+    idle = "--min-overall" if config.min_overall != type(config).model_fields["min_overall"].default else floors
+    if idle and config.policy != "threshold":
+        raise UserError(f"{idle} has no effect with policy {config.policy!r}: add --policy threshold")
 
 
 def ready(config: EnhanceConfig, run_dir: RunDir, backend: Backend | None) -> tuple[Backend, AitqeStep, Plan]:
@@ -102,7 +117,8 @@ def make_step(config: EnhanceConfig, backend: Backend) -> AitqeStep:
     likelihood = backend.likelihood if "likelihood" in backend.faces else None
     prompt = AITQE_PROMPT if kind == "aitqe" else GENERAL_PROMPT
     try:
-        return AitqeStep(backend.generate, likelihood, prompt, config.mode, _policy(config), _guards(config), config.max_tokens)
+        policy, guards = _policy(config), _guards(config)
+        return AitqeStep(backend.generate, likelihood, prompt, config.mode, policy, guards, config.max_tokens, rescore=config.rescore)
     except (ValueError, CallNotSupported) as error:
         raise UserError(str(error)) from error
 

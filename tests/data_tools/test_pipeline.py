@@ -173,6 +173,12 @@ def test_a_step_must_answer_every_sample(source, tmp_path):
         do(source, tmp_path / "out", make_plan(step=lambda samples: batch_step(samples)[1:]))
 
 
+@pytest.mark.parametrize("rows", [0, -3])
+def test_a_block_has_rows(rows):
+    with pytest.raises(ValueError, match="at least one row"):
+        make_plan(block_rows=rows)
+
+
 def test_a_rule_sees_the_shard_first_and_decides_last(source, tmp_path):
     """The rule allows one rewrite a shard: the first row's; the second pass applies it, the journal keeps what the step said."""
 

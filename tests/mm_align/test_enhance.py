@@ -142,14 +142,50 @@ def test_policies_and_guards_arrive(scripted, source, tmp_path, flags, rewritten
     assert json.loads((tmp_path / "out" / "report.json").read_text())["counts"]["rewritten"] == rewritten
 
 
-@pytest.mark.parametrize("flags", [["--policy", "threshold", "--mode", "decide"], ["--set", "floors.beauty=3"], ["--policy", "sometimes"]])
-def test_impossible_wishes_are_bad_usage(scripted, source, tmp_path, flags, capsys):
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--policy", "threshold", "--mode", "decide"], "scores"),
+        (["--policy", "threshold", "--set", "floors.beauty=3"], "beauty"),
+        (["--policy", "sometimes"], "sometimes"),
+        (["--batch-size", "0"], "batch_size"),
+        (["--batch-size", "-3"], "batch_size"),
+        (["--min-overall", "9"], "--min-overall has no effect with policy 'model': add --policy threshold"),
+        (["--set", "floors.object_detail=3"], "floors.object_detail has no effect"),
+        (["--set", "guards.language=english"], "no language that can be told"),
+        (["--image-root", "nowhere"], "--image-root 'nowhere' is no folder"),
+    ],
+)
+def test_impossible_wishes_are_bad_usage(scripted, source, tmp_path, flags, said, capsys):
     try:
         code = command(source, tmp_path / "out", *flags)
     except SystemExit as stop:  # argparse's own way
         code = stop.code
     assert code == 2
-    assert "error" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "error" in told
+    assert said in told
+
+
+def test_a_default_written_out_is_no_wish(scripted, source, tmp_path):
+    assert command(source, tmp_path / "out", "--min-overall", "7", "--set", "guards.language=de") == 0
+
+
+def test_the_output_is_local(scripted, source, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for target in ("s3://bucket/x", "file:///tmp/x"):
+        assert main(["enhance-data", str(source), "--out", target]) == 2
+        assert "is no local folder" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["src"]
+
+
+def test_rewrites_are_rescored_on_request(scripted, source, tmp_path):
+    """The script says 2 of a bad caption and 9 of its rewrite; kept rows are not asked about again."""
+    assert command(source, tmp_path / "out", "--rescore") == 0
+    scores = [row["aitqe"]["scores"] for row in rows_of(tmp_path / "out" / "rows.jsonl")]
+    assert [(s["overall"], s["overall_after"]) for s in scores] == [(9, None), (2, 9)] * 5
+    assert len(scripted.rows) == 15
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["scores"]["overall"]["rescored"]["n"] == 5
 
 
 @pytest.mark.parametrize("format", ["jsonl", "parquet", "webdataset", "folder", "hf"])
@@ -341,6 +377,7 @@ def test_a_signal_stops_after_the_block_and_the_same_command_continues(scripted,
     scripted.rows.clear()
     assert command(source, tmp_path / "out") == 0
     assert scripted.rows == [8, 9]
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["run"]["timing"]["this_start_rows_judged"] == 2
     assert snapshot(tmp_path / "out") == snapshot(tmp_path / "whole")
 
 
