@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from importlib import import_module
 from pathlib import Path
 
 from data_tools.calls import Backend
 
+from ..config import UserError
+
 BACKENDS = {"hf": ("transformers_", "load"), "null": ("null", "load")}
+DEVICE = re.compile(r"auto|cpu|(cuda|mps)(:\d+)?")
+DTYPES = {name: name for name in ("float32", "bfloat16", "float16")} | {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
 
 
@@ -25,9 +31,10 @@ def load_backend(
     `model`: a local folder, a hub id, a name under `mm_align/zoo` (with or without `zoo:`), or `null:REPLY`.
     `device` "auto" is CUDA where there is one, else the CPU; `dtype` "auto" is bfloat16 on CUDA and float32 elsewhere,
     whatever the file says (float16 on a CPU is several times slower). `batch_size` "auto" follows free memory.
-    Raises UserError when the model cannot be found, is no image-text model, or lacks its processor.
+    Raises UserError when the model cannot be found, is no image-text model, or lacks its processor, and for an unknown device or dtype.
     """
-    scheme, name = split_name(model)
+    check_device(device, dtype)
+    scheme, name = find_name(model)
     module, attribute = BACKENDS[scheme]
     load = getattr(import_module(f".{module}", __package__), attribute)
     backend: Backend = load(name, revision=revision, device=device, dtype=dtype, batch_size=batch_size, trust_remote_code=trust_remote_code)
@@ -46,11 +53,35 @@ def split_name(model: str) -> tuple[str, str]:
     return "hf", model
 
 
+def find_name(model: str) -> tuple[str, str]:
+    """As `split_name`. Raises UserError for a name that can be neither folder, bundled model nor hub id of an image-text model.
+
+    Hub ids without an owner exist (gpt2), but none is an image-text model, so such a name is not looked up.
+    """
+    scheme, name = split_name(model)
+    if scheme == "hf" and "/" not in name and not name.startswith((".", "~")) and not Path(name).exists():
+        near = difflib.get_close_matches(name, bundled(), n=1)
+        meant = f" (did you mean '{near[0]}'?)" if near else ""
+        known = ", ".join(bundled()) or "none"
+        raise UserError(f"no model '{name}'{meant}; bundled are: {known}; any other is given as a folder or a hub id (owner/name)")
+    return scheme, name
+
+
+def check_device(device: str, dtype: str) -> None:
+    """Raise UserError for a device or dtype that no machine has; whether this one has it, only torch can tell."""
+    if not DEVICE.fullmatch(device):
+        raise UserError(f"unknown device '{device}'; use auto, cpu, cuda[:N] or mps")
+    if dtype != "auto" and dtype not in DTYPES:
+        raise UserError(f"unknown dtype '{dtype}'; use auto, {', '.join(DTYPES)}")
+
+
+def bundled() -> list[str]:
+    """Names of the bundled models."""
+    return sorted(p.parent.name for p in ZOO.glob("*/config.json"))
+
+
 def zoo_folder(name: str) -> Path:
     """The folder of a bundled model. Raises UserError that lists the bundled ones."""
-    from ..config import UserError
-
-    if not (ZOO / name / "config.json").is_file():
-        known = sorted(p.parent.name for p in ZOO.glob("*/config.json"))
-        raise UserError(f"no bundled model '{name}'; bundled are: {', '.join(known) or 'none'}")
+    if not name or not (ZOO / name / "config.json").is_file():
+        raise UserError(f"no bundled model '{name}'; bundled are: {', '.join(bundled()) or 'none'}")
     return ZOO / name

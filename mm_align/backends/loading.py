@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
 from ..config import UserError
+from .load import DTYPES, check_device
 from .prompts import ChatPrompts, LvlmPrompts
 
 WEIGHTS = ("*.safetensors", "*.bin")
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +36,25 @@ def load_model(
 ) -> Loaded:
     """The model and processor of a local folder or hub id. Raises UserError saying what was found and what to do."""
     from .. import models  # noqa: F401  registers our classes with the Auto classes
+    from ..models.aitqe_layout import MODEL_TYPE, is_released
+    from ..models.bars import hide_bars_without_terminal
 
+    hide_bars_without_terminal()
+    check_device(device, dtype)
     place = pick_device(device)
     kind = pick_dtype(dtype, place)
     folder = Path(name)
-    if folder.is_dir() and _is_released(folder):
+    if folder.is_dir() and is_released(folder):
         return _released(folder, place, kind)
     if not folder.is_dir() and (folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1):
         raise UserError(f"no folder {name}; give a folder with config.json, a hub id (owner/name) or a bundled model's name")
+    if not folder.is_dir():
+        from ..models import hub
+
+        found = hub.read_config(name, revision)
+        if found.written.get("model_type") == MODEL_TYPE:
+            return _released(hub.snapshot(name, found.commit), place, kind, (name, found.commit))
+        revision = found.commit  # one commit for all files, whatever is pushed meanwhile
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     config = _config(name, options)
     model = _model(name, config, kind, options).to(place)
@@ -68,12 +79,13 @@ def pick_device(device: str) -> torch.device:
     """ "auto" is CUDA where there is one, else the CPU. Raises UserError for a device that is not there."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        place = torch.device(device)
-    except RuntimeError:
-        raise UserError(f"unknown device '{device}'; use auto, cpu or cuda[:N]") from None
+    place = torch.device(device)
     if place.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"device '{device}' was asked for, but torch sees no CUDA device; use --device cpu")
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device '{device}' was asked for, but torch sees {torch.cuda.device_count()} CUDA devices, numbered from 0")
+    if place.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError(f"device '{device}' was asked for, but torch sees no Apple GPU; use --device cpu")
     return place
 
 
@@ -81,25 +93,18 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
     """ "auto" is bfloat16 on CUDA and float32 elsewhere, whatever the file holds."""
     if dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
-    name = SHORT.get(dtype, dtype)
-    if name not in DTYPES:
-        raise UserError(f"unknown dtype '{dtype}'; use auto, {', '.join(DTYPES)}")
-    return DTYPES[name]
+    kind: torch.dtype = getattr(torch, DTYPES[dtype])
+    return kind
 
 
-def _is_released(folder: Path) -> bool:
-    from ..models.aitqe_layout import is_released
-
-    return is_released(folder)
-
-
-def _released(folder: Path, device: torch.device, dtype: torch.dtype) -> Loaded:
+def _released(folder: Path, device: torch.device, dtype: torch.dtype, hub: tuple[str, str] | None = None) -> Loaded:
+    """`hub`: id and commit of a checkpoint that came from there; a folder goes by its own name and its weights' hash."""
     from ..models.aitqe_layout import load_released
 
     model, processor, _ = load_released(folder, dtype=dtype)
     model = model.to(device)
-    revision = lambda: weights_hash(folder)  # noqa: E731
-    return Loaded(model, prompts_for(processor), public_name(str(folder), model.config), revision, end_ids(model, processor.tokenizer))
+    name, commit = hub or (public_name(str(folder), model.config), None)
+    return Loaded(model, prompts_for(processor), name, lambda: commit or weights_hash(folder), end_ids(model, processor.tokenizer))
 
 
 def _config(name: str, options: Mapping[str, Any]) -> Any:
@@ -113,19 +118,24 @@ def _config(name: str, options: Mapping[str, Any]) -> Any:
 
 
 def _advice(name: str) -> str:
-    if Path(name).is_dir():
-        return "Its config.json names no architecture that this transformers knows; is it an image-text model of a newer version?"
-    return "It is no local folder; on a machine without network give a local folder, or download it first (hf download ID)."
+    where = "Its" if Path(name).is_dir() else "The hub's"
+    return f"{where} config.json names no architecture that this transformers knows; is it an image-text model of a newer version?"
 
 
 def _model(name: str, config: Any, dtype: torch.dtype, options: Mapping[str, Any]) -> Any:
+    from ..models.headers import check_whole
+
     remote = getattr(config, "auto_map", None) if options.get("trust_remote_code") else None
     if type(config) not in AutoModelForImageTextToText._model_mapping and not remote:
         raise UserError(
             f"'{name}' is a {config.model_type} model, not an image-text model; enhancing needs one that sees pictures and answers in text"
         )
     try:
+        if any(Path(name).glob("*.safetensors*")):
+            check_whole(Path(name))
         return AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, **options)
+    except SafetensorError as error:
+        raise UserError(f"the weights of '{name}' are damaged: {_first_line(error)}; copy or download them again") from error
     except OSError as error:
         raise UserError(f"cannot load the weights of '{name}': {_first_line(error)}") from error
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ..config import JobConfig
+from ..config import JobConfig, UserError
 
 PACKAGES = ("mm_align", "data_tools", "vision", "video")
 LITTLE_DISK_GIB = 20
@@ -80,8 +80,13 @@ def _print(findings: list[Finding], model: list[str] | None) -> None:
 
 
 def _inspect(model: str) -> list[str]:
+    from ..backends.load import find_name
+
+    scheme, name = find_name(model)
+    if scheme != "hf":
+        raise UserError(f"'{model}' has no weights to inspect; give a folder, a hub id or a bundled model's name")
     inspect_model = import_module("mm_align.models.inspect").inspect_model
-    return list(inspect_model(model).to_lines())
+    return list(inspect_model(name).to_lines())
 
 
 def examine() -> list[Finding]:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import huggingface_hub
 import torch
+from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from ..config import UserError
-from . import aitqe_layout
-from .headers import DTYPES, Header, read_headers
+from . import aitqe_layout, hub
+from .headers import DTYPES, Header, has_weights, read_headers
 from .lvlm import LvlmConfig, LvlmForConditionalGeneration
 from .memory import kv_bytes_per_token
 
 PROMPT = 1024  # tokens of one row assumed for the cache estimate, picture and answer included
 BATCH = 64
-GIB = 1 << 30
+GIB, MIB = 1 << 30, 1 << 20
 
 
 class Match(NamedTuple):
@@ -80,12 +81,17 @@ class Inspection:
         return told
 
     def _memory_lines(self) -> list[str]:
-        sizes = [f"{self.parameters * width / GIB:.2f} GiB in {name}" for name, width in (("float32", 4), ("bfloat16", 2))]
-        cache = self.kv_bytes * PROMPT * BATCH / GIB
+        sizes = [f"{memory(self.parameters * width)} in {name}" for name, width in (("float32", 4), ("bfloat16", 2))]
+        cache = memory(self.kv_bytes * PROMPT * BATCH)
         return [
             f"memory for the weights: {', '.join(sizes)}",
-            f"keys and values: {self.kv_bytes:,} bytes a token in bfloat16, {cache:.2f} GiB for {BATCH} rows of {PROMPT} tokens",
+            f"keys and values: {self.kv_bytes:,} bytes a token in bfloat16, {cache} for {BATCH} rows of {PROMPT} tokens",
         ]
+
+
+def memory(count: int) -> str:
+    """Bytes in GiB, or in MiB where less than a tenth of a GiB."""
+    return f"{count / GIB:.2f} GiB" if count >= GIB / 10 else f"{count / MIB:.1f} MiB"
 
 
 def inspect_model(name: str, *, revision: str | None = None) -> Inspection:
@@ -98,27 +104,20 @@ def inspect_model(name: str, *, revision: str | None = None) -> Inspection:
 
 
 def _on_hub(name: str, revision: str | None) -> Inspection:
-    """Config and headers through the hub's range requests."""
-    import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, NotASafetensorsRepoError, SafetensorsParsingError
-
+    """Config and headers from the cache where it holds all weights, else through the hub's range requests."""
+    found = hub.read_config(name, revision)
+    if has_weights(found.folder):
+        return _inspection(name, found.written, read_headers(found.folder), found.folder)
     try:
-        written = json.loads(Path(huggingface_hub.hf_hub_download(name, "config.json", revision=revision)).read_text(encoding="utf-8"))
-    except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
-        line = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise UserError(
-            f"'{name}' is no local folder and cannot be reached on the hub ({line}); give a folder, or check the network"
-        ) from error
-    try:
-        found = huggingface_hub.get_safetensors_metadata(name, revision=revision)
-    except (OSError, NotASafetensorsRepoError, SafetensorsParsingError, HfHubHTTPError):
-        return _inspection(name, written, None, None)
+        weights = huggingface_hub.get_safetensors_metadata(name, revision=found.commit)
+    except (*hub.FAILURES, NotASafetensorsRepoError, SafetensorsParsingError):
+        return _inspection(name, found.written, None, None)
     headers = {
         key: Header(tuple(tensor.shape), DTYPES.get(tensor.dtype, torch.uint8))
-        for file in found.files_metadata.values()
+        for file in weights.files_metadata.values()
         for key, tensor in file.tensors.items()
     }
-    return _inspection(name, written, headers, None)
+    return _inspection(name, found.written, headers, None)
 
 
 def _inspection(name: str, written: Mapping[str, Any], headers: Mapping[str, Header] | None, folder: Path | None) -> Inspection:
