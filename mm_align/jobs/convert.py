@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import logging
+import hashlib
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
 from ..config import JobConfig, UserError
 
-log = logging.getLogger(__name__)
+MARK = "converted.json"  # what convert writes last: from what, and which files are its own
+FINGERPRINTED = (".safetensors", ".json", ".txt", ".jinja")
 
 
 class ConvertConfig(JobConfig):
@@ -20,43 +23,149 @@ class ConvertConfig(JobConfig):
     source: str = Field(description="folder or hub id of a checkpoint", json_schema_extra={"positional": True})
     out: Path = Field(description="folder to write")
     revision: str | None = Field(None, description="hub revision of the source")
-    overwrite: bool = Field(False, description="replace an existing folder")
+    overwrite: bool = Field(False, description="replace a folder that an earlier convert wrote")
+
+
+class Source(NamedTuple):
+    """A checkpoint by name (never a path) and content; `folder()` is where its files are, downloaded first where need be."""
+
+    name: str
+    revision: str
+    folder: Callable[[], Path]
+
+    def origin(self) -> dict[str, str]:
+        return {"source": self.name, "revision": self.revision}
 
 
 def run(config: ConvertConfig) -> int:
-    """Write the converted checkpoint and say what became of each weight. Raises UserError for anything but the two layouts."""
-    if config.out.exists() and not config.overwrite:
-        raise UserError(f"{config.out} exists; choose another --out or add --overwrite")
-    source = _folder(config)
-    partial = config.out.with_name(f".{config.out.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    told = _convert(source, partial)
-    if config.out.exists():
-        shutil.rmtree(config.out)
-    partial.rename(config.out)
+    """Write the converted checkpoint and say what became of each weight; nothing where that has been done already.
+
+    Raises UserError for anything but the two layouts, for folders inside each other, and for an existing folder that is not
+    convert's own work.
+    """
+    out = config.out.expanduser().resolve()
+    source = _source(config, out)
+    if not config.overwrite and _is_done(out, source):
+        print(f"{config.out} already holds {source.name} ({source.revision}), converted; nothing to do")
+        return 0
+    _check_replaceable(config, out)
+    folder = source.folder()
+    _check_apart(folder, out)
+    told = _write(folder, out, source)
     print("\n".join([*told, f"written to {config.out}"]))
     return 0
 
 
-def _folder(config: ConvertConfig) -> Path:
-    """The source as a local folder, downloaded if it is a hub id."""
-    if Path(config.source).is_dir():
-        if config.out.resolve() == Path(config.source).resolve():
-            raise UserError("--out is the source itself; choose another folder")
-        return Path(config.source)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+# -- the source --------------------------------------------------------------------------------------------------------
 
+
+def _source(config: ConvertConfig, out: Path) -> Source:
+    from ..backends.load import find_name
+
+    scheme, name = find_name(config.source)
+    if scheme != "hf":
+        raise UserError(f"'{config.source}' has no weights to convert; give a folder or a hub id")
+    if (folder := Path(name)).is_dir():
+        _check_apart(folder, out)
+        return Source(folder.resolve().name, _fingerprint(folder), lambda: folder)
+    from ..models import hub
+
+    commit = hub.read_config(name, config.revision).commit
+    return Source(name, commit, lambda: hub.snapshot(name, commit))
+
+
+def _check_apart(source: Path, out: Path) -> None:
+    """Writing into the source would change it, and replacing what holds the source would remove it."""
+    source = source.resolve()
+    if out == source:
+        raise UserError("--out is the source itself; choose another folder")
+    if out in source.parents or source in out.parents:
+        raise UserError("--out and the source lie inside each other; choose a folder beside the source")
+
+
+def _fingerprint(folder: Path) -> str:
+    """First 16 hex digits of the sha256 over names and contents of the files that make up a checkpoint."""
+    digest = hashlib.sha256()
+    for file in sorted([*folder.glob("*"), *folder.glob("*/config.json")]):
+        if file.suffix in FINGERPRINTED and file.is_file():
+            with file.open("rb") as stream:
+                content = hashlib.file_digest(stream, "sha256").hexdigest()
+            digest.update(f"{file.relative_to(folder).as_posix()}\0{content}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+# -- the output --------------------------------------------------------------------------------------------------------
+
+
+def _is_done(out: Path, source: Source) -> bool:
+    """Whether `out` is this source's conversion, all files of it still there."""
+    mark = _mark(out)
+    return {key: mark.get(key) for key in ("source", "revision")} == source.origin() and _files(out) == mark["files"]
+
+
+def _check_replaceable(config: ConvertConfig, out: Path) -> None:
+    if not out.exists():
+        return
+    if not config.overwrite:
+        raise UserError(f"{config.out} exists; choose another --out or add --overwrite")
+    if not out.is_dir():
+        raise UserError(f"{config.out} is a file; choose another --out")
+    found = sorted(_files(out))
+    if found and not _mark(out):
+        raise UserError(f"{config.out} is no folder that convert wrote (no {MARK} in it), so it is not replaced; choose another --out")
+    if foreign := [name for name in found if name not in _mark(out)["files"]]:
+        raise UserError(f"{config.out} holds what convert did not write ({', '.join(foreign[:4])}), so it is not replaced; move that away")
+
+
+def _mark(out: Path) -> dict[str, Any]:
+    """What the mark file says; nothing where there is none or it is not convert's."""
     try:
-        return Path(snapshot_download(config.source, revision=config.revision))
-    except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        raise UserError(f"'{config.source}' is no folder and cannot be downloaded ({str(error).splitlines()[0][:200]})") from error
+        found = json.loads((out / MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and isinstance(found.get("files"), dict) else {}
+
+
+def _files(out: Path) -> dict[str, int]:
+    """Bytes of every file under `out` but the mark; links and the like count as files, so that they are not overlooked."""
+    found = {file.relative_to(out).as_posix(): file for file in out.rglob("*") if file.is_symlink() or not file.is_dir()}
+    return {name: file.lstat().st_size for name, file in sorted(found.items()) if name != MARK}
+
+
+def _write(folder: Path, out: Path, source: Source) -> list[str]:
+    """Into a hidden folder beside `out`, which takes its place when whole and is removed when not."""
+    partial = out.with_name(f".{out.name}.part")
+    _check_apart(folder, partial)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        told = _convert(folder, partial)
+        mark = source.origin() | {"files": _files(partial)}
+        (partial / MARK).write_text(json.dumps(mark, indent=2) + "\n", encoding="utf-8")
+        _replace(out, partial)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return told
+
+
+def _replace(out: Path, partial: Path) -> None:
+    """What was there before goes only when the new folder is in its place."""
+    earlier = out.with_name(f".{out.name}.earlier")
+    if out.exists():
+        shutil.rmtree(earlier, ignore_errors=True)
+        out.rename(earlier)
+    partial.rename(out)
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+# -- the conversion ----------------------------------------------------------------------------------------------------
 
 
 def _convert(source: Path, out: Path) -> list[str]:
     from ..models import aitqe_layout
+    from ..models.bars import hide_bars_without_terminal
 
+    hide_bars_without_terminal()
     kind = aitqe_layout.read_json(source / "config.json").get("model_type") if (source / "config.json").is_file() else None
     if kind == aitqe_layout.MODEL_TYPE:
         return _from_released(source, out)
@@ -77,5 +186,7 @@ def _from_released(source: Path, out: Path) -> list[str]:
 
 def _ours(source: Path) -> tuple[Any, Any]:
     from ..models import LvlmForConditionalGeneration, LvlmProcessor
+    from ..models.headers import check_whole
 
+    check_whole(source)
     return LvlmForConditionalGeneration.from_pretrained(source, dtype="auto"), LvlmProcessor.from_pretrained(source)

@@ -20,6 +20,7 @@ from data_tools.calls import Sampling
 from data_tools.records import Image, Sample
 from mm_align.backends import load_backend
 from mm_align.config import UserError
+from mm_align.jobs import doctor
 from mm_align.jobs.convert import ConvertConfig, run
 from mm_align.models import LvlmForConditionalGeneration, aitqe_layout
 from mm_align.models.inspect import inspect_model, parameters_of
@@ -289,16 +290,145 @@ def test_convert_and_back(released, upstream, backend, tmp_path, capsys):
     assert torch.equal(our_logits(load_backend(str(again), device="cpu"), sample), our_logits(backend, sample))
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
 def test_convert_refuses_what_it_cannot_do(released, tmp_path):
     with pytest.raises(UserError, match="exists; choose another --out"):
         run(ConvertConfig(source=str(released), out=tmp_path))
-    with pytest.raises(UserError, match="is the source itself"):
-        run(ConvertConfig(source=str(released), out=released, overwrite=True))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.json").write_text('{"model_type": "llava"}')
     with pytest.raises(UserError, match="holds a llava model; expected a released AITQE"):
         run(ConvertConfig(source=str(tmp_path / "other"), out=tmp_path / "new"))
-    assert not (tmp_path / "new").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["other"]
+    with pytest.raises(UserError, match="has no weights to convert"):
+        run(ConvertConfig(source="null:", out=tmp_path / "new"))
+
+
+@pytest.mark.parametrize("out", ["src/tiny", "src", "src/tiny/inside", "src/tiny/a/b"])
+def test_convert_never_removes_or_fills_its_source(tmp_path, out):
+    """--overwrite once removed any folder, also the one that holds the source."""
+    source = tmp_path / "src" / "tiny"
+    source.mkdir(parents=True)
+    (source / "config.json").write_text('{"model_type": "mm"}')
+    with pytest.raises(UserError, match="the source itself|lie inside each other"):
+        run(ConvertConfig(source=str(source), out=tmp_path / out, overwrite=True))
+    assert contents(tmp_path) == {"src/tiny/config.json": b'{"model_type": "mm"}'}
+
+
+def test_convert_replaces_only_its_own_work(model_folder_of_ours, tmp_path):
+    out, source = tmp_path / "out", str(model_folder_of_ours)
+    out.mkdir()
+    (out / "thesis.tex").write_text("x")
+    with pytest.raises(UserError, match="no folder that convert wrote"):
+        run(ConvertConfig(source=source, out=out, overwrite=True))
+    assert contents(out) == {"thesis.tex": b"x"}
+    (out / "thesis.tex").unlink()
+    assert run(ConvertConfig(source=source, out=out, overwrite=True)) == 0
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"holds what convert did not write \(notes.txt\)"):
+        run(ConvertConfig(source=source, out=out, overwrite=True))
+    (out / "notes.txt").unlink()
+    (out / "config.json").write_text("{}")
+    assert run(ConvertConfig(source=source, out=out, overwrite=True)) == 0
+    assert json.loads((out / "config.json").read_text())["model_type"] == "mm"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="is a file"):
+        run(ConvertConfig(source=source, out=tmp_path / "file", overwrite=True))
+
+
+def test_convert_again_has_nothing_to_do(model_folder_of_ours, tmp_path, capsys):
+    """Until the source or the output is another one."""
+    out, source = tmp_path / "out", Path(shutil.copytree(model_folder_of_ours, tmp_path / "src"))
+    assert run(ConvertConfig(source=str(source), out=out)) == 0
+    before = contents(out)
+    assert str(tmp_path) not in (out / "converted.json").read_text()
+    assert run(ConvertConfig(source=str(source), out=out)) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert contents(out) == before
+    (out / "tokenizer.json").unlink()
+    with pytest.raises(UserError, match="exists; choose another --out"):
+        run(ConvertConfig(source=str(source), out=out))
+    (out / "tokenizer.json").write_bytes(before["tokenizer.json"])
+    (source / "config.json").write_text((source / "config.json").read_text() + "\n")
+    with pytest.raises(UserError, match="exists; choose another --out"):
+        run(ConvertConfig(source=str(source), out=out))
+
+
+def test_a_failing_convert_leaves_nothing(model_folder_of_ours, tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(aitqe_layout, "save_released", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(ConvertConfig(source=str(model_folder_of_ours), out=tmp_path / "out"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def model_folder_of_ours(tmp_path_factory, make_model, make_processor) -> Path:
+    """A tiny model in our own layout; its tokenizer is small, so that converting it takes no time."""
+    folder = tmp_path_factory.mktemp("ours") / "small"
+    make_model(feature_layer=-2, keep_cls=False, adapter={"type": "mlp", "hidden_size": 32, "bias": [True, False]}).save_pretrained(folder)
+    make_processor(prompt_style="plain").save_pretrained(folder)
+    return folder
+
+
+# -- the hub -----------------------------------------------------------------------------------------------------------
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def cached(released, tmp_path, monkeypatch) -> Path:
+    """The checkpoint as the hub's cache keeps it, under the id HymanH/AITQE, on a machine without network."""
+    repository = tmp_path / "cache" / "models--HymanH--AITQE"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(COMMIT)
+    shutil.copytree(released, repository / "snapshots" / COMMIT)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    return repository / "snapshots" / COMMIT
+
+
+def test_a_released_checkpoint_by_hub_id(cached, backend):
+    """transformers knows no model type "mm", so the id must go the released layout's way."""
+    found = load_backend("HymanH/AITQE", device="cpu")
+    assert found.describe() == {"model": "HymanH/AITQE", "revision": COMMIT}
+    assert torch.equal(our_logits(found, asked("a")), our_logits(backend, asked("a")))
+    assert load_backend("HymanH/AITQE", revision=COMMIT, device="cpu").describe()["revision"] == COMMIT
+    with pytest.raises(UserError, match="cannot load the model 'HymanH/AITQE'"):
+        load_backend("HymanH/AITQE", revision="nosuch")
+
+
+def test_doctor_and_convert_by_hub_id(cached, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "examine", list)
+    assert doctor.run(doctor.DoctorConfig(model="HymanH/AITQE")) == 0
+    told = capsys.readouterr().out
+    assert "HymanH/AITQE: released AITQE layout, siglip_vision_model + MLP + qwen2" in told
+    assert "MiB in bfloat16" in told
+    assert run(ConvertConfig(source="HymanH/AITQE", out=tmp_path / "ours")) == 0
+    assert json.loads((tmp_path / "ours" / "config.json").read_text())["model_type"] == "mm_align_lvlm"
+    mark = json.loads((tmp_path / "ours" / "converted.json").read_text())
+    assert (mark["source"], mark["revision"]) == ("HymanH/AITQE", COMMIT)
+    capsys.readouterr()
+    assert run(ConvertConfig(source="HymanH/AITQE", out=tmp_path / "ours")) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_a_cache_without_all_weights(cached):
+    """Loading says which file is missing; inspecting goes by the config and the network, which is not there."""
+    (cached / "model-00002-of-00002.safetensors").unlink()
+    (cached / "model.safetensors.index.json").write_text(
+        '{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}'
+    )
+    with pytest.raises(UserError, match="names model-00002-of-00002.safetensors, which is missing"):
+        load_backend("HymanH/AITQE", device="cpu")
+    with pytest.raises(UserError, match="no published SigLIP tower is 24 wide"):
+        inspect_model("HymanH/AITQE")
 
 
 # -- what is missing, what is wrong ------------------------------------------------------------------------------------
@@ -350,6 +480,14 @@ def test_added_tokens_that_come_out_elsewhere(released, tmp_path):
     vocab = json.loads((folder / "vocab.json").read_text())
     (folder / "vocab.json").write_text(json.dumps({k: v for k, v in vocab.items() if not k.startswith("unused")}))
     with pytest.raises(UserError, match="but it comes out as"):
+        load_backend(str(folder))
+
+
+def test_a_released_file_cut_short(released, tmp_path):
+    folder = changed(released, tmp_path / "x")
+    file = folder / "model-00002-of-00002.safetensors"
+    file.write_bytes(file.read_bytes()[:-7])
+    with pytest.raises(UserError, match="model-00002-of-00002.safetensors is cut short"):
         load_backend(str(folder))
 
 
@@ -491,7 +629,7 @@ def test_inspect_our_own_and_other_layouts(released, tmp_path):
 
 def test_inspect_refuses(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match="no local folder and cannot be reached"):
+    with pytest.raises(UserError, match="cannot load the model .nobody.nothing"):
         inspect_model("nobody/nothing")
     with pytest.raises(UserError, match="cannot read"):
         inspect_model(str(tmp_path))
