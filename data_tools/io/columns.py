@@ -12,14 +12,14 @@ import pyarrow as pa
 
 from ..records import Image, Sample
 from .fields import image_keys_of, row_of, struct_of
-from .jsonl import json_row, plain
+from .jsonl import json_row, picture_key, plain
 from .paths import SourceError
 from .sidecars import MEMBERS
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # the layout of datasets.Image
 JSON_MARK = {b"mmalign": b"json"}  # metadata of a column that holds JSON text
 MAX_ROWS, MAX_BYTES = 2048, 1 << 24  # of one written piece
-ARROW_FORMATS = ("parquet", "hf")
+MAX_DEPTH = 20  # of lists in lists; Parquet files of about 50 can be written but not read
 MISFIT = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, TypeError, ValueError)
 
 
@@ -35,8 +35,9 @@ class Columns:
     """Collects rows and writes them in pieces to `path`.
 
     Columns of `schema` keep their types and order. Other columns get the type of their first values; when later ones do not
-    fit, the file is rewritten with a wider type. Objects and mixed values become JSON text, marked in the column's metadata,
-    so that the types of a shard do not hang on which keys its first rows happened to have; readers here parse it back.
+    fit, the file is rewritten with a wider type. Objects, mixed values and lists nested over 20 deep become JSON text, marked in
+    the column's metadata, so that the types of a shard do not hang on which keys its first rows happened to have; readers here
+    parse it back.
     """
 
     def __init__(
@@ -96,8 +97,9 @@ class Columns:
 
     def _row(self, sample: Sample) -> dict[str, Any]:
         """The row with its pictures embedded, unless their column comes from the source's own schema."""
-        row = json_row(sample) if MEMBERS in sample.meta else row_of(sample)
-        keys = ("image",) if MEMBERS in sample.meta and len(sample.images) == 1 else image_keys_of(sample)
+        from_tar = MEMBERS in sample.meta
+        row = json_row(sample) if from_tar else row_of(sample)
+        keys = (picture_key(sample),) if from_tar else image_keys_of(sample)
         for key in keys:
             if key in row and not (self.keep_pictures and key in self.fixed):
                 row[key] = _embedded(row[key], sample)
@@ -158,12 +160,12 @@ def _weight(row: Mapping[str, Any]) -> int:
     return 64 + sum(_size(v) for v in row.values())
 
 
-def _size(value: Any) -> int:
+def _size(value: Any, depth: int = MAX_DEPTH) -> int:
     if isinstance(value, (str, bytes)):
         return len(value) + 16
     if isinstance(value, Mapping):
         return _weight(value)
-    return 16 + sum(_size(v) for v in value) if isinstance(value, (list, tuple)) else 16
+    return 16 + sum(_size(v, depth - 1) for v in value) if isinstance(value, (list, tuple)) and depth else 16
 
 
 def _embedded(value: Any, sample: Sample) -> Any:
@@ -191,14 +193,14 @@ def _image_field(name: str, values: Sequence[Any]) -> pa.Field:
     return pa.field(name, pa.list_(IMAGE) if any(isinstance(v, list) for v in values) else IMAGE)
 
 
-def _kind(values: Sequence[Any]) -> pa.DataType | None:
+def _kind(values: Sequence[Any], depth: int = MAX_DEPTH) -> pa.DataType | None:
     """The Arrow type that holds all values unchanged; None means JSON text."""
     items = [v for v in values if v is not None]
     if any(isinstance(v, Mapping) for v in items):
         return None
     if any(isinstance(v, list) for v in items):
         inner = [e for v in items if isinstance(v, list) for e in v]
-        kind = _turns(inner) if any(isinstance(e, Mapping) for e in inner) else _kind(inner)
+        kind = None if depth == 0 else _turns(inner) if any(isinstance(e, Mapping) for e in inner) else _kind(inner, depth - 1)
         return None if kind is None or not all(isinstance(v, list) for v in items) else pa.list_(kind)
     if len({type(v) for v in items if type(v) is not float}) > 1 or (
         any(type(v) is bool for v in items) and len(set(map(type, items))) > 1
@@ -217,6 +219,16 @@ def _turns(items: Sequence[Any]) -> pa.DataType | None:
     if len(keys) != 1 or not names or not all(isinstance(v, str) for i in items for v in i.values()):
         return None
     return pa.struct([(name, pa.string()) for name in names])
+
+
+def shallow(schema: pa.Schema) -> pa.Schema:
+    """The schema with JSON text for columns nested too deep for Parquet; then without metadata, which would name the old types."""
+    fields = [pa.field(f.name, pa.string(), metadata=JSON_MARK) if _depth(f.type) > MAX_DEPTH else f for f in schema]
+    return schema if fields == [*schema] else pa.schema(fields)
+
+
+def _depth(kind: pa.DataType) -> int:
+    return 1 + max((_depth(kind.field(i).type) for i in range(kind.num_fields)), default=-1)
 
 
 def _merged(a: pa.Field, b: pa.Field) -> pa.Field:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from ..records import Rejected, Sample
-from .fields import RAW_LIMIT, RowError, Wanted, rejected, row_of, sample_of, struct_of
+from .fields import RAW_LIMIT, RowError, Wanted, image_keys_of, rejected, row_of, sample_of, struct_of
 from .json_array import elements, is_array
 from .paths import open_bytes
 from .shard import Shard
@@ -112,15 +112,38 @@ class Writer(FileWriter):
 
 
 def json_row(sample: Sample) -> dict[str, Any]:
-    """The row without the things only other formats know: tar members become fields."""
+    """The row without the things only other formats know: tar members become fields.
+
+    Members that are in the row already go: the pictures, the txt and the json member (whose keys that the row does not show become
+    `json.KEY`). The picture takes the field that readers look in first, and keeps the path that stood there; a field there that is
+    no path stays, with the picture's member beside it.
+    """
     row = row_of(sample)
     if "__members__" not in row:
         return row
     members = row.pop("__members__")
-    embedded = [struct_of(i) for i in sample.images]
-    if embedded and "image" not in row and "images" not in row:
-        row |= {"image": embedded[0]} if len(embedded) == 1 else {"images": embedded}
-    return row | {k: v for k, v in members.items() if k not in row and v is not None}
+    known = {k for k in members if k.lower() in ("txt", "json")}
+    key = picture_key(sample)
+    if sample.images and isinstance(row.get(key), str | None):
+        named = {"path": row[key]} if row.get(key) and len(sample.images) == 1 else {}
+        embedded = [struct_of(i) | named for i in sample.images]
+        row[key] = embedded[0] if len(embedded) == 1 else embedded
+        known.update(image_keys_of(sample))
+    hidden = {f"json.{k}": v for k, v in _hidden(members).items()}
+    return row | {k: v for k, v in (hidden | members).items() if k not in row and k not in known and v is not None}
+
+
+def picture_key(sample: Sample) -> str:
+    """The field that the pictures of a tar's row move to."""
+    return "image" if len(sample.images) == 1 else "images"
+
+
+def _hidden(members: Mapping[str, bytes]) -> dict[str, Any]:
+    """Fields of the json member that its row cannot show, as the key or the txt member has their name."""
+    data = next((v for k, v in members.items() if k.lower() == "json"), b"")
+    names = [n for n in ("__key__", *(k.lower() for k in members if k.lower() == "txt")) if f'"{n}"'.encode() in data]
+    fields = json.loads(data) if names else {}
+    return {n: fields[n] for n in names if n in fields}
 
 
 def dump(row: Mapping[str, Any]) -> bytes:

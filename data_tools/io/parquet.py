@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..records import Rejected, Sample
-from .columns import Columns, batch_rows, rows_in
+from .columns import Columns, batch_rows, rows_in, shallow
 from .fields import Wanted, rejected, sample_of
 from .paths import open_bytes
 from .schema import keeps_pictures, schema_from
@@ -73,6 +73,8 @@ class Writer(FileWriter):
         super().__init__(path)
         self.schema = schema_from(schema_hint)
         self.keep = keeps_pictures(schema_hint, self.format)
+        if self.schema is not None and not self.keep:
+            self.schema = shallow(self.schema)
 
     def begin(self) -> None:
         self.columns = Columns(self.temporary, self.schema, _sink, _stored, self.keep)

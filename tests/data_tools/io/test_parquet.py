@@ -133,6 +133,36 @@ def test_a_late_change_of_type_rewrites_what_was_written(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["o.parquet"]
 
 
+def nested(depth: int):
+    value = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("depth", [20, 21, 50, 300])
+def test_deep_nesting_can_be_read_back(tmp_path, depth, write_lines, png):
+    """Lists in lists: columns up to 20 deep keep a type, deeper ones become JSON text, and both come back as they were."""
+    (tmp_path / "a.png").write_bytes(png)
+    source = write_lines({"image": "a.png", "caption": "x", "deep": nested(depth)})
+    out = copy(source, tmp_path / "o.parquet", hint=False)
+    (sample,) = rows(out)
+    assert sample.meta["deep"] == nested(depth)
+    assert (pq.read_schema(out).field("deep").type == pa.string()) == (depth > 20)
+
+
+def test_a_deep_column_of_a_saved_dataset_becomes_text_in_parquet(tmp_path, png):
+    kind = pa.int64()
+    for _ in range(50):
+        kind = pa.list_(kind)
+    shallow_and_deep = pa.schema([("caption", pa.string()), ("image", pa.binary()), ("deep", kind)])
+    row = Sample("i", caption="x", meta={"caption": "x", "image": png, "deep": nested(50)})
+    with write(tmp_path / "hf", "hf", schema_hint=shallow_and_deep) as out:
+        out.add(row)
+    (sample,) = rows(copy(tmp_path / "hf", tmp_path / "o.parquet"))
+    assert sample.meta["deep"] == nested(50)
+
+
 def test_a_value_that_breaks_the_given_schema_is_named(tmp_path):
     hint = pa.schema([("n", pa.int64())])
     with pytest.raises(SourceError, match="'n' has type int64"), write(tmp_path / "o.parquet", "parquet", schema_hint=hint) as out:

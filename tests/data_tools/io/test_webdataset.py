@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import tarfile
@@ -212,6 +213,38 @@ def test_from_and_to_jsonl(tmp_path, png, write_lines):
     assert "__members__" not in back[0].meta
     both = rows(copy(out, tmp_path / "back.parquet", "parquet"))
     assert [(s.id, s.caption, s.images[0].data) for s in both] == [("i", "x", png), ("j", "y", png)]
+
+
+@pytest.mark.parametrize("format", ["jsonl", "parquet"])
+def test_another_format_holds_the_picture_once(tmp_path, members, png, format):
+    """What the row shows already is gone from the members, and the unknown member stays, as does the json's hidden "txt"."""
+    change = lambda s: replace(s, caption="new")  # noqa: E731
+    first, second = rows(copy(make_tar(tmp_path / "a.tar", members), tmp_path / f"o.{format}", format, change))
+    fields = ["__key__", "txt", "url", "caption", "uid", "image", "json.txt", "seg.npy"]
+    assert sorted(first.meta) == sorted([*fields, *(["text", "n"] if format == "parquet" else [])])
+    assert (first.meta["txt"], first.meta["caption"], first.meta["json.txt"]) == ("new", "alt", "odd")
+    kept = first.meta["seg.npy"]
+    assert (kept if isinstance(kept, bytes) else base64.b64decode(kept)) == b"\0\1\2"
+    assert [s.images[0].data for s in (first, second)] == [png, png]
+    assert first.images[0].path == "d/000.jpg"
+    assert {k for k in second.meta if second.meta[k] is not None} == {"__key__", "text", "n", "image"}
+
+
+@pytest.mark.parametrize("format", ["jsonl", "parquet"])
+def test_a_path_in_the_json_member_does_not_hide_the_picture(tmp_path, png, format):
+    source = make_tar(tmp_path / "a.tar", [("k.jpg", png), ("k.json", b'{"caption": "x", "image": "gone/a.jpg"}')])
+    (sample,) = rows(copy(source, tmp_path / f"o.{format}", format))
+    assert (sample.images[0].data, sample.meta["image"]["path"]) == (png, "gone/a.jpg")
+    assert "jpg" not in sample.meta
+
+
+@pytest.mark.parametrize("format", ["jsonl", "parquet"])
+def test_several_pictures_move_to_one_field(tmp_path, png, make_picture, format):
+    jpg = make_picture(format="JPEG")
+    source = make_tar(tmp_path / "a.tar", [("k.0.png", png), ("k.1.jpg", jpg), ("k.txt", b"x")])
+    (sample,) = rows(copy(source, tmp_path / f"o.{format}", format))
+    assert [i.data for i in sample.images] == [png, jpg]
+    assert list(sample.meta) == ["__key__", "txt", "images"]
 
 
 def test_several_pictures_a_row(tmp_path, png, make_picture):
