@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from .io import Shard, write
-from .io.fields import excerpt
+from .io import BadImage, Shard, SourceError, write
+from .io.fields import RowError, excerpt
 from .journal import Entry, read_entries, read_lines
 from .judging import id_hash
 from .plan import FIRST_DUPLICATES, RAW_CAPTION, Item, Plan, Summary, Watch, check_identity
@@ -26,6 +26,9 @@ from .report.stats import Stats
 from .shards import RunDir, RunRefused, put_in_place, remove, write_atomic
 
 DROPPED = ("drop", "quarantine")
+ROW_BY_ROW = ("jsonl", "webdataset", "folder")  # writers that refuse a row before they write any of it; Arrow's hold back many rows
+CHANGED = "the source changed while the run went on. Restore it, or start anew with --overwrite."
+REFUSES = (SourceError, RowError, BadImage)
 
 
 class SeenIds:
@@ -72,10 +75,12 @@ class _Render:
     def __init__(self, shard: Shard, plan: Plan, run_dir: RunDir, repeated: np.ndarray) -> None:
         self.shard, self.plan, self.repeated = shard, plan, repeated
         self.journal = run_dir.journal(shard.name)
-        self.decide = _shard_rule(plan, self.journal)
+        self.decide = _shard_rule(plan, self.journal, repeated)
+        self.refuses: tuple[type[Exception], ...] = REFUSES if (plan.format or shard.format) in ROW_BY_ROW else ()
         self.output = run_dir.output(shard.name, plan.suffix(shard))
         self.quarantine = run_dir.quarantine(shard.name)
-        self.made = [(run_dir.scratch(self.output.name), self.output), (run_dir.scratch("quarantine.jsonl"), self.quarantine)]
+        made = run_dir.scratch(f"{shard.name}.output{plan.suffix(shard)}"), run_dir.scratch(f"{shard.name}.quarantine")
+        self.made = [*zip(made, (self.output, self.quarantine), strict=True)]
         self.stats = Stats(plan.seed)
         self.counts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
@@ -92,18 +97,20 @@ class _Render:
                 for item, entry in zip(self._rows_of(source, line.row, line.n, line.ids), line.entries(), strict=True):
                     self._row(item, entry, out, gone)
                 watch.check()
+            self._refuse_more(source)
             gone.flush()
             os.fsync(gone.fileno())
         return self._summary()
+
+    def _refuse_more(self, source: Iterator[Item]) -> None:
+        if self.plan.limit is None and next(source, None) is not None:
+            raise RunRefused(f"'{self.shard.path}' holds more than the {len(self.repeated)} rows that were judged: {CHANGED}")
 
     def _rows_of(self, source: Iterator[Item], row: int, n: int, ids: bytes) -> list[Item]:
         """The rows of one journal block; RunRefused when the source no longer holds what was judged."""
         items = list(islice(source, n))
         if b"".join(map(id_hash, items)) != ids:
-            raise RunRefused(
-                f"rows {row} to {row + n - 1} of '{self.shard.path}' are not what was judged: the source changed while the run went on. "
-                f"Restore it, or start anew with --overwrite."
-            )
+            raise RunRefused(f"rows {row} to {row + n - 1} of '{self.shard.path}' are not what was judged: {CHANGED}")
         return items
 
     def _row(self, item: Item, entry: Entry, out: Any, gone: Any) -> None:
@@ -121,14 +128,18 @@ class _Render:
             return self._leaves(_rejected(item, verdict.reason or verdict.action, "by the step's decision"), gone)
         if again and self.plan.on_duplicate == "quarantine":
             return self._leaves(_rejected(item, "duplicate_id", f"id {item.id!r} came before"), gone)
-        return self._stays(item, verdict, out)
+        return self._stays(item, verdict, out, gone)
 
-    def _stays(self, item: Sample, verdict: Verdict, out: Any) -> None:
+    def _stays(self, item: Sample, verdict: Verdict, out: Any, gone: Any) -> None:
         text = verdict.text if verdict.action == "rewrite" and verdict.text is not None else item.caption or ""
+        added = {RAW_CAPTION: _raw_caption(item), self.plan.audit_field: dict(self.plan.audit(verdict))}
+        try:
+            out.add(dataclasses.replace(item, caption=text, meta={**item.meta, **added}))
+        except self.refuses as error:
+            return self._leaves(_rejected(item, "not_writable", str(error)), gone)
+        self.counts["out"] += 1
         self.counts[verdict.action] += 1
         self.stats.add(item, verdict, text)
-        added = {RAW_CAPTION: item.caption, self.plan.audit_field: dict(self.plan.audit(verdict))}
-        out.add(dataclasses.replace(item, caption=text, meta={**item.meta, **added}))
 
     def _leaves(self, rejected: Rejected, gone: Any) -> None:
         self.reasons[rejected.reason] += 1
@@ -142,10 +153,11 @@ class _Render:
             self.duplicates.append(f"{self.shard.name} row {row}: id {item.id[:80]!r}")
 
     def _summary(self) -> Summary:
+        """`rows` is what pass 1 journaled; the others are counted where this pass wrote them."""
         c = self.counts
         summary = Summary(
-            rows=c["rows"],
-            out=c["keep"] + c["rewrite"],
+            rows=len(self.repeated),
+            out=c["out"],
             quarantined=self.reasons.total(),
             kept=c["keep"],
             rewritten=c["rewrite"],
@@ -161,11 +173,19 @@ class _Render:
             put_in_place(made, final)
 
 
-def _shard_rule(plan: Plan, journal: Path) -> Callable[[int, Verdict], Verdict]:
+def _shard_rule(plan: Plan, journal: Path, repeated: np.ndarray) -> Callable[[int, Verdict], Verdict]:
+    """What the plan's rule makes of the rows that can stay: a duplicate that leaves anyway takes no place of another."""
     if plan.rule is None:
         return lambda _, verdict: verdict
-    judged = ((row, Verdict.from_dict(entry)) for row, entry in enumerate(read_entries(journal)) if "rejected" not in entry)
-    return plan.rule(judged)
+    leaves = repeated if plan.on_duplicate == "quarantine" else np.zeros_like(repeated)
+    entries = ((row, entry) for row, entry in enumerate(read_entries(journal)) if "rejected" not in entry and not leaves[row])
+    return plan.rule((row, Verdict.from_dict(entry)) for row, entry in entries)
+
+
+def _raw_caption(sample: Sample) -> str | None:
+    """The caption as it came: null stays null, though the step saw an empty one."""
+    key = sample.source.caption_key if sample.source else None
+    return None if key is not None and sample.meta.get(key, "") is None else sample.caption
 
 
 def _schema_hint(shard: Shard, plan: Plan) -> Any:

@@ -128,6 +128,9 @@ class Summary:
 
 
 def check_identity(summary: Summary, where: str) -> None:
-    """RuntimeError unless every row is in the output or in quarantine."""
-    if summary.rows != summary.out + summary.quarantined:
-        raise RuntimeError(f"{where}: {summary.rows} rows in, but {summary.out} out and {summary.quarantined} quarantined: a row was lost")
+    """RuntimeError unless every row is in the output or in quarantine, and every row of the output has an action."""
+    if summary.rows != summary.out + summary.quarantined or summary.out != summary.kept + summary.rewritten:
+        raise RuntimeError(
+            f"{where}: {summary.rows} rows in, but {summary.out} out ({summary.kept} kept, "
+            f"{summary.rewritten} rewritten) and {summary.quarantined} quarantined: a row was lost"
+        )

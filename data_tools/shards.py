@@ -21,6 +21,7 @@ from typing import Any, Literal
 MADE_BY = "mm-align"
 STATE = ".mmalign"
 OUR_FILES = ("report.html", "report.json", "config.yaml", "mmalign.json")
+RESERVED = (*OUR_FILES, "quarantine", STATE)
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 CANNOT_WRITE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST})
 EDGE_BYTES = 1 << 16
@@ -101,6 +102,7 @@ def open_run(root: Path, binding: Mapping[str, Any], outputs: Sequence[str], *, 
     files to be made, relative to `root`. Raises RunRefused (another configuration, changed source, a directory or file
     that this toolkit did not make, a target that cannot be written, a run already going on).
     """
+    _refuse_reserved(outputs)
     with ExitStack() as held:
         try:
             run = _take(root, held.enter_context(_locked(root, overwrite)), binding, outputs)
@@ -109,6 +111,13 @@ def open_run(root: Path, binding: Mapping[str, Any], outputs: Sequence[str], *, 
                 raise
             raise RunRefused(f"cannot write to '{root}': {error.strerror} ({error.filename}). Choose another --out.") from error
         yield run
+
+
+def _refuse_reserved(outputs: Sequence[str]) -> None:
+    """An output that is a folder has no suffix to tell it from what else a run writes."""
+    for name in outputs:
+        if name.lower() in RESERVED:
+            raise RunRefused(f"a shard of the source is called '{name}', a name that a run needs. Rename it or choose another --format.")
 
 
 @contextmanager

@@ -10,7 +10,10 @@ import os
 import pytest
 from PIL import Image
 
-from data_tools.io import list_shards
+from data_tools.aitqe import quota
+from data_tools.finalising import _Render
+from data_tools.io import list_shards, read
+from data_tools.journal import Journal
 from data_tools.pipeline import Plan, SeenIds, Summary, Watch, run, stopping_on_full_disk
 from data_tools.plan import check_identity
 from data_tools.records import Verdict
@@ -112,7 +115,18 @@ def test_the_identity_holds(source, tmp_path):
 
 def test_a_lost_row_is_an_error():
     with pytest.raises(RuntimeError, match="a row was lost"):
-        check_identity(Summary(rows=3, out=1, quarantined=1), "x")
+        check_identity(Summary(rows=3, out=1, kept=1, quarantined=1), "x")
+    with pytest.raises(RuntimeError, match="a row was lost"):
+        check_identity(Summary(rows=3, out=2, kept=1, quarantined=1), "x")
+
+
+def test_a_row_that_the_second_pass_forgets_is_an_error(source, tmp_path, monkeypatch):
+    """The journal's rows are compared with what was written, so that a row which neither leaves nor stays is noticed."""
+    stays = _Render._stays
+    monkeypatch.setattr(_Render, "_stays", lambda self, item, *rest: item.source.row != 7 and stays(self, item, *rest))
+    with pytest.raises(RuntimeError, match="part-0: 25 rows in, but 22 out .* and 2 quarantined: a row was lost"):
+        do(source, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("part-0*"))
 
 
 def test_blocks_are_fixed_in_the_input_order(source, tmp_path):
@@ -264,6 +278,80 @@ def test_a_source_that_changes_under_the_run_is_refused(tmp_path):
 
     with pytest.raises(RunRefused, match="rows 4 to 7 .* are not what was judged"):
         do(folder, tmp_path / "out", make_plan(step=changing, block_rows=4))
+
+
+def test_a_source_that_grows_under_the_run_is_refused(tmp_path, monkeypatch):
+    folder = write_source(tmp_path / "src", shards=1, rows=10)
+    path, finish = folder / "part-0.jsonl", Journal.finish
+
+    def growing(journal):
+        finish(journal)
+        path.write_text(path.read_text() + '{"one": "more"}\n')
+
+    monkeypatch.setattr(Journal, "finish", growing)
+    with pytest.raises(RunRefused, match="holds more than the 10 rows that were judged"):
+        do(folder, tmp_path / "out")
+
+
+@pytest.mark.parametrize("format", ["jsonl", "parquet", "webdataset", "folder"])
+def test_a_null_caption_stays_null_in_the_raw_field(tmp_path, format):
+    folder = tmp_path / "src"
+    folder.mkdir()
+    (folder / "x.png").write_bytes(png("red"))
+    rows = [{"id": str(i), "image": "x.png", "caption": c} for i, c in enumerate((None, "", "a"))]
+    (folder / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    do(folder, tmp_path / "out", make_plan(format=format, step=lambda samples: [Verdict("rewrite", text="new")] * len(samples)))
+    (shard,) = list_shards(tmp_path / "out")
+    out = sorted(read(shard), key=lambda s: s.meta["id"])
+    assert [(s.meta["caption_raw"], s.caption) for s in out] == [(None, "new"), ("", "new"), ("a", "new")]
+
+
+def test_a_row_that_the_format_cannot_hold_leaves(tmp_path):
+    """A folder holds one picture a row; the row with two is told of, and the others are written."""
+    folder = tmp_path / "src"
+    folder.mkdir()
+    for name in "xy":
+        (folder / f"{name}.png").write_bytes(png("red"))
+    rows = [{"id": str(i), "images": [f"{n}.png" for n in names], "caption": f"c{i}"} for i, names in enumerate(("x", "xy", "y"))]
+    (folder / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    summary = do(folder, tmp_path / "out", make_plan(format="folder"))
+    assert (summary.rows, summary.out, summary.reasons) == (3, 2, {"not_writable": 1})
+    (gone,) = rows_of(tmp_path / "out" / "quarantine" / "a.jsonl")
+    assert (gone["source"]["row"], gone["reason"]) == (1, "not_writable")
+    assert "one picture a row" in gone["detail"]
+    assert len(list((tmp_path / "out" / "a").glob("*.png"))) == 2
+
+
+@pytest.mark.parametrize("name", ["quarantine", "a.quarantine", "quarantine.output", "report"])
+def test_no_name_of_a_shard_is_in_the_way(tmp_path, name):
+    folder = write_source(tmp_path / "src", shards=1, rows=5)
+    (folder / "part-0.jsonl").rename(folder / f"{name}.jsonl")
+    assert do(folder, tmp_path / "out").rows == 5
+    assert len(rows_of(tmp_path / "out" / f"{name}.jsonl")) == 4
+    assert len(rows_of(tmp_path / "out" / "quarantine" / f"{name}.jsonl")) == 1
+
+
+def test_a_folder_that_would_lie_on_the_quarantine_is_refused(tmp_path):
+    folder = write_source(tmp_path / "src", shards=1, rows=5)
+    (folder / "part-0.jsonl").rename(folder / "quarantine.jsonl")
+    with pytest.raises(RunRefused, match="called 'quarantine', a name that a run needs"):
+        do(folder, tmp_path / "out", make_plan(format="hf"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_quota_is_of_rows_that_stay(tmp_path):
+    """Of 6 rows 2 are duplicates and leave; half of the other 4 may be rewritten, and no duplicate takes one of the 2 places."""
+    folder = tmp_path / "src"
+    folder.mkdir()
+    (folder / "x.png").write_bytes(png("red"))
+    rows = [{"id": i, "image": "x.png", "caption": f"c{k}"} for k, i in enumerate("aabbcd")]
+    (folder / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def step(samples):
+        return [Verdict("rewrite", text="new", p_rewrite=0.9 if s.source.row in (1, 3) else 0.6) for s in samples]
+
+    summary = do(folder, tmp_path / "out", make_plan(step=step, rule=quota(0.5), on_duplicate="quarantine"))
+    assert (summary.rewritten, summary.kept, summary.reasons) == (2, 2, {"duplicate_id": 2})
 
 
 def test_a_full_disk_at_any_write_can_be_continued(source, reference, tmp_path, monkeypatch):
