@@ -116,13 +116,15 @@ def parse_hub(path: str) -> HubPath:
 
 
 def list_hub(path: str) -> list[tuple[str, str, str]]:
-    """(path, "hf", name) of one split, or of every split when none is named. Raises SourceError."""
+    """(path, "hf", name) of one split, or of every split when none is named; of a path, the name holds the last folder. Raises
+    SourceError."""
     hub = parse_hub(path)
+    name = hub.name.rstrip("/").rpartition("/")[2]
     if hub.split:
-        return [(path, "hf", f"{hub.name}-{hub.split}")]
+        return [(path, "hf", f"{name}-{hub.split}")]
     spec, _, query = path.partition("?")
     tail = f"?{query}" if query else ""
-    return [(f"{spec}:{split}{tail}", "hf", f"{hub.name}-{split}") for split in _load(hub)]
+    return [(f"{spec}:{split}{tail}", "hf", f"{name}-{split}") for split in _load(hub)]
 
 
 def open_hub(path: str) -> Any:

@@ -97,7 +97,7 @@ def _one_kind(path: str, found: dict[str, list[str]]) -> str | None:
     if "webdataset" in found and set(map(_stem, found.get("parquet", ()))) <= set(map(_stem, found["webdataset"])) and "jsonl" not in found:
         return "webdataset"  # img2dataset leaves a table of the same name beside every tar
     kinds = ", ".join(f"{len(n)} {f}" for f, n in found.items())
-    raise SourceError(f"{path} holds several kinds of shards ({kinds}). Say which with --format, or give one folder a kind.")
+    raise SourceError(f"{path} holds several kinds of shards ({kinds}), and a source is of one kind. Give each kind a folder of its own.")
 
 
 def _saved(path: str) -> list[tuple[str, str, str]]:

@@ -13,22 +13,23 @@ from .shard import Shard
 from .writer import replace, sync
 
 NAME = "mmalign.json"
+SPLITS = "dataset_dict.json"  # of `datasets`: the splits of a saved DatasetDict
 
 
 def write_manifest(out_dir: str | Path, image_root: str | Mapping[str, str], format: str) -> None:
     """Record the format of the shards in `out_dir` and the folder that their relative image paths start from.
 
     `image_root` is one folder for all shards or a mapping {shard name: folder}; it is stored relative to `out_dir`.
+    Saved datasets named by a mapping also get `dataset_dict.json`, by which `datasets.load_from_disk(out_dir)` gives a DatasetDict.
     Written under a temporary name and renamed; the same arguments give the same bytes.
     """
     out = Path(out_dir)
     one = isinstance(image_root, str)
     roots: Any = _relative(image_root, out) if one else {k: _relative(v, out) for k, v in sorted(image_root.items())}  # type: ignore[arg-type, union-attr]
     body = {"format": format, "image_root" if one else "image_roots": roots}
-    temporary = out / f".{NAME}.tmp"
-    temporary.write_text(json.dumps(body, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    sync(temporary)
-    replace(temporary, out / NAME)
+    if format == "hf" and not one:
+        _put(out / SPLITS, {"splits": [name for name in roots if (out / name / "state.json").exists()]})
+    _put(out / NAME, body)
 
 
 def read_manifest(folder: str) -> dict[str, Any]:
@@ -58,6 +59,13 @@ def image_root_of(shard: Shard, image_root: str | None = None) -> str:
     if not isinstance(root, str) or shard.format == "folder":
         return folder
     return os.path.normpath(join(parent(shard.path), root)) if not is_remote(root) else root
+
+
+def _put(path: Path, body: Mapping[str, Any]) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(body, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    sync(temporary)
+    replace(temporary, path)
 
 
 def _relative(root: str, out: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from data_tools.io import SourceError, list_shards, read, write
+from data_tools.io import SourceError, list_shards, read, write, write_manifest
 from data_tools.io.hf_datasets import parse_hub, read_dataset
 from data_tools.records import Sample
 
@@ -94,6 +94,27 @@ def test_hub_names_stream(tmp_path, write_lines):
     good = write_lines({"image": {"bytes": "aGVsbG8=", "path": None}, "caption": "c"}, name="good.jsonl")
     (one,) = read(list_shards(f"datasets:json:train?data_files={good}")[0])
     assert (one.caption, one.images[0].data) == ("c", b"hello")
+
+
+def test_shards_of_a_local_repository_are_named_by_its_last_folder(tmp_path):
+    assert [s.name for s in list_shards(f"datasets:{tmp_path}/repo:train")] == ["repo-train"]
+    assert [s.name for s in list_shards("datasets:org/name:train")] == ["name-train"]
+    (tmp_path / "repo").mkdir()
+    (tmp_path / "repo" / "train.jsonl").write_text('{"caption": "x"}\n')
+    assert [s.name for s in list_shards(f"datasets:{tmp_path}/repo/")] == ["repo-train"]
+
+
+def test_a_dataset_dict_comes_back_as_one(saved, tmp_path):
+    out, shards = tmp_path / "out", list_shards(saved)
+    for shard in shards:
+        copy(shard, out / shard.name, "hf")
+    write_manifest(out, {s.name: "" for s in (*shards, replace(shards[0], name="unfinished"))}, "hf")
+    loaded = datasets.load_from_disk(out)
+    assert isinstance(loaded, datasets.DatasetDict)
+    assert {name: len(split) for name, split in loaded.items()} == {"train": 5, "test": 2}
+    assert [s.name for s in list_shards(out)] == ["test", "train"]
+    write_manifest(tmp_path, {"test": ""}, "jsonl")
+    assert not (tmp_path / "dataset_dict.json").exists()
 
 
 def test_hub_paths_taken_apart():

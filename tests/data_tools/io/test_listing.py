@@ -49,7 +49,7 @@ def test_names_are_safe_and_unique():
     [
         ((), "Nothing to read"),
         (("notes.md", "report.json"), "Nothing to read"),
-        (("a.jsonl", "b.parquet"), "several kinds"),
+        (("a.jsonl", "b.parquet"), r"several kinds of shards \(1 parquet, 1 jsonl\), and a source is of one kind\. Give each kind"),
         (("a.tar", "b.parquet"), "several kinds"),
     ],
 )
