@@ -59,7 +59,9 @@ def find_name(model: str) -> tuple[str, str]:
     Hub ids without an owner exist (gpt2), but none is an image-text model, so such a name is not looked up.
     """
     scheme, name = split_name(model)
-    if scheme == "hf" and "/" not in name and not name.startswith((".", "~")) and not Path(name).exists():
+    if scheme == "hf" and name and Path(name).is_file():
+        raise UserError(f"{name} is a file; give the model's folder, which holds config.json, its weights and its processor")
+    if scheme == "hf" and "/" not in name and not name.startswith((".", "~")) and not (name and Path(name).is_dir()):
         near = difflib.get_close_matches(name, bundled(), n=1)
         meant = f" (did you mean '{near[0]}'?)" if near else ""
         known = ", ".join(bundled()) or "none"

@@ -367,6 +367,14 @@ def test_a_failing_convert_leaves_nothing(model_folder_of_ours, tmp_path, monkey
     assert list(tmp_path.iterdir()) == []
 
 
+def test_convert_hides_bars_in_a_pipe(model_folder_of_ours, tmp_path, monkeypatch):
+    hidden: list[bool] = []
+    monkeypatch.setattr("transformers.utils.logging.disable_progress_bar", lambda: hidden.append(True))
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False)
+    assert run(ConvertConfig(source=str(model_folder_of_ours), out=tmp_path / "out")) == 0
+    assert hidden
+
+
 @pytest.fixture(scope="module")
 def model_folder_of_ours(tmp_path_factory, make_model, make_processor) -> Path:
     """A tiny model in our own layout; its tokenizer is small, so that converting it takes no time."""

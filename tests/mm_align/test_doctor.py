@@ -5,6 +5,7 @@ from importlib import metadata
 
 import pytest
 
+from mm_align.config import UserError
 from mm_align.jobs import doctor
 
 
@@ -79,3 +80,26 @@ def test_a_model_is_inspected_by_name(monkeypatch, capsys):
     monkeypatch.setattr(doctor, "import_module", lambda name: Module)
     assert doctor.run(doctor.DoctorConfig(model="HymanH/AITQE", json_output=True)) == 0
     assert json.loads(capsys.readouterr().out)["model"] == ["791 keys"]
+
+
+def test_a_bundled_model_is_inspected_and_small_sizes_are_in_mib(tiny_model, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("mm_align.backends.load.ZOO", tmp_path)
+    monkeypatch.setattr(doctor, "examine", list)
+    tiny_model.save_pretrained(tmp_path / "tiny-thing")
+    assert doctor.run(doctor.DoctorConfig(model="tiny-thing")) == 0
+    told = capsys.readouterr().out
+    assert "memory for the weights: " in told
+    assert "MiB in bfloat16" in told
+    assert "0.00 GiB" not in told
+    with pytest.raises(UserError, match="did you mean 'tiny-thing'"):
+        doctor.run(doctor.DoctorConfig(model="tiny-thingg"))
+    with pytest.raises(UserError, match="has no weights to inspect"):
+        doctor.run(doctor.DoctorConfig(model="null:"))
+
+
+@pytest.mark.parametrize(("count", "said"), [(1 << 20, "1.0 MiB"), (100 << 20, "100.0 MiB"), (103 << 20, "0.10 GiB")])
+def test_memory(count, said):
+    """A tenth of a GiB is 102.4 MiB."""
+    from mm_align.models.inspect import memory
+
+    assert memory(count) == said

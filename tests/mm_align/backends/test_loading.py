@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from data_tools.calls import Sampling
-from data_tools.records import Sample
+from data_tools.records import Message, Part, Sample
 from mm_align.backends import load, load_backend, loading
 from mm_align.config import UserError
 
@@ -50,6 +52,19 @@ def test_a_bundled_model_by_name(model_folder, tmp_path, monkeypatch):
         assert load_backend(name).describe()["model"] == "tiny-x"
     with pytest.raises(UserError, match="no bundled model 'tiny-y'; bundled are: tiny-x"):
         load_backend("zoo:tiny-y")
+
+
+@pytest.fixture
+def bundled(tmp_path, monkeypatch):
+    """A zoo of one name."""
+    (tmp_path / "tiny-aitqe").mkdir()
+    (tmp_path / "tiny-aitqe" / "config.json").write_text("{}")
+    monkeypatch.setattr(load, "ZOO", tmp_path)
+
+
+def test_a_file_is_no_model(model_folder):
+    with pytest.raises(UserError, match=r"model\.safetensors is a file; give the model's folder"):
+        load_backend(f"{model_folder('lvlm')}/model.safetensors")
 
 
 def test_no_such_folder():
@@ -99,10 +114,109 @@ def test_a_model_without_weights(model_folder, tmp_path):
         load_backend(str(tmp_path))
 
 
-@pytest.mark.parametrize(("what", "message"), [({"device": "toaster"}, "unknown device"), ({"dtype": "int3"}, "unknown dtype 'int3'")])
-def test_unknown_settings(model_folder, what, message):
+@pytest.mark.parametrize("model", ["null:", "tiny-aitqe", "nobody/nothing"])
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ({"device": "toaster"}, r"unknown device 'toaster'; use auto, cpu, cuda\[:N\] or mps"),
+        ({"device": "cuda:x"}, "unknown device"),
+        ({"dtype": "int3"}, "unknown dtype 'int3'; use auto, float32, bfloat16, float16"),
+    ],
+)
+def test_unknown_settings(bundled, model, what, message):
+    """Whatever the model, and before it is looked for."""
     with pytest.raises(UserError, match=message):
-        load_backend(str(model_folder("lvlm")), **what)
+        load_backend(model, **what)
+
+
+@pytest.mark.parametrize(("asked", "message"), [("cuda:7", "1 CUDA devices, numbered from 0"), ("mps", "no Apple GPU")])
+def test_a_device_number_that_is_not_there(monkeypatch, asked, message):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert loading.pick_device("cuda:0").index == 0
+    with pytest.raises(UserError, match=message):
+        loading.pick_device(asked)
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[:-9])
+
+
+@pytest.mark.parametrize("family", ["lvlm", "llava"])
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (cut, "model.safetensors is cut short: .* bytes of"),
+        (lambda file: file.write_bytes(b"<html>not found</html>"), "model.safetensors is no whole safetensors file"),
+        (lambda file: file.write_bytes(b""), "model.safetensors is no whole safetensors file"),
+        (lambda file: file.write_bytes(b"\x02" + b"\0" * 7 + b"[]"), "model.safetensors is no whole safetensors file"),
+        (lambda file: file.write_bytes(b"\x0a" + b"\0" * 7 + b'{"a":null}'), "model.safetensors is no whole safetensors file"),
+    ],
+)
+def test_damaged_weights(model_folder, tmp_path, family, harm, message):
+    folder = shutil.copytree(model_folder(family), tmp_path / "x")
+    harm(folder / "model.safetensors")
+    with pytest.raises(UserError, match=message):
+        load_backend(str(folder))
+
+
+def test_weights_that_only_safetensors_finds_damaged(model_folder, tmp_path):
+    """A header whose names are not those of the data: whole by its length, refused by the library."""
+    folder = shutil.copytree(model_folder("lvlm"), tmp_path / "x")
+    header = b'{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,4]}}'
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 4)
+    with pytest.raises(UserError, match="the weights of .* are damaged"):
+        load_backend(str(folder))
+
+
+@pytest.mark.parametrize("index", ['{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "gone.safetensors"}}', "{}", "{"])
+def test_a_missing_shard(model_folder, tmp_path, index):
+    folder = shutil.copytree(model_folder("llava"), tmp_path / "x")
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    (folder / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(UserError, match=r"names gone\.safetensors, which is missing|index\.json of the model in x cannot be read"):
+        load_backend(str(folder))
+
+
+def test_a_name_without_owner_is_not_looked_up(bundled, monkeypatch):
+    """No hub id of an image-text model lacks its owner, so a typo costs no network and is told its neighbour."""
+
+    def asked(*args, **kwargs):
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", asked)
+    with pytest.raises(UserError, match=r"no model 'tiny-aitqee' \(did you mean 'tiny-aitqe'\?\); bundled are: tiny-aitqe"):
+        load_backend("tiny-aitqee")
+    for name in ("gpt2", "hf:gpt2", ""):
+        with pytest.raises(UserError, match=r"no model '(gpt2)?'; bundled are: tiny-aitqe"):
+            load_backend(name)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_no_bars_without_a_terminal(model_folder, monkeypatch, terminal):
+    switched: list[bool] = []
+    monkeypatch.setattr("transformers.utils.logging.disable_progress_bar", lambda: switched.append(True))
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    load_backend(str(model_folder("lvlm")), device="cpu")
+    assert bool(switched) is not terminal
+
+
+def test_nothing_is_drawn_into_a_pipe(model_folder, tmp_path):
+    """In a process of its own, since bars once off stay off."""
+    load = "from mm_align.backends import load_backend; import sys; load_backend(sys.argv[1], device='cpu')"
+    done = subprocess.run([sys.executable, "-c", load, str(model_folder("llava"))], capture_output=True, text=True, check=True)
+    assert "it/s" not in done.stderr
+    assert "%|" not in done.stderr
+
+
+def test_too_long_a_prompt_is_told_from_an_empty_answer(model_folder):
+    """No token and yet truncated: no answer that the model began can be both."""
+    backend = load_backend(str(model_folder("lvlm")), device="cpu")
+    long, short = (Sample(name, (Message("user", (Part("text", text),)),)) for name, text in (("l", "x" * 2000), ("s", "x")))
+    refused, answered = backend.generate([long, short], Sampling(max_tokens=1))
+    assert (refused.text, refused.truncated, refused.tokens, refused.logprob, dict(refused.branches)) == ("", True, 0, None, {})
+    assert not (answered.truncated and answered.tokens == 0)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
