@@ -37,7 +37,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)
 	$(BIN)/mmalign scenes make --n 300 --seed 7 --split heldout --out demo-out/raw --overwrite
-	$(BIN)/mmalign enhance-data demo-out/raw --out demo-out/enhanced --overwrite
+	$(BIN)/mmalign enhance-data demo-out/raw --out demo-out/enhanced --rescore --overwrite
 	@echo
 	@echo "open demo-out/enhanced/report.html in a browser: captions before and after, scores and explanations"
 

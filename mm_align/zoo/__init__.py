@@ -1,0 +1,1 @@
+"""The bundled models: safetensors, processors and cards, one folder a model. No code."""
