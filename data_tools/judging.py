@@ -84,18 +84,19 @@ class _Preparing:
         if not rows:
             raise StopIteration
         started = time.monotonic()
-        block = self._by_threads(rows) if self.slow else [_prepare_row(item, self.plan) for item in rows]
+        block = self._by_threads(rows) if self.slow else [prepare_row(item, self.plan) for item in rows]
         threads = DECODERS if self.slow else 1
         self.slow = (time.monotonic() - started) * threads > SLOW_ROW * len(rows)
         return block
 
     def _by_threads(self, rows: list[Item]) -> list[Prepared]:
         slices = [rows[start::DECODERS] for start in range(DECODERS)]
-        done = list(self.decoders.map(lambda part: [_prepare_row(item, self.plan) for item in part], slices))
+        done = list(self.decoders.map(lambda part: [prepare_row(item, self.plan) for item in part], slices))
         return [done[i % DECODERS][i // DECODERS] for i in range(len(rows))]
 
 
-def _prepare_row(item: Item, plan: Plan) -> Prepared:
+def prepare_row(item: Item, plan: Plan) -> Prepared:
+    """The row as a step may see it, or refused for what the reader, its fields or its pictures say."""
     if isinstance(item, Rejected):
         return Prepared(item, None, _refusal(item.reason, item.detail))
     taken = taken_fields(item, plan)

@@ -23,7 +23,9 @@ STATE = ".mmalign"
 OUR_FILES = ("report.html", "report.json", "config.yaml", "mmalign.json")
 RESERVED = (*OUR_FILES, "quarantine", STATE)
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-CANNOT_WRITE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST})
+CANNOT_WRITE = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP}
+)
 EDGE_BYTES = 1 << 16
 
 Condition = Literal["new", "unfinished", "finished"]
@@ -86,6 +88,13 @@ class RunDir:
     def finished(self) -> dict[str, Any] | None:
         return read_json(self._state("finished.json"))
 
+    def refuse_missing(self, made: Sequence[Path]) -> None:
+        """RunRefused where a file that this run made is gone: it is neither finished nor can it go on."""
+        gone = [path.relative_to(self.root).as_posix() for path in made if not path.exists()]
+        if gone:
+            names = ", ".join(gone[:3]) + (f" and {len(gone) - 3} more" if len(gone) > 3 else "")
+            raise RunRefused(f"'{self.root}' lacks what its run made: {names}. Put it back, or start anew with --overwrite.")
+
     def scratch(self, name: str) -> Path:
         """A path for a file under construction; cleared at every start."""
         return self._state("tmp", name)
@@ -142,7 +151,7 @@ def _inspect(root: Path) -> dict[str, Any] | None:
     """The record of an earlier start, None for a free directory; RunRefused for somebody else's directory."""
     if not root.exists():
         return None
-    record = read_json(root / STATE / "run.json")
+    record = _record(root)
     if record is not None and record.get("made_by") == MADE_BY:
         return record
     foreign = sorted(p.name for p in root.iterdir() if p.name != STATE)
@@ -152,6 +161,17 @@ def _inspect(root: Path) -> dict[str, Any] | None:
             f"Choose an empty or new directory; --overwrite deletes only what a run of mmalign wrote."
         )
     return None
+
+
+def _record(root: Path) -> dict[str, Any] | None:
+    path = root / STATE / "run.json"
+    record = read_json(path)
+    if record is None and path.is_file():
+        raise RunRefused(
+            f"'{path}' cannot be read, so nobody knows which run '{root}' belongs to. Restore the file, choose another --out, "
+            f"or delete '{root}' yourself when nothing in it is needed."
+        )
+    return record
 
 
 def _lock(fd: int, root: Path) -> None:
@@ -186,7 +206,7 @@ def _take(root: Path, earlier: dict[str, Any] | None, binding: Mapping[str, Any]
     remove(root / STATE / "tmp")
     for folder in ("journal", "stats", "ids", "done", "tmp", "../quarantine"):
         root.joinpath(STATE, folder).mkdir(exist_ok=True)
-    finished = root.joinpath(STATE, "finished.json").exists()
+    finished = read_json(root / STATE / "finished.json") is not None
     return RunDir(root, record, "new" if earlier is None else "finished" if finished else "unfinished")
 
 
@@ -260,11 +280,12 @@ def to_json(value: Any) -> bytes:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
+    """The object a state file holds; None where there is no such file or it holds something else."""
     try:
-        loaded: dict[str, Any] = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        loaded = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, json.JSONDecodeError):
         return None
-    return loaded
+    return loaded if isinstance(loaded, dict) else None
 
 
 def write_atomic(path: Path, data: bytes) -> None:

@@ -16,9 +16,9 @@ from pydantic import Field, field_validator
 
 from ..config import JobConfig, Stopped, UserError, load, to_yaml
 from .enhance_dry_run import DRY_ROWS, dry_run
-from .enhance_results import EnhanceReport, write_results
+from .enhance_results import EnhanceReport, warn_of_nothing, write_results
 from .enhance_setup import check_options, ready, remember_batch
-from .enhance_source import about_data, refuse_taken_fields, shards_of
+from .enhance_source import about_data, refuse_absent_fields, refuse_taken_fields, shards_of
 
 if TYPE_CHECKING:
     from data_tools.calls import Backend
@@ -114,6 +114,7 @@ def perform(config: EnhanceConfig, backend: Backend | None = None) -> EnhanceRep
     try:
         with stopping_on_full_disk(Path(config.out)):
             shards = shards_of(config)
+            refuse_absent_fields(config, shards)
             if config.dry_run:
                 return EnhanceReport(Path(config.out), None, table=dry_run(config, shards, backend))
             return _run(config, shards, backend)
@@ -133,6 +134,10 @@ def _run(config: EnhanceConfig, shards: Sequence[Shard], backend: Backend | None
         "source": {shard.name: fingerprint(shard.path) for shard in shards},
     }
     with open_run(Path(config.out), binding, outputs, overwrite=config.overwrite) as run_dir:
+        done = [shard for shard in shards if run_dir.done(shard.name) is not None]
+        suffixes = [extension(config.format or shard.format) for shard in done]
+        run_dir.refuse_missing([run_dir.output(s.name, suffix) for s, suffix in zip(done, suffixes, strict=True)])
+        run_dir.refuse_missing([run_dir.quarantine(s.name) for s in done])
         if run_dir.condition == "finished":
             return _already_finished(run_dir)
         return _judge_all(config, shards, run_dir, backend)
@@ -171,4 +176,5 @@ def _judge_all(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir, 
             summary = run_pipeline(shards, plan, run_dir, watch)
     report = EnhanceReport(run_dir.root, summary, watch.fresh_rows, watch.step_seconds, time.monotonic() - started)
     write_results(config, shards, run_dir, report, {"model": backend.describe(), "policy": step.policy.describe(), **about})
+    warn_of_nothing(run_dir, shards, summary)
     return report

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .enhance_setup import load_model, make_plan, make_step
-from .enhance_source import about_data, first_samples, refuse_taken_fields
+from .enhance_source import about_data, first_rows, refuse_taken_fields
 
 if TYPE_CHECKING:
     from data_tools.calls import Backend
     from data_tools.io import Shard
+    from data_tools.journal import Entry
     from data_tools.records import Sample, Verdict
 
     from .enhance import EnhanceConfig
 
-log = logging.getLogger(__name__)
 DRY_ROWS = 20
 
 
 def dry_run(config: EnhanceConfig, shards: Sequence[Shard], backend: Backend | None) -> list[str]:
     """A line for each of the first rows as judged, and one with what all would cost; writes nothing."""
-    from data_tools.io import BadImage, decode
+    from data_tools.judging import prepare_row
 
     from .progress import count_rows
 
@@ -32,22 +30,23 @@ def dry_run(config: EnhanceConfig, shards: Sequence[Shard], backend: Backend | N
     plan = make_plan(config, make_step(config, backend), backend, DRY_ROWS)
     refuse_taken_fields(shards, plan)
     about_data(config, shards, plan, backend)
-    samples = []
-    for sample in first_samples(shards, plan, min(DRY_ROWS, config.limit or DRY_ROWS)):
-        try:
-            samples.append(replace(sample, images=tuple(decode(image, max_pixels=config.max_pixels) for image in sample.images)))
-        except BadImage as error:
-            log.warning("row %s would go to quarantine: %s", sample.source.row if sample.source else "?", error)
+    rows = [prepare_row(item, plan) for item in first_rows(shards, plan, min(DRY_ROWS, config.limit or DRY_ROWS))]
+    samples = [row.sample for row in rows if row.sample is not None]
     started = time.monotonic()
     verdicts = plan.step(samples)
     seconds = time.monotonic() - started
-    table = [_row(sample, verdict) for sample, verdict in zip(samples, verdicts, strict=True)]
+    judged = iter(zip(samples, verdicts, strict=True))
+    table = [_row(*next(judged)) if row.refused is None else _gone(row.refused, number) for number, row in enumerate(rows)]
     return [*table, _cost(len(samples), seconds, config.limit or count_rows(shards))]
 
 
 def _row(sample: Sample, verdict: Verdict) -> str:
     rewrite = f" -> {_short(verdict.text)}" if verdict.text else ""
     return f"{verdict.action:8} {_shown(verdict.scores.get('overall')):>5}  {_short(sample.caption)}{rewrite}"
+
+
+def _gone(refused: Entry, number: int) -> str:
+    return f"{'gone':8} {'-':>5}  row {number} would go to quarantine: {refused['rejected']}: {' '.join(refused['detail'].split())[:200]}"
 
 
 def _shown(score: float | None) -> str:

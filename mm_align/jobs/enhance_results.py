@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from data_tools.shards import RunDir
 
     from .enhance import EnhanceConfig
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,30 @@ def write_results(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDi
     roots = {shard.name: image_root_of(shard, config.image_root) for shard in shards}
     write_manifest(run_dir.root, roots, config.format or shards[0].format)
     run_dir.finish(summary.to_dict())
+
+
+def warn_of_nothing(run_dir: RunDir, shards: Sequence[Shard], summary: Summary) -> None:
+    """Say plainly when every row is in quarantine, and of the first one why: often an option misspelt."""
+    if summary.out or not summary.quarantined:
+        return
+    reasons, first = ", ".join(f"{n} {reason}" for reason, n in summary.reasons.items()), _first_gone(run_dir, shards)
+    log.warning("WARNING: nothing came out: all %d rows are in quarantine (%s). %s", summary.quarantined, reasons, first)
+
+
+def _first_gone(run_dir: RunDir, shards: Sequence[Shard]) -> str:
+    paths = (run_dir.quarantine(shard.name) for shard in shards)
+    with next(path for path in paths if path.is_file() and path.stat().st_size).open(encoding="utf-8") as file:
+        first = json.loads(file.readline())
+    return f"The first: {first['detail']}{_fields(first.get('raw') or '')}. Are --caption-key, --image-key and --image-root right?"
+
+
+def _fields(raw: str) -> str:
+    """The names of the fields in the quarantine's excerpt of a row, where that is whole."""
+    try:
+        row = json.loads(raw)
+    except (ValueError, RecursionError):
+        return ""
+    return f" (fields of the row: {', '.join(row)})" if isinstance(row, dict) else ""
 
 
 def _timing(report: EnhanceReport) -> dict[str, float]:

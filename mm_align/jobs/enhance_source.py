@@ -13,7 +13,7 @@ from ..config import UserError
 if TYPE_CHECKING:
     from data_tools.calls import Backend
     from data_tools.io import Shard
-    from data_tools.plan import Plan
+    from data_tools.plan import Item, Plan
     from data_tools.records import Sample
 
     from .enhance import EnhanceConfig
@@ -31,13 +31,34 @@ def shards_of(config: EnhanceConfig) -> list[Shard]:
     return shards
 
 
-def first_samples(shards: Sequence[Shard], plan: Plan, n: int) -> list[Sample]:
-    """The readable ones of the first `n` rows."""
+def first_rows(shards: Sequence[Shard], plan: Plan, n: int) -> list[Item]:
+    """The first `n` rows, whether they can be read or not."""
     from itertools import chain, islice
 
+    return list(islice(chain.from_iterable(plan.read(shard) for shard in shards), n))
+
+
+def first_samples(shards: Sequence[Shard], plan: Plan, n: int) -> list[Sample]:
+    """The readable ones of the first `n` rows."""
     from data_tools.records import Sample
 
-    return [item for item in islice(chain.from_iterable(plan.read(shard) for shard in shards), n) if isinstance(item, Sample)]
+    return [item for item in first_rows(shards, plan, n) if isinstance(item, Sample)]
+
+
+def refuse_absent_fields(config: EnhanceConfig, shards: Sequence[Shard]) -> None:
+    """UserError where none of the first rows has the field that --caption-key or --image-key names."""
+    from data_tools.io import read
+    from data_tools.records import Rejected
+
+    asked = {"missing_caption": config.caption_key, "missing_image": config.image_key}
+    if not any(asked.values()):
+        return
+    first = read(shards[0], caption_key=config.caption_key, image_key=config.image_key, image_root=config.image_root, limit=LOOK_ROWS)
+    rows = [(row.reason, row.detail) if isinstance(row, Rejected) else ("", "") for row in first]
+    reason, detail = rows[0] if rows else ("", "")
+    if asked.get(reason) and all(other == reason for other, _ in rows):
+        flag = "--caption-key" if reason == "missing_caption" else "--image-key"
+        raise UserError(f"{flag} {asked[reason]}: none of the first {len(rows)} rows of '{shards[0].path}' has it: {detail}")
 
 
 def refuse_taken_fields(shards: Sequence[Shard], plan: Plan) -> None:

@@ -14,11 +14,14 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from data_tools.io import Shard
     from data_tools.pipeline import Progress
 
 log = logging.getLogger(__name__)
 LOG_EVERY = 30.0  # seconds
+WIDE, SHARD_CHARS = 140, 24  # columns of a terminal with room for everything; of a shard's name there
 COUNTED_BYTES = 1 << 31  # larger JSONL sources are not counted beforehand
 
 
@@ -51,15 +54,29 @@ def shown(shards: Sequence[Shard]) -> Iterator[Callable[[Progress], None]]:
         yield _Lines()
         return
     from rich.console import Console
+
+    console = Console(stderr=True)
+    with live(console, count_rows(shards)) as show:
+        yield show
+
+
+@contextmanager
+def live(console: Console, total: int | None) -> Iterator[Callable[[Progress], None]]:
+    """A live line of counts; what is nice to have (the shard's name, a bar, the speed) only where all of it fits."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    texts = (TextColumn("{task.fields[told]}"), TimeRemainingColumn())
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *texts)
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("judging", total=count_rows(shards), told="")
-        speed = _Speed()
-        yield lambda p: bar.update(task, completed=p.rows, description=p.shard, told=f"{speed.of(p.rows):.1f} rows/s  {_counts(p)}")
+    wide = console.width >= WIDE
+    extras = (TextColumn("{task.description}"), BarColumn(bar_width=20)) if wide else ()
+    speed = _Speed()
+    with Bar(*extras, MofNCompleteColumn(), TextColumn("{task.fields[told]}"), TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task("judging", total=total, told="")
+
+        def show(p: Progress) -> None:
+            rate = f"{speed.of(p.rows):.1f} rows/s  " if wide else ""
+            bar.update(task, completed=p.rows, description=p.shard[:SHARD_CHARS], told=rate + _counts(p))
+
+        yield show
 
 
 class _Lines:

@@ -1,5 +1,9 @@
 """A run's directory: taken, continued, refused or started anew; nothing that is not ours is ever deleted."""
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 
 from data_tools.shards import RunRefused, fingerprint, open_run, put_in_place, write_atomic
@@ -91,6 +95,38 @@ def test_an_unwritable_target_is_said_so(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunRefused, match="cannot write to"):
         start(tmp_path / "file" / "out")
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG])
+def test_a_target_that_cannot_be_made_is_said_so(tmp_path, monkeypatch, number):
+    """As under /proc, on a read-only disk, without rights."""
+
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number), str(tmp_path / "out"))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(RunRefused, match=rf"cannot write to .*: {os.strerror(number)}"):
+        start(tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", ["{ cut of", "[1]", "\x00\x00"])
+def test_a_broken_record_is_said_so(tmp_path, content):
+    start(tmp_path / "out")
+    (tmp_path / "out" / "a.jsonl").write_text("ours or not")
+    (tmp_path / "out" / ".mmalign" / "run.json").write_text(content)
+    for overwrite in (False, True):
+        with pytest.raises(RunRefused, match=r"run\.json' cannot be read.*delete '.*out' yourself"):
+            start(tmp_path / "out", overwrite=overwrite)
+    assert (tmp_path / "out" / "a.jsonl").exists()
+
+
+def test_what_a_run_made_must_be_there(tmp_path):
+    run_dir = start(tmp_path / "out")
+    made = [run_dir.output(str(i), ".jsonl") for i in range(5)]
+    made[0].write_text("")
+    with pytest.raises(RunRefused, match=r"1\.jsonl, 2\.jsonl, 3\.jsonl and 1 more\. .*--overwrite"):
+        run_dir.refuse_missing(made)
+    run_dir.refuse_missing(made[:1])
 
 
 def test_a_target_that_is_a_file_is_refused(tmp_path):

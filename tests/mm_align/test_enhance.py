@@ -333,6 +333,16 @@ def test_a_finished_run_says_so(scripted, source, tmp_path, capsys):
     assert (snapshot(tmp_path / "out"), len(scripted.rows)) == (before, judged)
 
 
+@pytest.mark.parametrize("name", ["rows.jsonl", "quarantine/rows.jsonl"])
+def test_a_finished_run_without_its_output_is_not_finished(scripted, source, tmp_path, name, capsys):
+    command(source, tmp_path / "out")
+    (tmp_path / "out" / name).unlink()
+    assert command(source, tmp_path / "out") == 2
+    assert f"lacks what its run made: {name}" in capsys.readouterr().err
+    assert command(source, tmp_path / "out", "--overwrite") == 0
+    assert (tmp_path / "out" / name).exists()
+
+
 def test_another_configuration_or_source_is_refused(scripted, source, tmp_path, capsys):
     command(source, tmp_path / "out")
     assert command(source, tmp_path / "out", "--policy", "never") == 2
@@ -433,6 +443,36 @@ def test_dry_run_writes_nothing(scripted, tmp_path, capsys):
     assert "dry run: 20 rows" in said
     assert "50 rows in all" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_dry_run_shows_what_would_leave_and_why(scripted, tmp_path, capsys):
+    rows = [*plain_rows(2), {"id": "r2", "image": "x.png"}, {"id": "r3", "image": "gone.png", "caption": "bad gone"}, *plain_rows(1)]
+    assert command(write_rows(tmp_path / "src", rows), tmp_path / "out", "--dry-run") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["keep", "rewrite", "gone", "gone", "keep", "dry"]
+    assert "row 2 would go to quarantine: missing_caption: none of caption, text, txt" in lines[2]
+    assert "row 3 would go to quarantine: image_missing" in lines[3]
+
+
+@pytest.mark.parametrize(("flag", "more"), [("--caption-key", []), ("--image-key", []), ("--caption-key", ["--dry-run"])])
+def test_a_misspelt_field_is_bad_usage(scripted, source, tmp_path, flag, more, capsys):
+    assert command(source, tmp_path / "out", flag, "captoin", *more) == 2
+    assert f"{flag} captoin: none of the first 10 rows" in (said := capsys.readouterr().err)
+    assert "the row has 'id', 'image', 'caption', 'more'" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_when_nothing_comes_out_a_warning_says_why(scripted, source, tmp_path, capsys):
+    (tmp_path / "elsewhere").mkdir()
+    assert command(source, tmp_path / "out", "--image-root", str(tmp_path / "elsewhere")) == 0
+    said = capsys.readouterr().err
+    assert "nothing came out: all 10 rows are in quarantine (10 image_missing)" in said
+    assert "fields of the row: id, image, caption, more" in said
+    (write_rows(tmp_path / "deep", []) / "rows.jsonl").write_text("[" * 100_000)
+    assert command(tmp_path / "deep", tmp_path / "deep_out") == 0
+    assert "all 1 rows are in quarantine (1 bad_json)" in capsys.readouterr().err
+    assert command(source, tmp_path / "fine") == 0
+    assert "nothing came out" not in capsys.readouterr().err
 
 
 def test_a_limit_ends_early(scripted, source, tmp_path):
