@@ -174,7 +174,7 @@ def main() -> None:
         if options.only in (None, "model"):
             bench_model(options.model, options.data, options.rows)
         if options.only in (None, "pipeline"):
-            bench_pipeline(options.model, options.data, 1000, Path(work))
+            bench_pipeline(options.model, options.data, 300, Path(work))
         if options.only in (None, "memory"):
             bench_memory(5_000, 50_000, Path(work))
 

@@ -9,6 +9,7 @@ import PIL.Image
 import pytest
 
 import mm_align
+from data_tools.aitqe import GENERAL_PROMPT
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "real_images"
 
@@ -69,3 +70,20 @@ def test_real_images_with_a_general_model(builders, tmp_path):
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count("data:image/jpeg;base64") >= 6
     assert sum(html_escape(row["caption"])[:30] in page for row in rows[:-2]) >= 6
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the folder of real images is not beside this checkout")
+def test_the_general_prompt_over_real_images(builders, tmp_path):
+    """The default for chat models: the long question in words, a few pictures. A random model's answers are unreadable: captions stay."""
+    builders.build_llava(tmp_path / "model")
+    config = json.loads((tmp_path / "model/config.json").read_text())
+    config["text_config"]["max_position_embeddings"] = 4096  # rotary: no weight depends on it
+    (tmp_path / "model/config.json").write_text(json.dumps(config))
+    rows = [{"image": str(path), "caption": path.stem} for path in sorted((REAL / "datajuicer_tests").glob("*.jpg"))[:3]]
+    options = {"device": "cpu", "batch_size": 2, "max_tokens": 3}
+    report = mm_align.enhance(write_rows(tmp_path / "src", rows), tmp_path / "out", model=str(tmp_path / "model"), **options)
+    out = rows_of(tmp_path / "out/rows.jsonl")
+    assert report.summary.kept == 3
+    assert [row["caption"] for row in out] == [row["caption"] for row in rows]
+    assert {row["aitqe"]["reason"] for row in out} == {"unparsable"}
+    assert {row["aitqe"]["prompt_sha"] for row in out} == {GENERAL_PROMPT.sha}
