@@ -139,18 +139,20 @@ def scenes(folder: Path, rows: int) -> Path:
     return folder
 
 
-def bench_pipeline(model: str, data: str | None, rows: int, work: Path) -> None:
+def bench_pipeline(model: str, data: str | None, rows: int, many: int, work: Path) -> None:
     """What everything but the model costs: CPU seconds a row with a null model against those with the model."""
     source = Path(data) if data else scenes(work / "scenes", rows)
-    runs: dict[str, list[dict[str, float]]] = {"null:": [], model: []}
+    larger = Path(data) if data else scenes(work / "more", many)
+    runs: dict[str, list[dict[str, float]]] = {"null": [], "model": [], "many": []}
     for _ in range(RUNS):
-        for name in runs:
-            runs[name].append(run_once(source, work / "out", name))
+        runs["null"].append(run_once(source, work / "out", "null:"))
+        runs["model"].append(run_once(source, work / "out", model))
+        runs["many"].append(run_once(larger, work / "out-more", "null:"))
     per_row = {name: [r["cpu"] / r["rows"] for r in told] for name, told in runs.items()}
-    shares = [null / full for null, full in zip(per_row["null:"], per_row[model], strict=True)]
-    print(f"SceneWorld, {int(runs[model][0]['rows'])} rows of 64 and 96 px, one thread, median [least-most] of {RUNS}")
-    print(f"  pipeline with a null model: {spread([1 / s for s in per_row['null:']])} rows a CPU second")
-    print(f"  everything but the model: {spread([100 * s for s in shares])} % of the run's CPU time with {model}")
+    shares = [null / full for null, full in zip(per_row["null"], per_row["model"], strict=True)]
+    print(f"SceneWorld, pictures of 64 and 96 px in files, one thread, median [least-most] of {RUNS}")
+    print(f"  pipeline with a null model, {runs['many'][0]['rows']} rows: {spread([1 / s for s in per_row['many']])} rows a CPU second")
+    print(f"  everything but the model, {rows} rows: {spread([100 * s for s in shares])} % of the run's CPU time with {model}")
 
 
 def bench_memory(small: int, large: int, work: Path) -> None:
@@ -174,7 +176,7 @@ def main() -> None:
         if options.only in (None, "model"):
             bench_model(options.model, options.data, options.rows)
         if options.only in (None, "pipeline"):
-            bench_pipeline(options.model, options.data, 300, Path(work))
+            bench_pipeline(options.model, options.data, 300, 10_000, Path(work))
         if options.only in (None, "memory"):
             bench_memory(5_000, 50_000, Path(work))
 
