@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("--model", default="tiny-aitqe")
     parser.add_argument("--data", help="rows to measure on instead of SceneWorld's")
     parser.add_argument("--only", choices=("model", "pipeline", "memory"))
-    parser.add_argument("--rows", type=int, default=256, help="rows of the model comparison")
+    parser.add_argument("--rows", type=int, default=96, help="rows of the model comparison")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         if options.only in (None, "model"):
