@@ -24,7 +24,8 @@ SceneWorld version {version}, split `train`, drawn on the fly; half of the capti
 {stages}
 
 Two throw-away heads helped while training (what lies in each cell; which word is wrong) and are not in the file. What comes after
-`decide` was chosen by watching the validation curve below; held-out scenes were looked at once, at the end. In the shipped run `eyes` had
+`decide` was chosen by watching the validation curve below; held-out scenes were measured once, at the end
+(the answers of an interim model to 64 of them were read by eye). In the shipped run `eyes` had
 five decoder layers, none of which that stage trains, and four went on: a run of the script as it is repeats the recipe, not the bits.
 
 ## SceneWorld: measured on held-out scenes (`scripts/proving/{proof} --card`)
