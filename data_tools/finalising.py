@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from .durable import put_in_place, remove
 from .io import BadImage, Shard, SourceError, write
 from .io.fields import RowError, excerpt
 from .journal import Entry, read_entries, read_lines
@@ -23,7 +24,7 @@ from .judging import id_hash
 from .plan import FIRST_DUPLICATES, RAW_CAPTION, Item, Plan, Summary, Watch, check_identity
 from .records import Rejected, Sample, Verdict
 from .report.stats import Stats
-from .shards import RunDir, RunRefused, put_in_place, remove, write_atomic
+from .shards import RunDir, RunRefused, write_atomic
 
 DROPPED = ("drop", "quarantine")
 ROW_BY_ROW = ("jsonl", "webdataset", "folder")  # writers that refuse a row before they write any of it; Arrow's hold back many rows

@@ -12,11 +12,12 @@ import errno
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
+
+from .durable import put_in_place, remove
 
 MADE_BY = "mm-align"
 STATE = ".mmalign"
@@ -296,29 +297,3 @@ def write_atomic(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     put_in_place(temporary, path)
-
-
-def put_in_place(made: Path, final: Path) -> None:
-    """Rename a finished file or directory to its final name, replacing an earlier one, and make the rename durable."""
-    if final.is_dir():
-        remove(final)
-    made.replace(final)
-    sync_directory(final.parent)
-
-
-def sync_directory(path: Path) -> None:
-    if os.name == "nt":
-        return
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a directory with all in it; nothing happens where there is none."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ..durable import sync
 from ..records import Image, Rejected, Sample
 from .fields import RowError, Wanted, image_keys_of, rejected, sample_of
 from .images import encoded, suffix
@@ -14,7 +15,6 @@ from .paths import SourceError, exists, files_below, join, open_bytes
 from .shard import Shard
 from .sidecars import DATA, TEXT, is_picture, meta_of, sidecars_from, sidecars_of
 from .writer import Writer as BaseWriter
-from .writer import sync
 
 EXTENSION = ""
 FILE_NAME = "file_name"

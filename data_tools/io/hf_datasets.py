@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 
 import pyarrow as pa
 
+from ..durable import sync
 from ..records import Rejected, Sample
 from .columns import Columns, rows_in
 from .fields import Wanted, rejected, sample_of
@@ -19,7 +20,6 @@ from .paths import SourceError, join, open_bytes
 from .schema import data_files, keeps_pictures, schema_from
 from .shard import Shard
 from .writer import Writer as BaseWriter
-from .writer import sync
 
 EXTENSION = ""
 HUB = "datasets:"

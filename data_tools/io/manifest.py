@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..durable import put_in_place, sync
 from .paths import SourceError, exists, is_remote, join, local, open_bytes, parent
 from .shard import Shard
-from .writer import replace, sync
 
 NAME = "mmalign.json"
 SPLITS = "dataset_dict.json"  # of `datasets`: the splits of a saved DatasetDict
@@ -65,7 +65,7 @@ def _put(path: Path, body: Mapping[str, Any]) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(json.dumps(body, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     sync(temporary)
-    replace(temporary, path)
+    put_in_place(temporary, path)
 
 
 def _relative(root: str, out: Path) -> str:

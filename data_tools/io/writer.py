@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, ClassVar
 
+from ..durable import put_in_place, remove
 from ..records import Sample
 from .paths import SourceError, is_remote, local
 
@@ -54,7 +54,7 @@ class Writer(ABC):
             self._discard()
             raise
         if kind is None:
-            replace(self.temporary, self.path)
+            put_in_place(self.temporary, self.path)
         else:
             self._discard()
 
@@ -79,34 +79,3 @@ class FileWriter(Writer):
     def release(self) -> None:
         with suppress(OSError):  # a full disk fails again when the buffer is flushed; the file goes away anyway
             self.file.close()
-
-
-def replace(temporary: Path, final: Path) -> None:
-    """Rename atomically and sync the folder; an older folder of that name is moved aside first."""
-    if final.is_dir():
-        aside = final.with_name(f".{final.name}.old")
-        remove(aside)
-        final.rename(aside)
-        temporary.rename(final)
-        remove(aside)
-    else:
-        temporary.replace(final)
-    sync(final.parent)
-
-
-def remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def sync(path: Path) -> None:
-    """Flush a file or folder to disk. Systems that cannot open a folder (Windows) skip folders."""
-    if os.name == "nt" and path.is_dir():
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
