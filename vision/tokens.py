@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
+
+
+class TokenFacts(NamedTuple):
+    """What is known of visual tokens before any weight exists: feature width, grid of patches, tokens before the patches."""
+
+    width: int
+    grid: tuple[int, int]
+    prefix: int = 0
+
+    @property
+    def count(self) -> int:
+        """Tokens of one picture: prefix + rows x columns."""
+        return self.prefix + self.grid[0] * self.grid[1]
 
 
 @dataclass(frozen=True, slots=True, repr=False)

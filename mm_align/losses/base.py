@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
+
+if TYPE_CHECKING:
+    from data_tools.records import Sample
 
 Batch = Mapping[str, torch.Tensor]
 IGNORE = -100  # the label that no loss falls on
@@ -26,11 +30,32 @@ class LossOutput:
                 raise ValueError(f"{name} must be one number, got shape {tuple(value.shape)}")
 
 
+class ObjectiveSetup(NamedTuple):
+    """What an objective may know of the run before it is built.
+
+    text_ids: text -> token ids. width: the language model's hidden size. survey: all training samples once through, their
+    pictures not decoded.
+    """
+
+    text_ids: Callable[[str], list[int]]
+    width: int
+    survey: Callable[[], Iterable[Sample]]
+
+
 class Objective(nn.Module, ABC):
     """A training objective. It may own parameters: they train, live in training checkpoints, and are absent from exports.
 
     It calls the model (so that wrappers such as DDP see the call) and uses its named faces, never its internals.
     """
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], setup: ObjectiveSetup) -> Objective:
+        """The objective of a config's options. ValueError or TypeError for options that it does not have."""
+        return cls(**options)
+
+    def annotate(self, samples: Sequence[Sample]) -> Mapping[str, torch.Tensor]:
+        """Further tensors that the batch of these samples needs; the collator adds them."""
+        return {}
 
     @abstractmethod
     def forward(self, model: nn.Module, batch: Batch) -> LossOutput: ...

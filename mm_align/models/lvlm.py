@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -13,8 +14,9 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput
 
 from vision.adapters import build_adapter
-from vision.encoders import Encoder, encoder_for, facts_of, tower_config
-from vision.tokens import VisualTokens
+from vision.branches import Branch, facts, read, side
+from vision.encoders import Encoder, encoder_for, tower_config
+from vision.tokens import TokenFacts, VisualTokens
 
 
 class LvlmConfig(PreTrainedConfig):
@@ -24,6 +26,8 @@ class LvlmConfig(PreTrainedConfig):
     "name": ..., "kwargs": {...}}. text_config: any transformers config of a causal language model. adapter: {"type": ...,
     options} of `vision.adapters`. feature_layer, keep_cls: see `vision.encoders.Encoder`. image_token_id: the real token
     that stands for one visual token. tie_word_embeddings: copied from the text config when None; this top flag decides.
+    branches: dicts of `vision.branches.Branch`, for a model that reads a picture in several ways (an adapter of several
+    inputs); None: one branch with feature_layer and keep_cls. more_towers: name -> vision config, for branches that name them.
     """
 
     model_type = "mm_align_lvlm"
@@ -36,34 +40,61 @@ class LvlmConfig(PreTrainedConfig):
     keep_cls: bool = False
     image_token_id: int | None = None
     tie_word_embeddings: bool | None = None
+    branches: Any = None
+    more_towers: Any = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.vision_config = tower_config(self.vision_config or {"model_type": "siglip_vision_model"})
         self.text_config = _text_config(self.text_config or {"model_type": "qwen2"})
         self.adapter = dict(self.adapter or {"type": "mlp"})
+        self.more_towers = {name: tower_config(tower).to_dict() for name, tower in (self.more_towers or {}).items()}
+        self.branches = None if self.branches is None else [self._described(branch) for branch in self.branches]
         if self.tie_word_embeddings is None:
             self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
         self.text_config.tie_word_embeddings = self.tie_word_embeddings
         super().__post_init__(**kwargs)
 
+    def _described(self, branch: dict[str, Any] | Branch) -> dict[str, Any]:
+        """A branch with its size written out; ValueError for a key or a tower that there is not."""
+        given = asdict(branch) if isinstance(branch, Branch) else dict(branch)
+        unknown = sorted(set(given) - set(Branch.__dataclass_fields__))
+        if unknown:
+            raise ValueError(f"a branch has no '{unknown[0]}'; known: {', '.join(Branch.__dataclass_fields__)}")
+        made = Branch(**given)
+        towers = self.tower_configs
+        if made.tower not in towers:
+            raise ValueError(f"a branch names the tower '{made.tower}'; the model has {', '.join(towers)} (see more_towers)")
+        return asdict(replace(made, image_size=side(made, towers[made.tower])))
+
+    @property
+    def tower_configs(self) -> dict[str, PreTrainedConfig]:
+        """The config of every tower by the name that branches use."""
+        return {"vision_tower": self.vision_config} | {name: tower_config(tower) for name, tower in self.more_towers.items()}
+
+    @property
+    def ways(self) -> list[Branch]:
+        """How the towers read a picture: the configured branches, or the one of `feature_layer` and `keep_cls`."""
+        if self.branches is None:
+            return [Branch(layer=self.feature_layer, keep_cls=self.keep_cls)]
+        return [Branch(**branch) for branch in self.branches]
+
+    @property
+    def token_facts(self) -> list[TokenFacts]:
+        """What each branch gives the adapter. ValueError for a size that does not fit its tower."""
+        towers = self.tower_configs
+        return [facts(branch, towers[branch.tower]) for branch in self.ways]
+
     @property
     def num_image_tokens(self) -> int:
         """How many placeholders one picture takes."""
-        facts = facts_of(self.vision_config)
-        adapter = build_on_meta(self.adapter, facts.width, self.text_config.hidden_size)
-        return adapter.tokens_out(facts.grid, int(self.keep_cls))
+        with torch.device("meta"):  # no memory for weights
+            return build_adapter(self.adapter, self.token_facts, self.text_config.hidden_size).tokens_out()
 
     @property
     def image_size(self) -> int:
-        """Side of the square pictures that the vision tower reads, in pixels."""
-        size = self.vision_config.image_size
-        return size if isinstance(size, int) else size[0]
-
-
-def build_on_meta(adapter: dict[str, Any], in_width: int, out_width: int) -> Any:
-    """The adapter without memory for its weights."""
-    with torch.device("meta"):
-        return build_adapter(adapter, in_width, out_width)
+        """Side of the square pictures that the model reads, in pixels: that of its largest branch."""
+        towers = self.tower_configs
+        return max(side(branch, towers[branch.tower]) for branch in self.ways)
 
 
 def _text_config(described: PreTrainedConfig | dict[str, Any]) -> PreTrainedConfig:
@@ -75,7 +106,10 @@ def _text_config(described: PreTrainedConfig | dict[str, Any]) -> PreTrainedConf
 
 @dataclass
 class LvlmOutput(ModelOutput):
-    """loss: scalar or None. logits: [B, L', V], or [K, V] for a boolean `logits_to_keep`. image_hidden_states: [n, D] rows as placed."""
+    """loss: scalar or None. logits: [B, L', V], or [K, V] for a boolean `logits_to_keep`. image_hidden_states: [n, D] rows as placed.
+
+    visual_tokens: what the adapter gave, VisualTokens [m, N, D] of the distinct pictures; None where none ran.
+    """
 
     loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
@@ -84,6 +118,7 @@ class LvlmOutput(ModelOutput):
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
     image_hidden_states: torch.Tensor | None = None
+    visual_tokens: VisualTokens | None = None
 
 
 class LvlmPreTrainedModel(PreTrainedModel):
@@ -107,14 +142,26 @@ class LvlmModel(LvlmPreTrainedModel):
     def __init__(self, config: LvlmConfig) -> None:
         super().__init__(config)
         self.vision_tower = AutoModel.from_config(config.vision_config)
-        self.adapter = build_adapter(config.adapter, facts_of(config.vision_config).width, config.text_config.hidden_size)
+        self.more_towers = nn.ModuleDict({name: AutoModel.from_config(tower_config(c)) for name, c in config.more_towers.items()})
+        self.adapter = build_adapter(config.adapter, config.token_facts, config.text_config.hidden_size)
         self.language_model = AutoModel.from_config(config.text_config)
         self.post_init()
 
     @property
     def encoder(self) -> Encoder:
-        """How the tower is read: layer and class token as configured."""
-        return encoder_for(self.vision_tower, layer=self.config.feature_layer, keep_cls=self.config.keep_cls)
+        """How the first branch reads its tower: layer and class token as configured."""
+        return self._encoder(self.config.ways[0])
+
+    def _encoder(self, branch: Branch) -> Encoder:
+        tower = self.vision_tower if branch.tower == "vision_tower" else self.more_towers[branch.tower]
+        return encoder_for(tower, layer=branch.layer, keep_cls=branch.keep_cls)
+
+    def unread(self) -> list[nn.Parameter]:
+        """Tower parameters that no branch reads: no gradient ever reaches them, so training should freeze them."""
+        unread: dict[str, list[set[nn.Parameter]]] = {}
+        for branch in self.config.ways:
+            unread.setdefault(branch.tower, []).append(set(self._encoder(branch).unread()))
+        return [parameter for branches in unread.values() for parameter in set.intersection(*branches)]
 
     def get_input_embeddings(self) -> nn.Module:
         return self.language_model.get_input_embeddings()
@@ -122,9 +169,13 @@ class LvlmModel(LvlmPreTrainedModel):
     def set_input_embeddings(self, value: nn.Module) -> None:
         self.language_model.set_input_embeddings(value)
 
+    def tower_features(self, pixel_values: torch.Tensor) -> list[VisualTokens]:
+        """[n, 3, S, S] -> what each branch reads, VisualTokens [n, N_i, D_i]: the adapter's input, worth keeping for frozen towers."""
+        return [read(branch, self._encoder(branch), pixel_values) for branch in self.config.ways]
+
     def visual_tokens(self, pixel_values: torch.Tensor) -> VisualTokens:
         """[n, 3, H, W] -> VisualTokens [n, N, D] in the language model's width."""
-        return self.adapter(self.encoder(pixel_values))
+        return self.adapter(*self.tower_features(pixel_values))
 
     def get_image_features(self, pixel_values: torch.Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
         """The library's name for `visual_tokens`: `last_hidden_state` [n, N, D] and `pooler_output`, a list of n [n_i, D]."""
@@ -166,14 +217,17 @@ class LvlmModel(LvlmPreTrainedModel):
         past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         mm_encoder_outputs: dict[str, Any] | None = None,
+        tower_features: Sequence[VisualTokens] | None = None,
+        picture_index: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> LvlmOutput:
         """See `LvlmForConditionalGeneration.forward`."""
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
         embeds = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
-        features = self._features(pixel_values, mm_encoder_outputs)
-        if features is not None:
+        tokens, rows = self._pictures(pixel_values, mm_encoder_outputs, tower_features)
+        features = None if rows is None else torch.cat(rows if picture_index is None else [rows[i] for i in picture_index.tolist()])
+        if features is not None:  # [n, D]
             embeds = self._placed(embeds, self._places(input_ids, embeds), features)
         if position_ids is None and attention_mask is not None and attention_mask.ndim == 2:
             position_ids = positions_of(attention_mask)[:, -embeds.shape[1] :]
@@ -191,16 +245,22 @@ class LvlmModel(LvlmPreTrainedModel):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             image_hidden_states=features,
+            visual_tokens=tokens,
         )
 
-    def _features(self, pixel_values: torch.Tensor | None, encoded: dict[str, Any] | None) -> torch.Tensor | None:
+    def _pictures(
+        self, pixel_values: torch.Tensor | None, encoded: dict[str, Any] | None, towers: Sequence[VisualTokens] | None
+    ) -> tuple[VisualTokens | None, list[torch.Tensor] | None]:
+        """The adapter's output, where it ran here, and the tokens of each picture."""
         image = (encoded or {}).get("image")
-        if image is not None and pixel_values is not None:
-            raise ValueError("give pixel_values or mm_encoder_outputs, not both")
-        if image is None and pixel_values is None:
-            return None
-        rows = self.get_image_features(pixel_values).pooler_output if image is None else image.pooler_output
-        return torch.cat(list(rows))  # [n, D]
+        if sum(given is not None for given in (pixel_values, image, towers)) > 1:
+            raise ValueError("give one of pixel_values, tower_features and mm_encoder_outputs")
+        if image is not None:
+            return None, list(image.pooler_output)
+        if pixel_values is None and towers is None:
+            return None, None
+        tokens = self.visual_tokens(pixel_values) if towers is None else self.adapter(*towers)
+        return tokens, tokens.rows()
 
 
 class LvlmForConditionalGeneration(LvlmPreTrainedModel, GenerationMixin):
@@ -237,6 +297,10 @@ class LvlmForConditionalGeneration(LvlmPreTrainedModel, GenerationMixin):
         """See `LvlmModel.visual_tokens`."""
         return self.model.visual_tokens(pixel_values)
 
+    def tower_features(self, pixel_values: torch.Tensor) -> list[VisualTokens]:
+        """See `LvlmModel.tower_features`."""
+        return self.model.tower_features(pixel_values)
+
     def input_embeddings(self, input_ids: torch.Tensor, features: torch.Tensor | None = None) -> torch.Tensor:
         """See `LvlmModel.input_embeddings`."""
         return self.model.input_embeddings(input_ids, features)
@@ -256,14 +320,18 @@ class LvlmForConditionalGeneration(LvlmPreTrainedModel, GenerationMixin):
         labels: torch.Tensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         mm_encoder_outputs: dict[str, Any] | None = None,
+        tower_features: Sequence[VisualTokens] | None = None,
+        picture_index: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> LvlmOutput:
         """One pass.
 
         input_ids [B, L] with `config.num_image_tokens` placeholders a picture; pixel_values [n, 3, H, W], the pictures of
         all rows in order; attention_mask [B, past + L]; position_ids from the mask when absent; mm_encoder_outputs
-        {"image": what `get_image_features` gave} instead of pixels. logits_to_keep: the last k positions (0: all), an
-        index tensor, or a boolean [B, L] that gives logits [K, V]. labels [B, L] with -100 where no loss falls.
+        {"image": what `get_image_features` gave} or tower_features (what `tower_features` gave) instead of pixels.
+        picture_index [n]: the k-th picture of the prompts is row `picture_index[k]` of the m distinct ones given, so that towers
+        and adapter run once for a picture that several rows show; absent: in order, each once. logits_to_keep: the last k
+        positions (0: all), an index tensor, or a boolean [B, L] that gives logits [K, V]. labels [B, L] with -100 where no loss falls.
         """
         outputs = self.model(
             input_ids=input_ids,
@@ -273,6 +341,8 @@ class LvlmForConditionalGeneration(LvlmPreTrainedModel, GenerationMixin):
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             mm_encoder_outputs=mm_encoder_outputs,
+            tower_features=tower_features,
+            picture_index=picture_index,
             **{key: value for key, value in kwargs.items() if key != "num_items_in_batch"},
         )
         outputs.logits = self.logits(_kept(outputs.last_hidden_state, logits_to_keep))

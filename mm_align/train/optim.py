@@ -10,7 +10,7 @@ from torch import nn
 from ..models import LvlmModel
 
 PARTS: dict[str, tuple[str, ...]] = {
-    "vision_tower": ("vision_tower",),
+    "vision_tower": ("vision_tower", "more_towers"),
     "adapter": ("adapter",),
     "language_model": ("language_model", "lm_head"),
 }
@@ -29,7 +29,7 @@ def train_only(model: nn.Module, parts: Collection[str]) -> None:
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(part_of(name) in parts)
     for module in model.modules():
-        for parameter in module.encoder.unread() if isinstance(module, LvlmModel) else ():
+        for parameter in module.unread() if isinstance(module, LvlmModel) else ():
             parameter.requires_grad_(False)
 
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from vision.adapters import ADAPTERS, Adapter, build_adapter
-from vision.tokens import VisualTokens
+from vision.tokens import TokenFacts, VisualTokens
 
 CASES: dict[str, dict[str, Any]] = {"mlp": {"type": "mlp", "hidden_size": 7}}
+INPUTS = [TokenFacts(5, (2, 3))]
 
 
 def tokens() -> VisualTokens:
@@ -17,7 +18,7 @@ def tokens() -> VisualTokens:
 
 def made(name: str) -> Adapter:
     torch.manual_seed(0)
-    return build_adapter(CASES[name], 5, 8)
+    return build_adapter(CASES[name], INPUTS, 8)
 
 
 def test_every_adapter_of_the_table_is_tried() -> None:
@@ -28,7 +29,7 @@ def test_every_adapter_of_the_table_is_tried() -> None:
 class TestContract:
     def test_shapes_and_promised_count(self, name: str) -> None:
         out = made(name)(tokens())
-        assert out.features.shape == (2, made(name).tokens_out((2, 3), 0), 8)
+        assert out.features.shape == (2, made(name).tokens_out(), 8)
         assert out.mask.all()
 
     def test_gradients_reach_every_parameter_and_the_input(self, name: str) -> None:
@@ -39,7 +40,7 @@ class TestContract:
         assert given.features.grad is not None
 
     def test_saved_and_loaded_gives_the_same(self, name: str) -> None:
-        other = build_adapter(CASES[name], 5, 8)
+        other = build_adapter(CASES[name], INPUTS, 8)
         other.load_state_dict(made(name).state_dict())
         assert torch.equal(other(tokens()).features, made(name)(tokens()).features)
 
@@ -50,7 +51,7 @@ class TestContract:
 
 def test_mlp_by_hand() -> None:
     """One number: linear_1 2x + 1 = 3 at x = 1, relu keeps 3, linear_2 (no bias) gives 3 x 4 = 12."""
-    adapter = build_adapter({"type": "mlp", "act": "relu"}, 1, 1)
+    adapter = build_adapter({"type": "mlp", "act": "relu"}, [TokenFacts(1, (1, 1))], 1)
     with torch.no_grad():
         for parameter, value in zip(adapter.parameters(), (2.0, 1.0, 4.0), strict=True):
             parameter.fill_(value)
@@ -58,7 +59,7 @@ def test_mlp_by_hand() -> None:
 
 
 def test_aitqe_has_one_bias_and_exact_gelu() -> None:
-    adapter = build_adapter({"type": "mlp"}, 3, 4)
+    adapter = build_adapter({"type": "mlp"}, [TokenFacts(3, (2, 3))], 4)
     assert sorted(name for name, _ in adapter.named_parameters()) == ["linear_1.bias", "linear_1.weight", "linear_2.weight"]
     x = torch.linspace(-3, 3, 7)
     assert torch.equal(adapter.act(x), torch.nn.functional.gelu(x, approximate="none"))
@@ -76,4 +77,9 @@ def test_aitqe_has_one_bias_and_exact_gelu() -> None:
 )
 def test_wrong_configs_are_refused(config: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        build_adapter(config, 3, 4)
+        build_adapter(config, [TokenFacts(3, (2, 3))], 4)
+
+
+def test_another_number_of_branches_is_refused() -> None:
+    with pytest.raises(ValueError, match="takes 1 branch of visual tokens, the model has 2"):
+        build_adapter({"type": "mlp"}, [TokenFacts(3, (2, 3))] * 2, 4)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from torch import nn
 from transformers.activations import ACT2FN
 
-from ..tokens import VisualTokens
+from ..tokens import TokenFacts, VisualTokens
 from .base import Adapter
 
 
@@ -21,25 +21,26 @@ class MlpAdapter(Adapter):
 
     def __init__(
         self,
-        in_width: int,
+        inputs: Sequence[TokenFacts],
         out_width: int,
         *,
         hidden_size: int | None = None,
         bias: Sequence[bool] = (True, False),
         act: str = "gelu",
     ) -> None:
-        super().__init__()
+        super().__init__(inputs, out_width)
         if len(bias) != 2:
             raise ValueError(f"the MLP adapter has two Linear layers: bias needs two flags, got {list(bias)}")
         if act not in ACT2FN:
             raise ValueError(f"unknown activation '{act}'; known ones: {', '.join(sorted(ACT2FN))}")
         hidden_size = hidden_size or out_width
-        self.linear_1 = nn.Linear(in_width, hidden_size, bias=bias[0])
+        self.linear_1 = nn.Linear(inputs[0].width, hidden_size, bias=bias[0])
         self.act = ACT2FN[act]
         self.linear_2 = nn.Linear(hidden_size, out_width, bias=bias[1])
 
-    def forward(self, tokens: VisualTokens) -> VisualTokens:
+    def forward(self, *branches: VisualTokens) -> VisualTokens:
+        (tokens,) = branches
         return replace(tokens, features=self.linear_2(self.act(self.linear_1(tokens.features))))
 
-    def tokens_out(self, grid: tuple[int, int], prefix: int) -> int:
-        return prefix + grid[0] * grid[1]
+    def tokens_out(self) -> int:
+        return self.inputs[0].count

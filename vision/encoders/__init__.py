@@ -1,6 +1,6 @@
 """The table of encoders: library -> how its towers are read."""
 
-from .base import Encoder, TowerFacts
+from .base import Encoder
 from .choice import encoder_for, facts_of, register, tower_config
 from .external import ExternalTower, ExternalTowerConfig
 from .open_clip_ import OpenClipEncoder
@@ -11,4 +11,4 @@ ENCODERS: dict[str, type[Encoder]] = {"transformers": TransformersEncoder, "timm
 
 register()
 
-__all__ = ["ENCODERS", "Encoder", "ExternalTower", "ExternalTowerConfig", "TowerFacts", "encoder_for", "facts_of", "tower_config"]
+__all__ = ["ENCODERS", "Encoder", "ExternalTower", "ExternalTowerConfig", "encoder_for", "facts_of", "tower_config"]

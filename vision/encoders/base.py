@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from ..tokens import VisualTokens
-
-
-class TowerFacts(NamedTuple):
-    """What a tower's config says before any weight exists: feature width, patch grid, tokens before the patches."""
-
-    width: int
-    grid: tuple[int, int]
-    prefix: int
 
 
 @dataclass(frozen=True)

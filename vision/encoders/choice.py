@@ -7,8 +7,9 @@ from typing import Any
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig
 
+from ..tokens import TokenFacts
 from . import external, transformers_
-from .base import Encoder, TowerFacts
+from .base import Encoder
 from .external import ExternalTower, ExternalTowerConfig
 
 
@@ -20,7 +21,7 @@ def encoder_for(tower: nn.Module, *, layer: int = -2, keep_cls: bool = False) ->
     return ENCODERS[library](tower, layer, keep_cls)
 
 
-def facts_of(config: PreTrainedConfig) -> TowerFacts:
+def facts_of(config: PreTrainedConfig) -> TokenFacts:
     """Width, grid and prefix of the tower that `config` describes."""
     return external.facts(config) if isinstance(config, ExternalTowerConfig) else transformers_.facts(config)
 

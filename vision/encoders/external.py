@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from ..tokens import TokenFacts
 from . import open_clip_, timm_
-from .base import TowerFacts
 
 LIBRARIES = {"timm": timm_, "open_clip": open_clip_}
 
@@ -79,8 +79,8 @@ class ExternalTower(PreTrainedModel):
         return self.model(pixel_values)
 
 
-def facts(config: ExternalTowerConfig) -> TowerFacts:
+def facts(config: ExternalTowerConfig) -> TokenFacts:
     """Width, grid and prefix as the config holds them."""
     if config.hidden_size is None or config.prefix is None:
         raise ValueError(f"the tower config of '{config.name}' has no sizes; make it from a library and a name")
-    return TowerFacts(config.hidden_size, (config.grid[0], config.grid[1]), config.prefix)
+    return TokenFacts(config.hidden_size, (config.grid[0], config.grid[1]), config.prefix)

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .base import Encoder, TowerFacts, layers_needed, parameters_of
+from ..tokens import TokenFacts
+from .base import Encoder, layers_needed, parameters_of
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ def build(name: str, kwargs: Mapping[str, Any]) -> nn.Module:
     return model
 
 
-def look(name: str, kwargs: Mapping[str, Any]) -> tuple[TowerFacts, int]:
+def look(name: str, kwargs: Mapping[str, Any]) -> tuple[TokenFacts, int]:
     """Facts and image side of a tower; call it under the meta device."""
     model = build(name, kwargs)
     grid = tuple(model.grid_size)
-    return TowerFacts(model.conv1.out_channels, (grid[0], grid[1]), 1), model.image_size[0]
+    return TokenFacts(model.conv1.out_channels, (grid[0], grid[1]), 1), model.image_size[0]

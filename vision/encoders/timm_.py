@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .base import Encoder, TowerFacts, layers_needed, parameters_of
+from ..tokens import TokenFacts
+from .base import Encoder, layers_needed, parameters_of
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ def build(name: str, kwargs: Mapping[str, Any]) -> nn.Module:
     return model
 
 
-def look(name: str, kwargs: Mapping[str, Any]) -> tuple[TowerFacts, int]:
+def look(name: str, kwargs: Mapping[str, Any]) -> tuple[TokenFacts, int]:
     """Facts and image side of a tower; call it under the meta device."""
     model = build(name, kwargs)
     grid = tuple(model.patch_embed.grid_size)
-    return TowerFacts(model.embed_dim, (grid[0], grid[1]), model.num_prefix_tokens), model.patch_embed.img_size[0]
+    return TokenFacts(model.embed_dim, (grid[0], grid[1]), model.num_prefix_tokens), model.patch_embed.img_size[0]

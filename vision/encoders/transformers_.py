@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
-from .base import Encoder, TowerFacts, layers_needed, parameters_of
+from ..tokens import TokenFacts
+from .base import Encoder, layers_needed, parameters_of
 
 _PREFIX = {"siglip_vision_model": 0, "siglip2_vision_model": 0, "clip_vision_model": 1, "vit": 1, "dinov2": 1}
 _LAYER_BY_LAYER = ("siglip_vision_model", "clip_vision_model")
@@ -48,14 +49,14 @@ class TransformersEncoder(Encoder):
         return pixel_values.shape[-2] // patch[0], pixel_values.shape[-1] // patch[1]
 
 
-def facts(config: PreTrainedConfig) -> TowerFacts:
+def facts(config: PreTrainedConfig) -> TokenFacts:
     """Width, grid and class tokens from a vision config; ValueError for a config that does not name its sizes."""
     missing = [key for key in ("hidden_size", "image_size", "patch_size") if getattr(config, key, None) is None]
     if missing:
         raise ValueError(f"the vision config '{config.model_type}' has no {', '.join(missing)}: it cannot serve as a patch tower")
     image, patch = _pair(config.image_size), _pair(config.patch_size)
     prefix = _PREFIX.get(config.model_type, 0) + getattr(config, "num_register_tokens", 0)
-    return TowerFacts(config.hidden_size, (image[0] // patch[0], image[1] // patch[1]), prefix)
+    return TokenFacts(config.hidden_size, (image[0] // patch[0], image[1] // patch[1]), prefix)
 
 
 def _pair(size: int | tuple[int, int] | list[int]) -> tuple[int, int]:

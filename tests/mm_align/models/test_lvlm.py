@@ -176,8 +176,23 @@ class TestGenerate:
         encoded = {"image": tiny_model.get_image_features(inputs["pixel_values"])}
         rest = {key: inputs[key] for key in ("input_ids", "attention_mask")}
         assert torch.equal(tiny_model(**rest, mm_encoder_outputs=encoded).logits, tiny_model(**inputs).logits)
-        with pytest.raises(ValueError, match="not both"):
+        with pytest.raises(ValueError, match="give one of"):
             tiny_model(**inputs, mm_encoder_outputs=encoded)
+
+    def test_tower_features_given_beforehand(self, tiny_model: Any, inputs: Any) -> None:
+        towers = tiny_model.tower_features(inputs["pixel_values"])
+        rest = {key: inputs[key] for key in ("input_ids", "attention_mask")}
+        got, expected = tiny_model(**rest, tower_features=towers), tiny_model(**inputs)
+        assert torch.equal(got.logits, expected.logits)
+        assert torch.equal(got.visual_tokens.features, expected.visual_tokens.features)
+
+    def test_a_picture_of_several_rows_is_read_once(self, tiny_model: Any, inputs: Any) -> None:
+        pixels = inputs["pixel_values"]
+        index = torch.tensor([1] + [0] * (len(pixels) - 1))
+        rest = {key: inputs[key] for key in ("input_ids", "attention_mask")}
+        got = tiny_model(**rest, pixel_values=pixels[:2], picture_index=index)
+        torch.testing.assert_close(got.logits, tiny_model(**rest, pixel_values=pixels[index]).logits)
+        assert len(got.visual_tokens.features) == 2
 
     @pytest.mark.parametrize("content", ["text", "chat"])
     def test_pipeline(self, content: str, tiny_model: Any, make_processor: Callable[..., Any], picture: Callable[[int], Any]) -> None:
