@@ -16,7 +16,7 @@ class TokenFacts(NamedTuple):
     prefix: int = 0
 
     @property
-    def count(self) -> int:
+    def total(self) -> int:
         """Tokens of one picture: prefix + rows x columns."""
         return self.prefix + self.grid[0] * self.grid[1]
 

@@ -43,4 +43,4 @@ class MlpAdapter(Adapter):
         return replace(tokens, features=self.linear_2(self.act(self.linear_1(tokens.features))))
 
     def tokens_out(self) -> int:
-        return self.inputs[0].count
+        return self.inputs[0].total
