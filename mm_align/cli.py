@@ -21,13 +21,22 @@ if TYPE_CHECKING:
 
 
 class Verb(NamedTuple):
-    """Where a verb's job lives: `module` holds the config class `config` and `function(config) -> Report | int | None`."""
+    """Where a verb's job lives: `module` holds the config class `config` and `function(config) -> Report | int | None`.
+
+    recipes: folders of packaged configs, for a verb whose first word is a config; others look under the job's own name.
+    """
 
     module: str
     config: str
     function: str
     help: str
     example: str
+    recipes: tuple[str, ...] = ()
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Where its packaged configs are, under `configs/`."""
+        return self.recipes or (self.module.rpartition(".")[2],)
 
 
 VERBS = {
@@ -61,7 +70,7 @@ VERBS = {
     ),
 }
 EXIT_CODES = "exit codes: 0 done, 1 failed, 2 bad input or usage, 75 stopped but resumable (the same command continues)"
-COMMON = ("config", "set", "schema", "verbose", "quiet", "help")
+COMMON = ("config", "set", "schema", "list", "verbose", "quiet", "help")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -103,7 +112,7 @@ def top_help() -> str:
     return (
         "usage: mmalign VERB [options]      (mmalign VERB --help shows a verb's options and an example)\n\n"
         f"{verbs}\n\n"
-        "options of every verb: --config FILE, --set key=value, --schema, -v, --quiet; `mmalign --version`\n"
+        "options of every verb: --config FILE, --set key=value, --schema, --list, -v, --quiet; `mmalign --version`\n"
         f"{EXIT_CODES}"
     )
 
@@ -116,16 +125,20 @@ def run_verb(name: str, words: Sequence[str]) -> int:
     job = import_module(verb.module)
     kind: type[JobConfig] = getattr(job, verb.config)
     given = vars(build_parser(name, kind).parse_args(words))
-    common = {key: given.pop(f"common_{key}") for key in ("config", "set", "schema", "verbose", "quiet")}
+    common = {key: given.pop(f"common_{key}") for key in ("config", "set", "schema", "list", "verbose", "quiet")}
+    recipe = given.pop("recipe", None)
     if common["schema"]:
         import json
 
         print(json.dumps(kind.model_json_schema(), indent=2))
         return 0
+    if common["list"]:
+        print("\n".join(configs.packaged(verb.folders)) or f"no config of `mmalign {name}` is packaged")
+        return 0
     start_logging(verbose=common["verbose"], quiet=common["quiet"])
     try:
-        from_file = configs.read_yaml(configs.find_config(common["config"], verb.module.rpartition(".")[2])) if common["config"] else {}
-        result = getattr(job, verb.function)(configs.load(kind, from_file, configs.parse_sets(common["set"]), given))
+        files = [configs.read_yaml(configs.find_config(file, *verb.folders)) for file in (recipe, common["config"]) if file]
+        result = getattr(job, verb.function)(configs.load(kind, *files, configs.parse_sets(common["set"]), given))
     except (configs.UserError, configs.Stopped) as error:
         label = "error" if isinstance(error, configs.UserError) else "stopped"
         print(f"{label}: {error}", file=sys.stderr)
@@ -141,16 +154,19 @@ def build_parser(name: str, kind: type[JobConfig]) -> argparse.ArgumentParser:
     verb = VERBS[name]
     nested = [key for key, field in kind.model_fields.items() if not _is_flag(field)]
     sets = f"parts set by --set or in a config file: {', '.join(nested)}\n" if nested else ""
+    recipe = ["[CONFIG]"] if verb.recipes else []
     positionals = [f"[{key.upper()}]" for key, field in kind.model_fields.items() if _extra(field).get("positional")]
     parser = _Parser(
         prog=f"mmalign {name}",
-        usage=" ".join(["mmalign", name, *positionals, "[options]"]),
+        usage=" ".join(["mmalign", name, *recipe, *positionals, "[options]"]),
         description=f"{verb.help[0].upper()}{verb.help[1:]}.",
         epilog=f"example:\n  {verb.example}\n\n{sets}{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
+    if verb.recipes:
+        parser.add_argument("recipe", nargs="?", metavar="CONFIG", help="YAML file, or the name of a packaged config (--list shows them)")
     for key, field in kind.model_fields.items():
         if key in COMMON:
             raise TypeError(f"{kind.__name__}.{key}: --{key} belongs to every verb; choose another name")
@@ -179,6 +195,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         "--set", dest="common_set", default=[], action="append", metavar="KEY=VALUE", help="one key, dots for parts; repeatable"
     )
     group.add_argument("--schema", dest="common_schema", default=False, action="store_true", help="print the config's JSON schema and stop")
+    group.add_argument("--list", dest="common_list", default=False, action="store_true", help="show the packaged configs and stop")
     group.add_argument("-v", "--verbose", dest="common_verbose", default=False, action="store_true", help="say more")
     group.add_argument("--quiet", dest="common_quiet", default=False, action="store_true", help="say only warnings and errors")
 

@@ -100,21 +100,29 @@ def config_root() -> Path:
     return packaged if packaged.is_dir() else here.parent / "configs"
 
 
-def find_config(name: str, job: str) -> Path:
-    """The file `name`, or the packaged config of that name for `job` ("enhance", ...). Raises UserError naming what there is."""
+def find_config(name: str, *folders: str) -> Path:
+    """The file `name`, or the packaged config of that name in one of `folders` of `configs/`; with several, a name is FOLDER/NAME.
+
+    Raises UserError naming what there is.
+    """
     if Path(name).is_file():
         return Path(name)
-    folder = config_root() / job
-    packaged = folder / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
-    if packaged.is_file():
-        return packaged
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
-    raise UserError(f"no config file {name!r}, and no packaged {job} config of that name; packaged: {', '.join(known) or 'none'}")
+    known = packaged(folders)
+    wanted = name.removesuffix(".yaml")
+    if wanted in known:
+        return config_root() / f"{wanted if len(folders) > 1 else f'{folders[0]}/{wanted}'}.yaml"
+    raise UserError(f"no config file {name!r}, and no packaged config of that name; packaged: {', '.join(known) or 'none'}")
+
+
+def packaged(folders: Sequence[str]) -> list[str]:
+    """Names of the packaged configs in `folders`: NAME in a single folder, FOLDER/NAME in several."""
+    found = sorted(path for folder in folders for path in (config_root() / folder).glob("*.yaml"))
+    return [path.stem if len(folders) == 1 else f"{path.parent.name}/{path.stem}" for path in found]
 
 
 def to_yaml(config: pydantic.BaseModel) -> str:
     """The resolved config, every key with its value, as it is written beside results."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True)
 
 
 def explain(kind: type[pydantic.BaseModel], given: Mapping[str, Any], errors: Sequence[ErrorDetails]) -> list[str]:
@@ -153,7 +161,7 @@ def _place(kind: type[pydantic.BaseModel], given: Any, loc: Sequence[int | str])
     """`loc` without the entries pydantic adds for the members of a union: what stays is a key of the input or a missing field."""
     models, place = [kind], []
     for key in loc:
-        fields = [model.model_fields[key].annotation for model in models if key in model.model_fields]
+        fields = [fields_of(model)[key].annotation for model in models if key in fields_of(model)]
         here = _has(given, key)
         if here or fields:
             place.append(str(key))
@@ -169,10 +177,13 @@ def _has(given: Any, key: int | str) -> bool:
 def _keys_at(kind: type[pydantic.BaseModel], place: Sequence[str]) -> list[str]:
     models = [kind]
     for key in place:
-        models = [
-            inner for model in models if key in model.model_fields for inner in models_in(model.model_fields[key].annotation)
-        ] or models
-    return [key for model in models for key in model.model_fields]
+        models = [inner for model in models if key in fields_of(model) for inner in models_in(fields_of(model)[key].annotation)] or models
+    return [str(key) for model in models for key in fields_of(model)]
+
+
+def fields_of(model: type[pydantic.BaseModel]) -> dict[int | str, Any]:
+    """The fields of a config by the names that people write (`from` is no name in Python, so its field has an alias)."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def models_in(annotation: Any) -> list[type[pydantic.BaseModel]]:
