@@ -1,4 +1,4 @@
-"""`mmalign scenes make`: SceneWorld on disk, pictures and web-like captions with the whole truth in every row."""
+"""`mmalign scenes make`: SceneWorld on disk, scenes with web-like captions or landmarks with facts, the whole truth in every row."""
 
 from __future__ import annotations
 
@@ -20,14 +20,18 @@ MARK = "sceneworld.json"  # lies in every folder this job made; --overwrite dele
 
 
 class ScenesConfig(JobConfig):
-    """How many scenes, from which split, and how they are stored."""
+    """How many scenes or landmark pictures, from which split, and how they are stored."""
 
+    family: Literal["scenes", "entities"] = Field(
+        "scenes", description="entities: pictures of landmarks with names, a four-level hierarchy and questions about facts"
+    )
+    world: int = Field(0, description="entities only: another world has other landmarks; seed draws other pictures of the same")
     n: int = Field(1000, ge=1, description="rows")
     out: str = Field(description="folder to write")
     seed: int = Field(0, description="another seed gives other scenes of the same split")
     split: Literal["train", "validation", "heldout"] = Field("train", description="splits never share a scene; heldout breaks the habits")
     format: Literal["jsonl", "parquet", "webdataset"] = Field("jsonl", description="jsonl refers to PNG files in images/")
-    poor_share: float = Field(0.5, ge=0, le=1, description="share of captions that are corrupted")
+    poor_share: float = Field(0.5, ge=0, le=1, description="share of captions that are corrupted (scenes only)")
     shard_size: int = Field(10_000, ge=1, description="rows a file")
     overwrite: bool = Field(False, description="replace a folder that this command made before")
 
@@ -58,13 +62,20 @@ def run(config: ScenesConfig) -> ScenesReport:
                 writer.add(_placed(next(rows), out, config.format))
         shards += 1
     _write_mark(out, config)
-    print(f"{config.n} scenes of split {config.split} in {shards} {config.format} file{'s' * (shards > 1)}: {out}")
+    print(f"{config.n} {_what(config)} of split {config.split} in {shards} {config.format} file{'s' * (shards > 1)}: {out}")
     return ScenesReport(out, config.n, shards)
 
 
+def _what(config: ScenesConfig) -> str:
+    return "scenes" if config.family == "scenes" else f"landmark pictures of world {config.world}"
+
+
 def _rows(config: ScenesConfig) -> Iterator[Sample]:
+    from data_tools.scenes.entity_rows import entity_rows
     from data_tools.scenes.rows import scene_rows
 
+    if config.family == "entities":
+        return entity_rows(config.n, config.seed, config.split, config.world)
     return scene_rows(config.n, config.seed, config.split, config.poor_share)
 
 
@@ -115,9 +126,12 @@ def _earlier(out: Path) -> dict[str, Any] | None:
 
 
 def _told(config: ScenesConfig, finished: bool = True) -> dict[str, Any]:
-    from data_tools.scenes.spec import SPEC
+    from data_tools.scenes import entities, spec
 
-    return {"sceneworld": SPEC["version"], "finished": finished, **config.model_dump(mode="json", exclude={"out", "overwrite"})}
+    version = (spec if config.family == "scenes" else entities).SPEC["version"]
+    unsaid = {"family", "world"} if config.family == "scenes" else {"poor_share"}  # folders made before there were families are known
+    told = config.model_dump(mode="json", exclude={"out", "overwrite", *unsaid})
+    return {"sceneworld": version, "finished": finished, **told}
 
 
 def _write_mark(out: Path, config: ScenesConfig, finished: bool = True) -> None:

@@ -50,3 +50,18 @@ def test_an_unfinished_folder_is_made_anew(tmp_path):
     (out / "scenes-00000.jsonl").unlink()
     assert main(["scenes", "make", "--n", "2", "--out", str(out)]) == 0
     assert (out / "scenes-00000.jsonl").read_bytes() == rows
+
+
+def test_landmarks_carry_their_entity_and_differ_by_world(tmp_path, capsys):
+    made = {}
+    for world in ("0", "1"):
+        out = tmp_path / world
+        words = ["scenes", "make", "--family", "entities", "--world", world, "--n", "6", "--out", str(out)]
+        assert main(words) == 0
+        assert f"6 landmark pictures of world {world}" in capsys.readouterr().out
+        made[world] = [row for shard in list_shards(str(out)) for row in read(shard)]
+    for row in made["0"]:
+        assert row.meta["entity"]["levels"][3] == row.meta["entity"]["name"]
+        assert row.meta["entity"]["name"] in row.caption
+        assert decode(row.images[0]).pixels.size == (96, 96)
+    assert {r.meta["entity"]["name"] for r in made["0"]}.isdisjoint(r.meta["entity"]["name"] for r in made["1"])
