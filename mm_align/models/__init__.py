@@ -1,10 +1,20 @@
 """The models, known to the Auto classes of transformers once this module is imported."""
 
-from .batch import collate
+from .batch import Prepared, collate, collate_packs
 from .lvlm import LvlmConfig, LvlmForConditionalGeneration, LvlmModel, LvlmOutput
 from .processor import Encoded, LvlmProcessor
 from .register import register
 
 register()
 
-__all__ = ["Encoded", "LvlmConfig", "LvlmForConditionalGeneration", "LvlmModel", "LvlmOutput", "LvlmProcessor", "collate"]
+__all__ = [
+    "Encoded",
+    "LvlmConfig",
+    "LvlmForConditionalGeneration",
+    "LvlmModel",
+    "LvlmOutput",
+    "LvlmProcessor",
+    "Prepared",
+    "collate",
+    "collate_packs",
+]

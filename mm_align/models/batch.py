@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
+import numpy as np
+import PIL.Image
 import torch
 
 from data_tools.io.images import decode
-from data_tools.records import Sample
+from data_tools.records import Image, Sample
 
 from ..losses.base import IGNORE
 from .processor import Encoded, LvlmProcessor
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A sample and the tokens of its whole conversation, made once and read in every epoch."""
+
+    sample: Sample
+    encoded: Encoded
+
+
+Row = Sample | Prepared
+
+
 def collate(
-    samples: Sequence[Sample],
+    samples: Sequence[Row],
     processor: LvlmProcessor,
     *,
     for_training: bool,
@@ -22,49 +37,99 @@ def collate(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> dict[str, torch.Tensor]:
-    """Samples -> input_ids and attention_mask [B, L], pixel_values [n, 3, H, W] (absent without pictures), labels [B, L].
+    """Samples -> input_ids and attention_mask [B, L], pixel_values [m, 3, H, W] (absent without pictures), labels [B, L].
 
-    for_training: right padding, and labels that are -100 but where a message trains. Otherwise left padding, no labels,
-    and prompts that end where the assistant is to speak. max_length cuts training rows at the end, never inside a
-    picture. dtype is that of the pixels. Raises ValueError when a sample's image parts and images differ in number, or
-    nothing of it trains; BadImage for a picture that cannot be decoded.
+    A picture that several samples show is decoded and passed once; then picture_index [n] says which of the m pictures
+    each place of the prompts shows. for_training: right padding, and labels that are -100 but where a message trains.
+    Otherwise left padding, no labels, and prompts that end where the assistant is to speak. max_length cuts training rows
+    at the end, never inside a picture. dtype is that of the pixels. Raises ValueError when a sample's image parts and
+    images differ in number, or nothing of it trains; BadImage for a picture that cannot be decoded.
     """
-    for sample in samples:
-        _check_images(sample)
-    rows = [_encoded(sample, processor, for_training, max_length) for sample in samples]
+    rows = [_encoded(row, processor, for_training, max_length) for row in samples]
     batch = _padded(rows, _pad_id(processor), left=not for_training)
     if not for_training:
         del batch["labels"]
-    pictures = [decode(image).pixels for sample in samples for image in sample.images]
-    if pictures:
-        batch["pixel_values"] = torch.from_numpy(processor.image_processor.pixels(pictures)).to(dtype)
+    batch |= _pictures([_sample(row) for row in samples], processor, dtype)
     return {key: value.to(device) for key, value in batch.items()}
 
 
-def _check_images(sample: Sample) -> None:
+def collate_packs(
+    packs: Sequence[Sequence[Row]],
+    processor: LvlmProcessor,
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> dict[str, torch.Tensor]:
+    """Training samples laid end to end, one pack a row: as `collate`, with position_ids [B, L] in place of attention_mask.
+
+    Positions start at 0 with each sample. From that, and from the absence of a mask, the library's models let no sample
+    see another (`find_packed_sequence_indices` of its masking_utils); `mm_align.train.packing.check_packing` proves it of a
+    model. Padding is a sample of its own. The first label of a sample is -100: nothing of the sample stands before it.
+    """
+    rows = [[_encoded(row, processor, True, None) for row in pack] for pack in packs]
+    joined = [_end_to_end(pack) for pack in rows]
+    batch = _padded(joined, _pad_id(processor), left=False)
+    del batch["attention_mask"]
+    batch["position_ids"] = _positions(rows, batch["input_ids"].shape[1])
+    batch |= _pictures([_sample(row) for pack in packs for row in pack], processor, dtype)
+    return {key: value.to(device) for key, value in batch.items()}
+
+
+def _end_to_end(pack: Sequence[Encoded]) -> Encoded:
+    trains = [np.asarray(row.trains, bool) for row in pack]
+    starts = np.concatenate([np.arange(len(t)) == 0 for t in trains])
+    return Encoded(np.concatenate([np.asarray(row.ids) for row in pack]), np.concatenate(trains) & ~starts)
+
+
+def _positions(rows: Sequence[Sequence[Encoded]], length: int) -> torch.Tensor:
+    """[B, L], counted from 0 in every sample and in the padding."""
+    lines = []
+    for pack in rows:
+        sizes = [len(row.ids) for row in pack]
+        lines.append(np.concatenate([np.arange(size) for size in [*sizes, length - sum(sizes)]]))
+    return torch.from_numpy(np.stack(lines))
+
+
+def _sample(row: Row) -> Sample:
+    return row.sample if isinstance(row, Prepared) else row
+
+
+def check_images(sample: Sample) -> None:
+    """Raises ValueError unless a sample has as many images as its messages place."""
     parts = sum(part.kind == "image" for message in sample.messages for part in message.parts)
     if parts != len(sample.images):
         raise ValueError(f"sample '{sample.id}' has {parts} image parts in its messages and {len(sample.images)} images")
 
 
-def _encoded(sample: Sample, processor: LvlmProcessor, for_training: bool, max_length: int | None) -> Encoded:
+def _encoded(row: Row, processor: LvlmProcessor, for_training: bool, max_length: int | None) -> Encoded:
+    if isinstance(row, Prepared):
+        return _cut(row.encoded, max_length, processor.image_token_id, row.sample.id)
+    check_images(row)
     if not for_training:
-        ids = processor.encode(sample.messages)
+        ids = processor.encode(row.messages)
         return Encoded(ids, [False] * len(ids))
     try:
-        encoded = processor.encode_for_training(sample.messages)
+        encoded = processor.encode_for_training(row.messages)
     except ValueError as error:
-        raise ValueError(f"sample '{sample.id}': {error}") from error
-    return _cut(encoded, max_length, processor.image_token_id, sample.id)
+        raise ValueError(f"sample '{row.id}': {error}") from error
+    return _cut(encoded, max_length, processor.image_token_id, row.id)
 
 
 def _cut(encoded: Encoded, max_length: int | None, image_token_id: int, sample_id: str) -> Encoded:
     if max_length is None or len(encoded.ids) <= max_length:
         return encoded
+    try:
+        return cut(encoded, max_length, image_token_id)
+    except ValueError as error:
+        raise ValueError(f"sample '{sample_id}' has {len(encoded.ids)} tokens; {error}. Raise it") from error
+
+
+def cut(encoded: Encoded, max_length: int, image_token_id: int) -> Encoded:
+    """The first `max_length` tokens. Raises ValueError when that would go through a picture or leave nothing to train on."""
     if image_token_id in encoded.ids[max_length:]:
-        raise ValueError(f"sample '{sample_id}' has {len(encoded.ids)} tokens; max_length {max_length} would cut a picture. Raise it")
+        raise ValueError(f"max_length {max_length} would cut a picture")
     if not any(encoded.trains[:max_length]):
-        raise ValueError(f"sample '{sample_id}': max_length {max_length} leaves nothing to train on. Raise it")
+        raise ValueError(f"max_length {max_length} leaves nothing to train on")
     return Encoded(encoded.ids[:max_length], encoded.trains[:max_length])
 
 
@@ -81,7 +146,29 @@ def _padded(rows: Sequence[Encoded], pad_id: int, *, left: bool) -> dict[str, to
     labels = torch.full(shape, IGNORE, dtype=torch.long)
     for i, row in enumerate(rows):
         span = slice(length - len(row.ids), length) if left else slice(0, len(row.ids))
-        tokens = torch.tensor(row.ids)
+        tokens = torch.as_tensor(row.ids, dtype=torch.long)
         ids[i, span], mask[i, span] = tokens, 1
-        labels[i, span] = tokens.where(torch.tensor(row.trains), IGNORE)
+        labels[i, span] = tokens.where(torch.as_tensor(row.trains, dtype=torch.bool), IGNORE)
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+def _pictures(samples: Sequence[Sample], processor: LvlmProcessor, dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
+    """Pixels of the distinct pictures, and their index where some picture is shown twice."""
+    distinct: dict[Hashable, PIL.Image.Image | None] = {}
+    index: list[int] = []
+    for image in (image for sample in samples for image in sample.images):
+        key = same_picture(image)
+        if key not in distinct:
+            distinct[key] = decode(image).pixels
+        index.append(list(distinct).index(key))
+    if not distinct:
+        return {}
+    batch = {"pixel_values": torch.from_numpy(processor.image_processor.pixels(list(distinct.values()))).to(dtype)}
+    return batch | ({"picture_index": torch.tensor(index)} if len(index) > len(distinct) else {})
+
+
+def same_picture(image: Image) -> Hashable:
+    """What two records of one picture have in common: its bytes, its path, or the decoded picture itself."""
+    if image.data is not None:
+        return hashlib.sha256(image.data).digest()
+    return image.path or id(image.pixels)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import secrets
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -124,6 +126,18 @@ class LvlmProcessor(ProcessorMixin):
         """Ids of data: control tokens written in it stay plain text."""
         return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
+    def fingerprint(self) -> str:
+        """The same for processors that turn conversations into the same tokens."""
+        told = [
+            _state(self.tokenizer),
+            str(self.chat_template),
+            self.prompt_style,
+            self.image_token,
+            str(self.num_image_tokens),
+            str(self.tokenizer.eos_token_id),
+        ]
+        return hashlib.sha256("\0".join(told).encode()).hexdigest()
+
     def _chat_for_training(self, messages: Sequence[Message]) -> Encoded:
         ids: list[int] = []
         trains: list[bool] = []
@@ -165,6 +179,13 @@ class LvlmProcessor(ProcessorMixin):
 
 def _flat(images: Any) -> list[Any]:
     return [p for item in images for p in _flat(item)] if isinstance(images, list | tuple) else [images]
+
+
+def _state(tokenizer: Any) -> str:
+    if not tokenizer.is_fast:
+        return json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    return json.dumps(state | {"padding": None, "truncation": None}, sort_keys=True)  # these two follow the last call
 
 
 def _image_token_id(tokenizer: Any, image_token: str) -> int:

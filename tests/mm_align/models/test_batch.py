@@ -56,7 +56,7 @@ def test_max_length_cuts_the_end_but_no_picture(samples: list[Sample], processor
     assert collate(samples[:1], processor, for_training=True, max_length=8)["input_ids"].shape == (1, 8)
     with pytest.raises(ValueError, match="'two' has 18 tokens; max_length 8 would cut a picture"):
         collate(samples[1:], processor, for_training=True, max_length=8)
-    with pytest.raises(ValueError, match="'one': max_length 6 leaves nothing to train on"):
+    with pytest.raises(ValueError, match="'one' has 9 tokens; max_length 6 leaves nothing to train on"):
         collate(samples[:1], processor, for_training=True, max_length=6)
 
 

@@ -1,0 +1,270 @@
+"""Training rows on disk, tokenised once: written in one pass over the sources, read by row number without copies in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any, Literal, NamedTuple
+
+import numpy as np
+from jinja2 import TemplateError
+
+from data_tools.durable import put_in_place, remove, sync
+from data_tools.io import BadImage, list_shards
+from data_tools.io.fields import RowError, excerpt, rejected
+from data_tools.io.images import open_image
+from data_tools.io.jsonl import plain
+from data_tools.io.paths import is_remote
+from data_tools.records import Rejected, Sample
+from data_tools.shards import fingerprint, read_json, to_json
+
+from ..models import Encoded, LvlmProcessor, Prepared
+from ..models.batch import cut
+from .sources import Source, rows
+
+LAYOUT = 1  # of the files; another number means that older stores are made anew
+DATA, INDEX, REPORT, REJECTED = "rows.bin", "index.npz", "report.json", "rejected.jsonl"
+INDEX_TYPES = {"start": np.int64, "head": np.int64, "tokens": np.int64, "length": np.int64, "source": np.int16, "pictures": np.int32}
+
+TooLong = Literal["drop", "cut"]
+
+
+class Rules(NamedTuple):
+    """What a row must satisfy: `max_length` tokens (None: any number); longer ones leave ("drop") or lose text at their end ("cut")."""
+
+    max_length: int | None
+    too_long: TooLong
+    seed: int
+
+
+class RowStore:
+    """Rows by number. Memory holds 48 bytes a row; the rest is read from `folder` through the page cache, which processes share.
+
+    On disk a row takes its text, 4 bytes a token, and its pictures where the source embeds them (paths stay paths).
+    """
+
+    def __init__(self, folder: Path, processor: LvlmProcessor) -> None:
+        self.folder = folder
+        self.image_token_id, self.num_image_tokens = processor.image_token_id, processor.num_image_tokens
+        with np.load(folder / INDEX, allow_pickle=False) as index:
+            self.index = {name: index[name] for name in INDEX_TYPES}
+        self.report: dict[str, Any] = read_json(folder / REPORT) or {}
+        self._data: np.memmap | None = None
+
+    def __len__(self) -> int:
+        return len(self.index["length"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_data": None}  # a worker maps the file itself
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row, image placeholders counted."""
+        return self.index["length"]
+
+    def rows_of(self, source: int) -> np.ndarray:
+        return np.flatnonzero(self.index["source"] == source)
+
+    def sample(self, row: int) -> Sample:
+        """The sample of a row, its pictures not decoded; `meta` holds the fields that were not understood as words or pictures."""
+        return self._sample(self._bytes(row), row)
+
+    def __getitem__(self, row: int) -> Prepared:
+        data = self._bytes(row)
+        tokens = int(self.index["tokens"][row])
+        ends = len(data) - (tokens + 7) // 8
+        ids = np.frombuffer(data[ends - 4 * tokens : ends], np.int32)
+        trains = np.unpackbits(np.frombuffer(data[ends:], np.uint8), count=tokens).astype(bool)
+        repeats = np.where(ids == self.image_token_id, self.num_image_tokens, 1)
+        return Prepared(self._sample(data, row), Encoded(np.repeat(ids, repeats), np.repeat(trains, repeats)))
+
+    def _bytes(self, row: int) -> memoryview:
+        if self._data is None:
+            self._data = np.memmap(self.folder / DATA, np.uint8, "r")
+        return memoryview(self._data)[self.index["start"][row] : self.index["start"][row + 1]]
+
+    def _sample(self, data: memoryview, row: int) -> Sample:
+        at = int(self.index["head"][row])
+        head = json.loads(bytes(data[:at]))
+        sample, images = Sample.from_dict(head["sample"]), []
+        for image, size in zip(sample.images, head["bytes"], strict=True):
+            images.append(image if size is None else replace(image, data=bytes(data[at : at + size])))
+            at += size or 0
+        return replace(sample, images=tuple(images))
+
+
+def open_store(folder: Path, sources: Sequence[Source], processor: LvlmProcessor, rules: Rules) -> RowStore:
+    """The store of these sources under `folder`, made if it is not there yet; one process makes it, others wait.
+
+    It is made anew when a source, the processor or the rules changed, or a picture that was missing has appeared.
+    """
+    key = _key(sources, processor, rules)
+    made = folder / key
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder / "lock"):
+        if not made.is_dir() or _appeared(made):
+            _write(made, sources, processor, rules)
+    return RowStore(made, processor)
+
+
+def _key(sources: Sequence[Source], processor: LvlmProcessor, rules: Rules) -> str:
+    described = {
+        "layout": LAYOUT,
+        "sources": [source.model_dump(exclude={"weight"}) for source in sources],
+        "shards": [[fingerprint(shard.path) for shard in list_shards(source.path, source.format)] for source in sources],
+        "rules": rules._asdict(),
+        "processor": processor.fingerprint(),
+    }
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:20]
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        try:
+            import fcntl
+        except ImportError:  # not a POSIX system: no lock there
+            yield
+            return
+        fcntl.flock(lock.fileno(), fcntl.LOCK_EX)
+        yield
+
+
+def _appeared(made: Path) -> bool:
+    """Whether a picture exists now whose absence rejected a row."""
+    missing = (read_json(made / REPORT) or {}).get("missing", [])
+    return any(os.path.exists(path) for path in missing)  # noqa: PTH110 - once a picture
+
+
+def _write(made: Path, sources: Sequence[Source], processor: LvlmProcessor, rules: Rules) -> None:
+    temporary = made.with_name(f".{made.name}.tmp")
+    remove(temporary)
+    temporary.mkdir()
+    with (temporary / DATA).open("wb") as data, (temporary / REJECTED).open("wb") as gone:
+        writer = _StoreWriter(data, gone, processor, rules)
+        for number, source in enumerate(sources):
+            writer.add_source(number, source)
+    np.savez(temporary / INDEX, **writer.arrays())
+    (temporary / REPORT).write_bytes(to_json({"sources": writer.reports, "missing": writer.missing}))
+    for name in (DATA, INDEX, REPORT, REJECTED):
+        sync(temporary / name)
+    put_in_place(temporary, made)
+
+
+class _StoreWriter:
+    """One pass over the sources: rows that train to `data`, the others with their reasons to `gone`."""
+
+    def __init__(self, data: IO[bytes], gone: IO[bytes], processor: LvlmProcessor, rules: Rules) -> None:
+        self.data, self.gone, self.processor, self.rules = data, gone, processor, rules
+        self.columns: dict[str, list[int]] = {name: [] for name in INDEX_TYPES}
+        self.columns["start"].append(0)
+        self.reports: list[dict[str, Any]] = []
+        self.missing: list[str] = []
+
+    def add_source(self, number: int, source: Source) -> None:
+        reasons: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
+        for item in rows(source, self.rules.seed):
+            counts["rows"] += 1
+            try:
+                self._add(item, number, counts)
+            except RowError as error:
+                out = item if isinstance(item, Rejected) else _rejected(item, error)
+                reasons[out.reason] += 1
+                self.gone.write(quarantine_line(out, source))
+        self.reports.append({"path": source.path, **counts, "reasons": dict(reasons)})
+
+    def _add(self, item: Sample | Rejected, number: int, counts: Counter[str]) -> None:
+        if isinstance(item, Rejected):
+            raise RowError(item.reason, item.detail)
+        _check(item)
+        self._check_files(item)
+        encoded, cut = self._fitting(item)
+        counts.update(kept=1, tokens=len(encoded.ids), trained=int(np.sum(encoded.trains)), pictures=len(item.images), cut=int(cut))
+        self._put(item, encoded, number)
+
+    def _check_files(self, sample: Sample) -> None:
+        for image in sample.images:
+            if image.data is None and not is_remote(image.path or ""):  # a store far away is asked when the picture is needed
+                try:
+                    open_image(image).close()
+                except BadImage as error:
+                    self.missing += [image.path] if image.path and error.reason == "image_missing" else []
+                    raise RowError(error.reason, error.detail) from error
+
+    def _fitting(self, sample: Sample) -> tuple[Encoded, bool]:
+        encoded, limit = _tokens(sample, self.processor), self.rules.max_length
+        if limit is None or len(encoded.ids) <= limit:
+            return encoded, False
+        if self.rules.too_long == "drop":
+            raise RowError("too_long", f"{len(encoded.ids)} tokens, and max_length is {limit}")
+        try:
+            return cut(encoded, limit, self.processor.image_token_id), True
+        except ValueError as error:
+            raise RowError("too_long", f"{len(encoded.ids)} tokens; {error}") from error
+
+    def _put(self, sample: Sample, encoded: Encoded, number: int) -> None:
+        kept = _once_a_picture(encoded, self.processor)
+        embedded = [image.data for image in sample.images if image.data is not None]
+        head = json.dumps(_head(sample), default=plain).encode("ascii")
+        parts = [head, *embedded, np.asarray(kept.ids, np.int32).tobytes(), np.packbits(np.asarray(kept.trains, bool)).tobytes()]
+        self.data.writelines(parts)
+        sizes = {"start": self.columns["start"][-1] + sum(map(len, parts)), "head": len(head), "tokens": len(kept.ids)}
+        facts = {"length": len(encoded.ids), "source": number, "pictures": len(sample.images)}
+        for name, value in (sizes | facts).items():
+            self.columns[name].append(value)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {name: np.array(self.columns[name], kind) for name, kind in INDEX_TYPES.items()}
+
+
+def _check(sample: Sample) -> None:
+    answers = [m for m in sample.messages if m.trains and any(p.kind == "text" and p.text.strip() for p in m.parts)]
+    if not answers:
+        raise RowError("no_answer", "no turn of the assistant has text to train on")
+    places = sum(part.kind == "image" for message in sample.messages for part in message.parts)
+    if places != len(sample.images):
+        raise RowError("image_count", f"the conversation places {places} pictures, the row has {len(sample.images)}")
+
+
+def _tokens(sample: Sample, processor: LvlmProcessor) -> Encoded:
+    try:
+        return processor.encode_for_training(sample.messages)
+    except TemplateError as error:
+        raise RowError("chat_template", f"the chat template refuses the conversation: {error}") from error
+    except ValueError as error:
+        raise RowError("not_encodable", str(error)) from error
+
+
+def _once_a_picture(encoded: Encoded, processor: LvlmProcessor) -> Encoded:
+    """One placeholder for each picture; `RowStore` multiplies them again."""
+    ids, trains = np.asarray(encoded.ids), np.asarray(encoded.trains, bool)
+    places = np.flatnonzero(ids == processor.image_token_id)
+    extra = np.delete(places, np.arange(0, len(places), processor.num_image_tokens))
+    return Encoded(np.delete(ids, extra), np.delete(trains, extra))
+
+
+def _head(sample: Sample) -> dict[str, Any]:
+    """The sample without the bytes of its pictures, and their sizes."""
+    sizes = [None if image.data is None else len(image.data) for image in sample.images]
+    bare = tuple(replace(image, data=None, pixels=None) for image in sample.images)
+    return {"sample": replace(sample, images=bare).to_dict(), "bytes": sizes}
+
+
+def _rejected(sample: Sample, error: RowError) -> Rejected:
+    assert sample.source is not None  # rows that were read have one
+    place = sample.source
+    words = {m.role: "".join(p.text if p.kind == "text" else f"<{p.kind}>" for p in m.parts) for m in sample.messages}
+    raw = excerpt({"id": sample.id, "images": [image.path or "embedded" for image in sample.images], **words})
+    return rejected(place.shard, place.row, place.format, error.reason, error.detail, raw)
+
+
+def quarantine_line(out: Rejected, source: Source) -> bytes:
+    """One line of `quarantine.jsonl`: where the row was read, why it left, and what could be read of it."""
+    return json.dumps({"path": source.path} | out.to_dict(), ensure_ascii=True).encode("ascii") + b"\n"
