@@ -21,7 +21,7 @@ help:
 	@echo "make test-all  the slow ones too"
 	@echo "make check     style, types, import contracts"
 	@echo "make bench     speed and memory figures, beside peers where they install"
-	@echo "make zoo       train the bundled model again (CPU, over an hour)"
+	@echo "make zoo       train the bundled models again (CPU, hours)"
 	@echo "make format    let ruff rewrite what it can"
 	@echo "make clean     remove environments, caches and demo output"
 

@@ -55,13 +55,13 @@ SHOWN = ("wrong_object", "wrong_color", "wrong_count", "wrong_relation", "missin
 
 def write_card(folder: Path, figures: dict, log: Path) -> None:
     """README.md and figures.json in the model's folder; the learning curve is read from the training log."""
-    from zoo.plan import PLAN
+    from zoo.plan import AITQE
 
     decision, answer = figures["decision"], figures["answer"]
     curve = _curve(log, folder / "learning_curve.jsonl")
     kinds = [f"| {kind} | {value:.3f} | {decision['auroc_blind'][kind]:.3f} |" for kind, value in decision["auroc"].items()]
     stages = [
-        f"- `{p.name}`: {p.steps} steps of {p.pictures} pictures x {p.captions or 'no'} captions, learning rate {p.lr:g}" for p in PLAN
+        f"- `{p.name}`: {p.steps} steps of {p.pictures} pictures x {p.captions or 'no'} captions, learning rate {p.lr:g}" for p in AITQE
     ]
     card = CARD.format(
         name=folder.name, proof="tiny_aitqe.py", parameters=_parameters(folder) / 1e6, version=figures["sceneworld"],

@@ -1,4 +1,4 @@
-"""What tiny-aitqe learns from: weighted language modelling plus two throw-away heads that name cells and find wrong words."""
+"""What the zoo learns from: weighted language modelling plus two throw-away heads that name cells and find wrong words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from data_tools.scenes.spec import PLACES, SPEC
 from mm_align.losses.base import IGNORE, LossOutput, Objective
@@ -15,9 +14,9 @@ from mm_align.losses.base import IGNORE, LossOutput, Objective
 from .batches import CELL_HEADS, visible
 
 
-class TinyAitqeObjective(Objective):
+class ZooObjective(Objective):
     """lm: cross entropy over the rows' weights. cells: each place's shape, colour ... from the tower's patch tokens.
-    judge: "is this word wrong?" from an inner layer of the decoder. Both heads are this toolkit's choice."""
+    judge: "is this word wrong?" from an inner layer of the decoder, for batches that mark words. Both heads are this toolkit's choice."""
 
     def __init__(self, vision_width: int, text_width: int, grid: int, *, lm: float = 1.0, cell: float = 0.5, judge: float = 1.0) -> None:
         super().__init__()
@@ -27,23 +26,24 @@ class TinyAitqeObjective(Objective):
         self.judge_head = nn.Linear(text_width, 1)
 
     def forward(self, model: Any, batch: dict[str, torch.Tensor]) -> LossOutput:
-        patches = model.model.encoder(batch["pixel_values"])
-        cell_loss, shape_right = self._cells(patches.features, batch["cells"])
+        towers = model.model.tower_features(batch["pixel_values"])
+        cell_loss, shape_right = self._cells(towers[0].features, batch["cells"])
         metrics = {"cell": cell_loss.detach(), "shape_accuracy": shape_right}
         if not self.lm_weight:
             return LossOutput(cell_loss, metrics)
-        pictures = BaseModelOutputWithPooling(pooler_output=list(model.model.adapter(patches).features))
         scored = F.pad(batch["labels"][:, 1:] != IGNORE, (0, 1))  # the position before each label
         out = model(
             input_ids=batch["input_ids"], position_ids=batch["position_ids"], attention_mask=visible(batch["question"]),
-            mm_encoder_outputs={"image": pictures}, output_hidden_states=True, logits_to_keep=scored, use_cache=False,
+            tower_features=towers, output_hidden_states=True, logits_to_keep=scored, use_cache=False,
         )  # fmt: skip
         weights = batch["weights"].roll(-1, 1)[scored]
         losses = F.cross_entropy(out.logits, batch["labels"].roll(-1, 1)[scored], reduction="none")
         lm_loss = (losses * weights).sum() / weights.sum()
+        loss, metrics = self.lm_weight * lm_loss + self.cell_weight * cell_loss, metrics | {"lm": lm_loss.detach()}
+        if not len(batch["judged"]):
+            return LossOutput(loss, metrics)
         judge_loss = self._judge(out.hidden_states[-2], batch)
-        loss = self.lm_weight * lm_loss + self.cell_weight * cell_loss + self.judge_weight * judge_loss
-        return LossOutput(loss, metrics | {"lm": lm_loss.detach(), "judge": judge_loss.detach()})
+        return LossOutput(loss + self.judge_weight * judge_loss, metrics | {"judge": judge_loss.detach()})
 
     def units(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         return torch.tensor(len(batch["pixel_values"]))

@@ -1,4 +1,4 @@
-"""The stages of tiny-aitqe's training."""
+"""The stages in which each model of the zoo is trained."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -26,10 +26,10 @@ LAST_SHARES = {
 
 
 class Part(NamedTuple):
-    """One stage: how many steps of how many pictures with how many captions each, at what rate.
+    """One stage: how many steps of how many pictures with how many captions (or questions) each, at what rate.
 
     full: the share of pictures whose answers are whole JSON. lm: weight of the language-modelling loss; 0 trains the tower alone.
-    shares: how often a poor caption has which damage.
+    shares: how often a poor caption has which damage. Both matter to tiny-aitqe alone.
     """
 
     name: str
@@ -39,15 +39,17 @@ class Part(NamedTuple):
     lr: float
     warmup: int
     decay: int
-    full: float
-    lm: float
+    full: float = 0.0
+    lm: float = 1.0
     shares: Mapping[str, float] = SHARES
 
 
-PLAN = (
+AITQE = (
     Part("eyes", 700, 64, 0, 1e-3, 30, 0, 0.0, 0.0),
     Part("decide", 1800, 10, 4, 1e-3, 60, 0, 0.0, 1.0),
     Part("bind", 1600, 10, 4, 1e-3, 30, 0, 0.0, 1.0, HARD_SHARES),
     Part("count", 800, 10, 4, 1e-3, 30, 0, 0.0, 1.0, COUNT_SHARES),
     Part("answer", 900, 10, 4, 1e-3, 20, 860, 0.3, 1.0, LAST_SHARES),
 )
+LVLM = (Part("talk", 1500, 12, 5, 1e-3, 60, 750),)
+JUDGE = (Part("judge", 2400, 10, 7, 1e-3, 60, 1000),)

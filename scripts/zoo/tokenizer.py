@@ -1,9 +1,10 @@
-"""The zoo's small tokenizer: byte-level BPE in which each word of SceneWorld and each piece of AITQE's JSON is one token."""
+"""The zoo's small tokenizers: byte-level BPE in which each word of SceneWorld and each piece of AITQE's JSON is one token."""
 
 from __future__ import annotations
 
 import random
 import re
+from collections.abc import Iterable, Iterator, Sequence
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -29,9 +30,9 @@ def json_pieces() -> list[str]:
     ]  # fmt: skip
 
 
-def build_tokenizer(corpus_size: int = 12_000) -> PreTrainedTokenizerFast:
-    """Train it on seeded SceneWorld captions, answers and questions."""
-    pattern = "|".join([re.escape(p).replace("\\ ", " ") for p in sorted(json_pieces(), key=len, reverse=True)] + [WORDS])
+def build_tokenizer(corpus: Iterable[str], pieces: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+    """Train one on `corpus`; `pieces` are never joined with what stands beside them."""
+    pattern = "|".join([re.escape(p).replace("\\ ", " ") for p in sorted(pieces, key=len, reverse=True)] + [WORDS])
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(pattern), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
@@ -44,7 +45,7 @@ def build_tokenizer(corpus_size: int = 12_000) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_corpus(corpus_size), trainer)
+    tokenizer.train_from_iterator(corpus, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",
@@ -56,7 +57,8 @@ def build_tokenizer(corpus_size: int = 12_000) -> PreTrainedTokenizerFast:
     )
 
 
-def _corpus(size: int):
+def aitqe_corpus(size: int = 12_000) -> Iterator[str]:
+    """SceneWorld's captions, answers and questions, seeded."""
     rng = random.Random("zoo-tokenizer")
     for _ in range(size):
         made = captioned_scene(rng, "train")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,6 +76,12 @@ def rewrite_log_odds(model: nn.Module, processor: LvlmProcessor, made: Sequence[
         logits = model(input_ids=ids, pixel_values=pixels, logits_to_keep=last, use_cache=False).logits
         odds += (logits[:, rewrite] - logits[:, keep]).tolist()
     return odds
+
+
+def decision_curve(model: nn.Module, processor: LvlmProcessor) -> dict[str, Any]:
+    """AUROC by kind on validation scenes."""
+    made = drawn("validation", 24, 144, "curve")
+    return {"auroc": by_kind(made, rewrite_log_odds(model, processor, made))}
 
 
 def mixed_rows(split: str, count: int, seed: str) -> list[Captioned]:

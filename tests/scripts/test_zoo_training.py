@@ -1,4 +1,4 @@
-"""The bundled model's training data: packed questions equal single ones, batches repeat, labels sit where they should."""
+"""The bundled models' training data: packed questions equal single ones, batches repeat, labels sit where they should."""
 
 import random
 import sys
@@ -9,7 +9,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from zoo.batches import HEAD, Row, Stage, pack, visible
+from zoo.aitqe import HEAD, AitqeStage
+from zoo.batches import Row, pack, visible
+from zoo.judge import JudgeStage
+from zoo.lvlm import LvlmStage
+from zoo.objective import ZooObjective
+from zoo.plan import Part
 from zoo.watch import auroc, drawn, rewrite_log_odds
 
 from data_tools.scenes.corrupt import corrupt
@@ -33,8 +38,8 @@ def model():
 
 def test_packed_questions_do_not_see_each_other(model, processor):
     """Logits of each question in a pack equal those of the question alone behind the picture."""
-    stage = Stage(processor, "test", 4, pictures=1)
-    scene, rows = stage._picture(random.Random(3))
+    stage = AitqeStage(processor, Part("test", 4, 1, 4, 1e-3, 0, 0))
+    scene, rows = stage.picture(random.Random(3))
     packed = {k: torch.from_numpy(v)[None] for k, v in pack(stage.image, rows).items() if k != "judged"}
     from data_tools.scenes.render import render
 
@@ -68,16 +73,37 @@ def test_pack_by_hand():
     assert packed["judged"] == [(3, 1.0)]
 
 
-def test_batches_are_a_function_of_seed_and_number(processor):
-    first, again = (Stage(processor, "x", 8, pictures=2)[5] for _ in range(2))
+@pytest.mark.parametrize("kind", [AitqeStage, LvlmStage, JudgeStage])
+def test_batches_are_a_function_of_seed_and_number(processor, kind):
+    first, again = (kind(processor, Part("x", 8, 2, 2, 1e-3, 0, 0))[5] for _ in range(2))
     assert all(torch.equal(first[key], again[key]) for key in first)
-    assert not torch.equal(first["pixel_values"], Stage(processor, "y", 8, pictures=2)[5]["pixel_values"])
+    assert not torch.equal(first["pixel_values"], kind(processor, Part("y", 8, 2, 2, 1e-3, 0, 0))[5]["pixel_values"])
+
+
+@pytest.mark.parametrize("kind", [AitqeStage, LvlmStage, JudgeStage])
+def test_every_part_that_is_read_learns(model, processor, kind):
+    """Gradients reach tower, adapter and decoder through the batches of each stage."""
+    output = ZooObjective(128, 128, 8)(model, kind(processor, Part("x", 4, 1, 2, 1e-3, 0, 0))[0])
+    output.loss.backward()
+    reached = {name.split(".")[1] for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    model.zero_grad()
+    assert reached == {"vision_tower", "adapter", "language_model"}
+    assert ("judge" in output.metrics) == (kind is AitqeStage)
+
+
+def test_an_answer_is_what_is_learned(processor):
+    """Loss weights: none on the question, 3 on a short answer's decision, 1 on its end and on every token of a long answer."""
+    stage = LvlmStage(processor, Part("x", 4, 1, 2, 1e-3, 0, 0))
+    short, long = stage.answered("Is it red?", "yes"), stage.answered("What?", "a small red circle")
+    assert short.weights == [0.0] * len(processor.text_ids("Is it red?")) + [3.0] + [1.0] * len(processor.text_ids("yes"))
+    assert set(long.weights[len(processor.text_ids("What?")) :]) == {1.0}
+    assert short.ids[-1] == long.ids[-1] == processor.tokenizer.eos_token_id
 
 
 def test_wrong_words_are_marked_where_they_stand(processor):
     """A blue circle where the scene's is red: the colour word and the phrase are wrong, and so is the caption."""
     scene = Scene(64, "white", (Item("circle", "red", "small", "plain", "center", 32, 32),))
-    stage = Stage(processor, "x", 4, pictures=1)
+    stage = AitqeStage(processor, Part("x", 4, 1, 4, 1e-3, 0, 0))
     row = stage.row(Captioned(scene, "At the center a blue circle.", "wrong_color", 0.6), whole=False)
     words = {processor.tokenizer.decode(row.ids[position]): value for position, value in row.judged}
     assert words[" blue"] == words[" circle"] == 1
