@@ -1,8 +1,9 @@
 """The table of objectives: the `type` key of a loss config -> class."""
 
 from .base import IGNORE, Batch, LossOutput, Objective, ObjectiveSetup
+from .eeca import EecaObjective
 from .lm import LmObjective
 
-OBJECTIVES: dict[str, type[Objective]] = {"lm": LmObjective}
+OBJECTIVES: dict[str, type[Objective]] = {"lm": LmObjective, "eeca": EecaObjective}
 
-__all__ = ["IGNORE", "OBJECTIVES", "Batch", "LmObjective", "LossOutput", "Objective", "ObjectiveSetup"]
+__all__ = ["IGNORE", "OBJECTIVES", "Batch", "EecaObjective", "LmObjective", "LossOutput", "Objective", "ObjectiveSetup"]

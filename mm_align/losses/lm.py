@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -17,15 +19,20 @@ class LmObjective(Objective):
     """
 
     def forward(self, model: nn.Module, batch: Batch) -> LossOutput:
+        return self.with_outputs(model, batch)[0]
+
+    def with_outputs(self, model: nn.Module, batch: Batch) -> tuple[LossOutput, Any]:
+        """The loss and what the model gave, for objectives that add losses on the same pass."""
         places = predicting(batch["labels"])  # [B, L]
         targets = batch["labels"].roll(-1, 1)[places]  # [K]
         weights = _weights(batch)  # [K]
         inputs = {key: value for key, value in batch.items() if key not in ("labels", "loss_weights")}
-        logits = marked_logits(model, inputs, places).float()  # [K, V]
+        logits, outputs = marked_logits(model, inputs, places)
+        logits = logits.float()  # [K, V]
         losses = F.cross_entropy(logits, targets, reduction="none")
         total = weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)  # a batch without targets has loss 0, not nan
         hits = (logits.detach().argmax(-1) == targets).to(weights.dtype)
-        return LossOutput((losses * weights).sum() / total, {"token_accuracy": (hits * weights).sum() / total})
+        return LossOutput((losses * weights).sum() / total, {"token_accuracy": (hits * weights).sum() / total}), outputs
 
     def units(self, batch: Batch) -> torch.Tensor:
         return _weights(batch).sum()
@@ -38,12 +45,14 @@ def predicting(labels: torch.Tensor) -> torch.Tensor:
     return places
 
 
-def marked_logits(model: nn.Module, inputs: Batch, places: torch.Tensor) -> torch.Tensor:
-    """Logits [K, V] at the True places of [B, L]; our models compute no others, a foreign model all of them."""
+def marked_logits(model: nn.Module, inputs: Batch, places: torch.Tensor) -> tuple[torch.Tensor, Any]:
+    """Logits [K, V] at the True places of [B, L], and all outputs; our models compute no other logits, a foreign model all."""
     core = getattr(model, "module", model)
     if getattr(core, "keeps_marked_logits", False):
-        return model(**inputs, logits_to_keep=places, use_cache=False).logits
-    return model(**inputs, use_cache=False).logits[places]
+        outputs = model(**inputs, logits_to_keep=places, use_cache=False)
+        return outputs.logits, outputs
+    outputs = model(**inputs, use_cache=False)
+    return outputs.logits[places], outputs
 
 
 def _weights(batch: Batch) -> torch.Tensor:
