@@ -1,4 +1,4 @@
-"""Warmup-stable-decay of MiniCPM (arXiv 2404.06395): one stable run, and a finished model after a short decay from any of its checkpoints."""
+"""Warmup-stable-decay of MiniCPM (arXiv 2404.06395): one stable run, and a finished model after a short decay from any checkpoint."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import torch
 from transformers.optimization import get_scheduler
 
 from mm_align.config import JobConfig, UserError, load
-from mm_align.train.schedules import SCHEDULES, ScheduleConfig
+from mm_align.train.schedules import SCHEDULES, ScheduleConfig, build_schedule
 from mm_align.train.schedules.wsd import WsdSchedule
 
 
@@ -116,6 +116,7 @@ def test_it_is_read_from_yaml(name: str) -> None:
     config = load(Run, {"schedule": {"type": name, "warmup": 5}})
     assert isinstance(config.schedule, SCHEDULES[name])
     assert load(Run, config.model_dump(mode="json")) == config
+    assert build_schedule({"type": name, "warmup": 5}) == config.schedule
 
 
 def test_without_a_type_it_is_the_cosine() -> None:
