@@ -61,6 +61,13 @@ VERBS = {
         "render SceneWorld: pictures, captions and corruptions with exact truth",
         "mmalign scenes make --n 1000 --seed 0 --out scenes/ --format webdataset",
     ),
+    "vision knowledge": Verb(
+        "mm_align.jobs.knowledge",
+        "KnowledgeConfig",
+        "run",
+        "tell what an image-text encoder knows of pictures' entities: split, selections, plot",
+        "mmalign vision knowledge pictures.jsonl --encoder openai/clip-vit-large-patch14-336 --out knowledge/",
+    ),
     "doctor": Verb(
         "mm_align.jobs.doctor",
         "DoctorConfig",
