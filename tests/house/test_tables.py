@@ -25,6 +25,7 @@ ROOMS = [
     Room("vision.encoders", "ENCODERS"),
     Room("vision.adapters", "ADAPTERS"),
     Room("mm_align.losses", "OBJECTIVES"),
+    Room("mm_align.evals", "BENCHMARKS"),
     Room("mm_align.train.schedules", "SCHEDULES"),
     Room("data_tools.io", "FORMATS", papers=False),
 ]
