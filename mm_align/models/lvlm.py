@@ -13,7 +13,7 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput
 
-from vision.adapters import build_adapter
+from vision.adapters import StartsItself, build_adapter
 from vision.branches import Branch, facts, read, side
 from vision.encoders import Encoder, encoder_for, tower_config
 from vision.tokens import TokenFacts, VisualTokens
@@ -134,6 +134,12 @@ class LvlmPreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _supports_flex_attn = True
     _supports_attention_backend = True
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, StartsItself):
+            module.reset_parameters()
+        else:
+            super()._init_weights(module)
 
 
 class LvlmModel(LvlmPreTrainedModel):

@@ -1,52 +1,115 @@
-"""The contract every adapter keeps, and the MLP by hand."""
+"""The contract every adapter keeps, the MLP by hand, and what is refused."""
 
-from typing import Any
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 
-from vision.adapters import ADAPTERS, Adapter, build_adapter
+from vision.adapters import ADAPTERS, Adapter, StartsItself, build_adapter
 from vision.tokens import TokenFacts, VisualTokens
 
-CASES: dict[str, dict[str, Any]] = {"mlp": {"type": "mlp", "hidden_size": 7}}
-INPUTS = [TokenFacts(5, (2, 3))]
+ONE = [TokenFacts(6, (4, 4))]
+LOW_HIGH = [TokenFacts(6, (2, 4)), TokenFacts(5, (4, 8))]
 
 
-def tokens() -> VisualTokens:
-    return VisualTokens.full(torch.randn(2, 6, 5, generator=torch.Generator().manual_seed(0)), (2, 3))
+class Case(NamedTuple):
+    """A config and what its branches give. no_gradient: parameters that the equation itself makes ineffective."""
+
+    config: dict[str, Any]
+    inputs: Sequence[TokenFacts] = ONE
+    no_gradient: str = "nothing"
 
 
-def made(name: str) -> Adapter:
-    torch.manual_seed(0)
-    return build_adapter(CASES[name], INPUTS, 8)
+# A softmax over keys does not see what is added to every key alike.
+KEY_BIAS = r"attention\.key\.\d\.bias"
+
+CASES: dict[str, Case] = {
+    "eeca": Case({"hidden_size": 7}, LOW_HIGH, KEY_BIAS),
+    "eeca, queries": Case({"type": "eeca", "entity_queries": 3}, LOW_HIGH, KEY_BIAS),
+    "mlp": Case({"hidden_size": 7}),
+    "mlp, three layers": Case({"type": "mlp", "depth": 3, "bias": True}, [TokenFacts(6, (2, 3), prefix=1)]),
+    "window_attention": Case({"hidden_size": 7}, LOW_HIGH, KEY_BIAS),
+}
+
+
+def given(name: str, seed: int = 0) -> list[VisualTokens]:
+    made = torch.Generator().manual_seed(seed)
+    return [VisualTokens.full(torch.randn(2, i.total, i.width, generator=made), i.grid, prefix=i.prefix) for i in CASES[name].inputs]
+
+
+def build(name: str, seed: int = 0) -> Adapter:
+    torch.manual_seed(seed)
+    return build_adapter({"type": name} | CASES[name].config, CASES[name].inputs, 8)
+
+
+def stepped(name: str) -> Adapter:
+    """After one step, so that weights which begin at zero are no longer zero."""
+    adapter = build(name)
+    adapter(*given(name)).features.pow(2).mul(torch.linspace(-1, 1, 8)).sum().backward()
+    with torch.no_grad():
+        for parameter in adapter.parameters():
+            parameter -= 0.05 * torch.nan_to_num(parameter.grad / parameter.grad.norm())
+            parameter.grad = None
+    return adapter
 
 
 def test_every_adapter_of_the_table_is_tried() -> None:
-    assert set(CASES) == set(ADAPTERS)
+    assert {CASES[name].config.get("type", name) for name in CASES} == set(ADAPTERS)
 
 
 @pytest.mark.parametrize("name", CASES)
 class TestContract:
     def test_shapes_and_promised_count(self, name: str) -> None:
-        out = made(name)(tokens())
-        assert out.features.shape == (2, made(name).tokens_out(), 8)
+        adapter = build(name)
+        out = adapter(*given(name))
+        assert out.features.shape == (2, adapter.tokens_out(), 8)
         assert out.mask.all()
 
-    def test_gradients_reach_every_parameter_and_the_input(self, name: str) -> None:
-        adapter, given = made(name), tokens()
-        given.features.requires_grad_()
-        adapter(given).features.square().sum().backward()
-        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in adapter.parameters())
-        assert given.features.grad is not None
+    def test_gradients_reach_every_parameter_and_every_input(self, name: str) -> None:
+        adapter, tokens = stepped(name), given(name)
+        for branch in tokens:
+            branch.features.requires_grad_()
+        adapter(*tokens).features.pow(2).mul(torch.linspace(-1, 1, 8)).sum().backward()
+        effective = {n: p.grad for n, p in adapter.named_parameters() if not re.fullmatch(CASES[name].no_gradient, n)}
+        assert not [n for n, grad in effective.items() if grad is None or not grad.abs().sum() > 0]
+        assert all(branch.features.grad is not None and branch.features.grad.abs().sum() > 0 for branch in tokens)
 
     def test_saved_and_loaded_gives_the_same(self, name: str) -> None:
-        other = build_adapter(CASES[name], INPUTS, 8)
-        other.load_state_dict(made(name).state_dict())
-        assert torch.equal(other(tokens()).features, made(name)(tokens()).features)
+        other, adapter = build(name, seed=1), stepped(name)
+        other.load_state_dict(adapter.state_dict())
+        assert torch.equal(other.eval()(*given(name)).features, adapter.eval()(*given(name)).features)
+
+    def test_the_same_seed_gives_the_same_and_another_does_not(self, name: str) -> None:
+        first, again, other = (build(name, seed).eval()(*given(name)).features for seed in (0, 0, 1))
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
+
+    def test_starting_the_weights_again_starts_them_alike(self, name: str) -> None:
+        """What starts at zero is zero again after a step, and learned vectors have their own spread."""
+        adapter, fresh = stepped(name), build(name).state_dict()
+        for path, part in adapter.named_modules():
+            if isinstance(part, StartsItself):
+                part.reset_parameters()
+                for n, p in part.named_parameters(prefix=path, recurse=False):
+                    assert torch.equal(p == 0, fresh[n] == 0), n
 
     def test_pictures_do_not_mix(self, name: str) -> None:
-        single = VisualTokens.full(tokens().features[:1], (2, 3))
-        torch.testing.assert_close(made(name)(tokens()).features[:1], made(name)(single).features)
+        adapter = stepped(name).eval()
+        single = [VisualTokens.full(t.features[:1], t.grid, prefix=t.prefix) for t in given(name)]
+        torch.testing.assert_close(adapter(*given(name)).features[:1], adapter(*single).features)
+
+    def test_lives_without_memory(self, name: str) -> None:
+        """The count of tokens is asked of an adapter on the `meta` device."""
+        with torch.device("meta"):
+            adapter = build(name)
+        assert adapter.tokens_out() == build(name).tokens_out()
+        assert all(p.is_meta for p in adapter.parameters())
+
+    def test_takes_bfloat16(self, name: str) -> None:
+        half = [VisualTokens.full(t.features.bfloat16(), t.grid, prefix=t.prefix) for t in given(name)]
+        assert build(name).bfloat16()(*half).features.dtype == torch.bfloat16
 
 
 def test_mlp_by_hand() -> None:
@@ -59,7 +122,7 @@ def test_mlp_by_hand() -> None:
 
 
 def test_aitqe_has_one_bias_and_exact_gelu() -> None:
-    adapter = build_adapter({"type": "mlp"}, [TokenFacts(3, (2, 3))], 4)
+    adapter = build_adapter({"type": "mlp"}, ONE, 4)
     assert sorted(name for name, _ in adapter.named_parameters()) == ["linear_1.bias", "linear_1.weight", "linear_2.weight"]
     x = torch.linspace(-3, 3, 7)
     assert torch.equal(adapter.act(x), torch.nn.functional.gelu(x, approximate="none"))
@@ -71,15 +134,28 @@ def test_aitqe_has_one_bias_and_exact_gelu() -> None:
         ({"type": "mpl"}, "did you mean 'mlp'"),
         ({}, "unknown adapter type 'None'"),
         ({"type": "mlp", "hiden_size": 3}, "did you mean 'hidden_size'"),
-        ({"type": "mlp", "bias": [True]}, "two flags"),
+        ({"type": "mlp", "bias": [True]}, "2 Linear layers: bias needs as many flags"),
+        ({"type": "mlp", "depth": 0}, "at least one layer"),
         ({"type": "mlp", "act": "gelo"}, "unknown activation 'gelo'"),
     ],
 )
 def test_wrong_configs_are_refused(config: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        build_adapter(config, [TokenFacts(3, (2, 3))], 4)
+        build_adapter(config, ONE, 4)
 
 
-def test_another_number_of_branches_is_refused() -> None:
-    with pytest.raises(ValueError, match="takes 1 branch of visual tokens, the model has 2"):
-        build_adapter({"type": "mlp"}, [TokenFacts(3, (2, 3))] * 2, 4)
+@pytest.mark.parametrize(
+    ("config", "inputs", "message"),
+    [
+        ({"type": "mlp"}, ONE * 2, "takes 1 branch of visual tokens, the model has 2"),
+        ({"type": "eeca"}, ONE, "takes 2 branches of visual tokens, the model has 1"),
+        ({"type": "eeca"}, [TokenFacts(4, (4, 4)), TokenFacts(4, (6, 8))], "6 x 8 cannot be cut into one window for each of 4 x 4"),
+        ({"type": "eeca"}, [TokenFacts(4, (4, 4)), TokenFacts(4, (2, 2))], "whole multiples"),
+        ({"type": "eeca"}, [TokenFacts(4, (4, 4), 1), TokenFacts(4, (8, 8))], "set keep_cls to False"),
+        ({"type": "eeca", "entity_queries": 2, "entity_heads": 3}, LOW_HIGH, "entity_heads must divide .* 8, got 3"),
+        ({"type": "window_attention"}, [TokenFacts(4, (4, 4)), TokenFacts(4, (6, 6))], "change image_size or crops"),
+    ],
+)
+def test_inputs_that_an_adapter_cannot_serve_are_refused(config: dict[str, Any], inputs: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_adapter(config, inputs, 8)

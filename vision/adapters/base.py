@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
+import torch
 from torch import nn
 
 from ..tokens import TokenFacts, VisualTokens
@@ -26,9 +27,28 @@ class Adapter(nn.Module, ABC):
         self.inputs = tuple(inputs)
         self.out_width = out_width
 
+    def refuse_prefix(self) -> None:
+        """ValueError where a branch keeps tokens before its patches: for adapters that work on the grid."""
+        if any(facts.prefix for facts in self.inputs):
+            raise ValueError(
+                f"{type(self).__name__} works on the grid of patches, which has no place for a class token; set keep_cls to False"
+            )
+
     @abstractmethod
     def forward(self, *branches: VisualTokens) -> VisualTokens: ...
 
     @abstractmethod
     def tokens_out(self) -> int:
         """M: how many tokens one picture becomes; known before anything runs."""
+
+
+def grid_of(tokens: VisualTokens) -> tuple[int, int]:
+    """Rows and columns of the tokens; ValueError where they have no place."""
+    if tokens.grid is None:
+        raise ValueError(f"an adapter that works on the grid of patches got tokens without one: {tokens}")
+    return tokens.grid
+
+
+def feature_map(tokens: VisualTokens) -> torch.Tensor:
+    """The patches as a picture: [B, N, D] -> [B, D, rows, columns]."""
+    return tokens.features.transpose(1, 2).unflatten(2, grid_of(tokens))

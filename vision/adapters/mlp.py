@@ -1,4 +1,4 @@
-"""The two-layer MLP adapter of LLaVA-1.5 and AITQE: every token by itself."""
+"""The MLP adapter of LLaVA-1.5 (two layers, or any number) and AITQE: every token by itself."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from .base import Adapter
 
 
 class MlpAdapter(Adapter):
-    """Linear, activation, Linear. [B, N, in] -> [B, N, out].
+    """Linear, then (activation, Linear) until there are `depth` of them. [B, N, in] -> [B, N, out].
 
-    hidden_size: width between (default: out). bias: of the first and the second Linear; AITQE's is (True, False) with
-    exact GELU [R: modeling_mm.py], LLaVA-1.5's (True, True).
+    hidden_size: width between (default: out). depth N: LLaVA's `mlpNx_gelu` [R: haotian-liu/LLaVA,
+    llava/model/multimodal_projector/builder.py]. bias: one flag for all, or one a Linear; LLaVA's is True, AITQE's, the default, all
+    but the last, with exact GELU [R: modeling_mm.py]. ValueError for another number of flags or an unknown activation.
     """
 
     def __init__(
@@ -25,22 +26,30 @@ class MlpAdapter(Adapter):
         out_width: int,
         *,
         hidden_size: int | None = None,
-        bias: Sequence[bool] = (True, False),
+        depth: int = 2,
+        bias: bool | Sequence[bool] | None = None,
         act: str = "gelu",
     ) -> None:
         super().__init__(inputs, out_width)
-        if len(bias) != 2:
-            raise ValueError(f"the MLP adapter has two Linear layers: bias needs two flags, got {list(bias)}")
+        if depth < 1:
+            raise ValueError(f"the MLP adapter needs at least one layer, got depth {depth}")
         if act not in ACT2FN:
             raise ValueError(f"unknown activation '{act}'; known ones: {', '.join(sorted(ACT2FN))}")
-        hidden_size = hidden_size or out_width
-        self.linear_1 = nn.Linear(inputs[0].width, hidden_size, bias=bias[0])
+        flags = [*[True] * (depth - 1), False] if bias is None else [bias] * depth if isinstance(bias, bool) else list(bias)
+        if len(flags) != depth:
+            raise ValueError(f"the MLP adapter has {depth} Linear layers: bias needs as many flags, got {flags}")
+        widths = [inputs[0].width, *[hidden_size or out_width] * (depth - 1), out_width]
+        self.depth = depth
         self.act = ACT2FN[act]
-        self.linear_2 = nn.Linear(hidden_size, out_width, bias=bias[1])
+        for number, flag in enumerate(flags, 1):
+            self.add_module(f"linear_{number}", nn.Linear(widths[number - 1], widths[number], bias=flag))
 
     def forward(self, *branches: VisualTokens) -> VisualTokens:
         (tokens,) = branches
-        return replace(tokens, features=self.linear_2(self.act(self.linear_1(tokens.features))))
+        features = self.linear_1(tokens.features)
+        for number in range(2, self.depth + 1):
+            features = self.get_submodule(f"linear_{number}")(self.act(features))
+        return replace(tokens, features=features)
 
     def tokens_out(self) -> int:
         return self.inputs[0].total
