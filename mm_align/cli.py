@@ -47,6 +47,14 @@ VERBS = {
         "score image-text pairs, rewrite the poor captions, write a report",
         "mmalign enhance-data shards/ --out better/ --model HymanH/AITQE",
     ),
+    "train": Verb(
+        "mm_align.jobs.train",
+        "TrainConfig",
+        "run",
+        "train a vision-language model: adapter, instruction tuning, LoRA, EECA",
+        "mmalign train pretrain/tiny --out run/",
+        ("pretrain", "sft", "eeca", "adapters"),
+    ),
     "convert": Verb(
         "mm_align.jobs.convert",
         "ConvertConfig",
@@ -67,6 +75,13 @@ VERBS = {
         "run",
         "tell what an image-text encoder knows of pictures' entities: split, selections, plot",
         "mmalign vision knowledge pictures.jsonl --encoder openai/clip-vit-large-patch14-336 --out knowledge/",
+    ),
+    "vision landmarks": Verb(
+        "mm_align.jobs.landmarks",
+        "LandmarksConfig",
+        "run",
+        "turn Google Landmarks v2 files into captions, questions and levels to train on",
+        "mmalign vision landmarks train_clean.csv --hierarchy train_label_to_hierarchical.csv --images train/ --out landmarks/",
     ),
     "doctor": Verb(
         "mm_align.jobs.doctor",

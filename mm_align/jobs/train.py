@@ -1,0 +1,166 @@
+"""`mmalign train`: one job for every stage; what is trained on what, and how, is the config's business.
+
+What surrounds the steps has files of its own: `train_config`, `train_model` (loading, assembling), `train_setup` (data, objective,
+arguments), `train_watch` (evaluations), `train_dry_run`, `train_results` (final model, curves, counts).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config import Stopped, UserError, to_yaml
+from .train_config import TrainConfig
+from .train_results import LOG, LOWER, OUTPUTS, SAMPLES, TrainReport, finish, lines
+from .train_setup import CHECKPOINTS, Ready, arguments, check_options, ready, total_steps
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+    from data_tools.shards import RunDir
+
+    from ..train import ObjectiveTrainer
+
+__all__ = ["TrainConfig", "run"]
+log = logging.getLogger(__name__)
+# what may differ between the starts of one run: where it runs and what it tells
+UNBOUND = frozenset({"out", "overwrite", "dry_run", "device", "workers", "report_to", "log_steps", "keep", "micro_batch", "fsdp"})
+
+
+def run(config: TrainConfig) -> TrainReport:
+    """Train, or continue, or say that it is done. Raises UserError for bad input and Stopped when the same command continues."""
+    from data_tools.shards import RunRefused
+
+    check_options(config)
+    try:
+        report = _dry(config) if config.dry_run else _run(config)
+    except RunRefused as error:
+        raise UserError(str(error)) from error
+    if rank() == 0:
+        print("\n".join(report.told))
+    return report
+
+
+def _dry(config: TrainConfig) -> TrainReport:
+    from .train_dry_run import dry_run
+
+    return TrainReport(Path(config.out), dry_run(config))
+
+
+def _run(config: TrainConfig) -> TrainReport:
+    from data_tools.durable import remove
+    from data_tools.shards import write_atomic
+
+    root = Path(config.out)
+    with run_folder(config, root) as run_dir:
+        if run_dir is not None and run_dir.condition == "finished":
+            log.info("this run is already finished; --overwrite starts it anew")
+            return TrainReport(root, lines(root, run_dir.finished() or {}))
+        if run_dir is not None:
+            if run_dir.condition == "unfinished":
+                log.info("continuing the unfinished run in %s", root)
+            write_atomic(root / "config.yaml", to_yaml(config).encode())
+            remove(root / "quarantine" / "eval_data.jsonl") if not config.eval_data else None
+        summary = _train(config, root, run_dir)
+        return TrainReport(root) if run_dir is None else finish(config, run_dir, summary)
+
+
+def rank() -> int:
+    """The number of this process among those that train together."""
+    return int(os.environ.get("RANK", 0))
+
+
+def world() -> int:
+    """How many processes train together (torchrun and accelerate launch say so)."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+@contextmanager
+def run_folder(config: TrainConfig, root: Path) -> Iterator[RunDir | None]:
+    """The run's folder, held by the first process; None in the others, which only write where the trainer tells them."""
+    from data_tools.shards import open_run
+
+    if rank() > 0:
+        yield None
+        return
+    binding = {"config": config.model_dump(mode="json", by_alias=True, exclude=set(UNBOUND)), "source": sources(config)}
+    with open_run(root, binding, OUTPUTS, overwrite=config.overwrite) as run_dir:
+        yield run_dir
+
+
+def sources(config: TrainConfig) -> dict[str, str]:
+    """What the data is known by. UserError for a path that holds nothing readable."""
+    from data_tools.io import SourceError, list_shards
+    from data_tools.shards import fingerprint
+
+    try:
+        shards = [shard for source in [*config.data, *config.eval_data] for shard in list_shards(source.path, source.format)]
+    except SourceError as error:
+        raise UserError(str(error)) from error
+    return {shard.path: fingerprint(shard.path) for shard in shards}
+
+
+def _train(config: TrainConfig, root: Path, run_dir: RunDir | None) -> dict[str, Any]:
+    """All steps that are left; a summary. Raises Stopped after a signal."""
+    from ..train.checkpoints import clear_partial, step_of, whole_checkpoints
+    from .progress import stop_on_signals
+
+    args = arguments(config, root, world())  # joins the processes
+    with args.main_process_first():
+        parts = ready(config, root, world())
+    if run_dir is not None:
+        clear_partial(root / CHECKPOINTS)
+        run_dir.journal("train").touch()  # from here on the folder is bound to this configuration
+    with stop_on_signals() as stop:
+        trainer = make_trainer(config, parts, args, root, stop)
+        whole = whole_checkpoints(root / CHECKPOINTS)
+        checkpoint = whole[-1] if whole else None
+        if checkpoint is None or step_of(checkpoint) < args.max_steps:
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        if stop() and trainer.state.global_step < args.max_steps:
+            raise Stopped(f"stopped at step {trainer.state.global_step} of {args.max_steps}; the same command continues")
+    return summary(parts, trainer)
+
+
+def make_trainer(config: TrainConfig, parts: Ready, args: TrainingArguments, root: Path, stop: Callable[[], bool]) -> ObjectiveTrainer:
+    """The trainer with everything that happens beside its steps. UserError where evaluations cannot be made."""
+    from ..train import ObjectiveTrainer
+    from ..train.callbacks import Evaluations, LogFile, StopWhenAsked, WholeCheckpoints
+    from ..train.data import Collator
+    from .train_watch import Watch
+
+    args.max_steps = total_steps(config, len(parts.data), args.world_size)
+    trainer = ObjectiveTrainer(
+        parts.model,
+        args,
+        parts.objective,
+        lr_scale={part: rate / config.lr for part, rate in config.lrs.items()},
+        train_dataset=parts.data,
+        eval_dataset=parts.eval_data,
+        data_collator=Collator(parts.processor, parts.objective.annotate),
+        processing_class=parts.processor,
+    )
+    watch = Watch(config, parts, trainer, root / SAMPLES)
+    if not watch.idle or config.select_by:
+        loss = parts.eval_data is not None
+        trainer.add_callback(Evaluations(watch, config.eval_steps, beside_loss=loss, saves=bool(config.select_by)))
+    trainer.add_callback(LogFile(root / LOG))
+    trainer.add_callback(WholeCheckpoints(root / CHECKPOINTS, config.keep, config.select_by, lower=config.select_by in LOWER))
+    trainer.add_callback(StopWhenAsked(stop))
+    return trainer
+
+
+def summary(parts: Ready, trainer: ObjectiveTrainer) -> dict[str, Any]:
+    """What is told at the end."""
+    reasons: Counter[str] = Counter()
+    for data in (parts.data, parts.eval_data):
+        for source in data.report["sources"] if data is not None else ():
+            reasons.update(source["reasons"])
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    told: dict[str, Any] = {"rows": len(parts.data.store), "quarantined": sum(reasons.values()), "reasons": dict(reasons)}
+    return told | ({"first_loss": losses[0], "loss": losses[-1]} if losses else {})

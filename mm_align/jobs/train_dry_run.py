@@ -1,0 +1,69 @@
+"""`mmalign train --dry-run`: what would train, on what, for how long, in how much memory; nothing is written."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .train_setup import Ready, batches, ready, total_steps
+
+if TYPE_CHECKING:
+    from .train_config import TrainConfig
+
+SHOWN_PARTS = 24  # lines of the first row, at most
+GIB = 1 << 30
+
+
+def dry_run(config: TrainConfig) -> list[str]:
+    """The table of parameters, the first row as the model sees it, the steps, the memory of weights and optimiser."""
+    from ..train.optim import parameter_groups, summary
+
+    with tempfile.TemporaryDirectory(prefix="mmalign-train-") as folder:
+        parts = ready(config, Path(folder), world=1)
+        groups = parameter_groups(parts.model, parts.objective, lr=config.lr, weight_decay=config.weight_decay, lrs=config.lrs)
+        told = [summary(parts.model, parts.objective, groups), "", parts.data.summary(), "", *first_row(parts), ""]
+        return [*told, steps(config, parts), memory(config, parts, groups), "dry run: nothing was written"]
+
+
+def first_row(parts: Ready) -> list[str]:
+    """The first row in pieces: `+` marks what a loss falls on; placeholders of a picture are counted, not repeated."""
+    item = parts.data[0]
+    row = item[0] if isinstance(item, list) else item
+    token = parts.processor.image_token
+    lines = [f"the first row, '{row.sample.id}' ({len(row.encoded.ids)} tokens; + is what a loss falls on):"]
+    for trains, ids in runs([int(i) for i in row.encoded.ids], [bool(t) for t in row.encoded.trains]):
+        text = parts.processor.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        count = text.count(token)
+        shown = text.replace(token * count, f"{token} x {count}") if count > 1 else text
+        lines.append(f"  {'+' if trains else ' '} {shown!r}")
+    return lines if len(lines) <= SHOWN_PARTS else [*lines[:SHOWN_PARTS], "    ..."]
+
+
+def runs(ids: list[int], trains: list[bool]) -> list[tuple[bool, list[int]]]:
+    """Consecutive tokens that all train, or all do not."""
+    found: list[tuple[bool, list[int]]] = []
+    for token, value in zip(ids, trains, strict=True):
+        if not found or found[-1][0] != value:
+            found.append((value, []))
+        found[-1][1].append(token)
+    return found
+
+
+def steps(config: TrainConfig, parts: Ready) -> str:
+    """How many steps, of how many rows."""
+    micro, accumulation = batches(config.batch_size, config.micro_batch, 1)
+    what = "packs" if parts.data.packed else "rows"
+    total = total_steps(config, len(parts.data), 1)
+    epochs = total * config.batch_size / len(parts.data)
+    return f"{total:,} steps of {config.batch_size} {what} ({micro} a forward x {accumulation}, one process): {epochs:.2f} epochs"
+
+
+def memory(config: TrainConfig, parts: Ready, groups: list[dict[str, Any]]) -> str:
+    """Bytes of weights, gradients and AdamW's two moments in float32; frozen weights in 2 bytes where the run is bf16."""
+    trained = sum(p.numel() for group in groups for p in group["params"])
+    frozen = sum(p.numel() for p in parts.model.parameters() if not p.requires_grad)
+    width = 2 if config.precision == "bf16" else 4
+    moments = 8 if "adam" in config.optimizer else 0
+    weights, moving = (frozen * width + trained * 4) / GIB, trained * (4 + moments) / GIB
+    return f"memory: {weights:.2f} GiB of weights + {moving:.2f} GiB of gradients and optimiser; activations come on top"

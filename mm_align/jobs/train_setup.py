@@ -1,0 +1,182 @@
+"""Before `mmalign train` takes a step: what cannot work is refused, then data, objective, arguments and trainer are made ready."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..config import UserError
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+    from ..losses import Objective
+    from ..models import LvlmForConditionalGeneration, LvlmProcessor
+    from ..train.data import TrainingSet
+    from .train_config import TrainConfig
+
+log = logging.getLogger(__name__)
+CHECKPOINTS, CACHE = "checkpoints", ".mmalign/training_rows"
+LARGEST_GUESS = 8  # rows of one forward where nobody says
+TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
+
+
+class Ready(NamedTuple):
+    """What a run is made of."""
+
+    model: LvlmForConditionalGeneration
+    processor: LvlmProcessor
+    objective: Objective
+    data: TrainingSet
+    eval_data: TrainingSet | None
+
+
+class Batches(NamedTuple):
+    """How `batch_size` comes about: rows of a forward, forwards of a step; times the number of processes."""
+
+    micro: int
+    accumulation: int
+
+
+def check_options(config: TrainConfig) -> None:
+    """What can be refused before anything is loaded."""
+    from data_tools.io.paths import REMOTE
+
+    if REMOTE.match(config.out):
+        raise UserError(f"--out '{config.out}' is no local folder; write to one and copy the result to where it belongs")
+    if config.select_by and not (config.eval_data or config.eval_suites):
+        raise UserError("select_by chooses among evaluations: give eval_data or eval_suites")
+    if config.show_answers and config.fsdp and config.eval_data:
+        log.info("answers during evaluation are written by models that are whole on every process: none with fsdp")
+    for tracker in config.report_to:
+        if find_spec(TRACKERS[tracker]) is None:
+            raise UserError(f"report_to names {tracker}, which is not installed: pip install {tracker}, or leave it away")
+    if config.lora is not None and find_spec("peft") is None:
+        raise UserError("lora needs peft: pip install 'mm-align[lora]'")
+
+
+def batches(batch_size: int, micro_batch: int | None, world: int) -> Batches:
+    """UserError where `batch_size` is not micro_batch x processes x a whole number."""
+    share, left = divmod(batch_size, world)
+    if left:
+        raise UserError(f"batch_size {batch_size} cannot be shared evenly by {world} processes; choose a multiple of {world}")
+    micro = micro_batch or max(n for n in range(1, min(share, LARGEST_GUESS) + 1) if share % n == 0)
+    if share % micro:
+        each = f"batch_size {batch_size}" if world == 1 else f"batch_size {batch_size} over {world} processes ({share} each)"
+        raise UserError(f"{each} is no multiple of micro_batch {micro}; change one of them")
+    return Batches(micro, share // micro)
+
+
+def total_steps(config: TrainConfig, items: int, world: int) -> int:
+    """Optimiser steps of the run over a data set of `items` rows or packs, counted as the library does (an epoch's last may be short)."""
+    if config.steps is not None:
+        return config.steps
+    micro, accumulation = batches(config.batch_size, config.micro_batch, world)
+    forwards = math.ceil(math.ceil(items / micro) / world)  # of one process in an epoch
+    return math.ceil(config.epochs * math.ceil(forwards / accumulation))
+
+
+def ready(config: TrainConfig, root: Path, world: int) -> Ready:
+    """Model, processor, data and objective; frozen and with low-rank updates as the config says. UserError for bad input."""
+    from ..train.lora import apply_lora
+    from ..train.optim import train_only
+    from .train_model import build
+
+    model, processor = build(config.model, config.seed)
+    data, eval_data = read_data(config, processor, root, world)
+    objective = make_objective(config, model, processor, data)
+    try:
+        if config.lora is not None:
+            apply_lora(model, config.lora.model_dump())
+        train_only(model, config.train)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return Ready(model, processor, objective, data, eval_data)
+
+
+def read_data(config: TrainConfig, processor: LvlmProcessor, root: Path, world: int) -> tuple[TrainingSet, TrainingSet | None]:
+    """The training rows and the evaluation rows, and what left of them with its reason in `quarantine/`. UserError where none is left."""
+    from data_tools.io import SourceError
+
+    from ..train.data import training_set
+
+    common: dict[str, Any] = {"max_length": config.max_length, "too_long": config.too_long, "seed": config.seed, "cache": root / CACHE}
+    micro = batches(config.batch_size, config.micro_batch, world).micro
+    shape: dict[str, Any] = {"packing": config.packing, "length_grouping": config.length_grouping, "batch_size": micro * world}
+    gone = root / "quarantine"
+    try:
+        data = training_set(config.data, processor, quarantine=gone / "data.jsonl", **shape, **common)
+        log.info("%s", data.summary())
+        if not config.eval_data:
+            return data, None
+        return data, training_set(config.eval_data, processor, quarantine=gone / "eval_data.jsonl", shuffle=False, **common)
+    except (SourceError, ValueError) as error:
+        raise UserError(f"the training data: {error}") from error
+    except FileNotFoundError as error:
+        raise UserError(f"the training data: no file {error.filename}") from error
+
+
+def make_objective(config: TrainConfig, model: Any, processor: LvlmProcessor, data: TrainingSet) -> Objective:
+    """The objective that the config names, seeded. UserError for an unknown type or option, with the nearest known."""
+    import difflib
+
+    from transformers import set_seed
+
+    from ..losses import OBJECTIVES, ObjectiveSetup
+
+    kind = str(config.objective.get("type"))
+    if kind not in OBJECTIVES:
+        near = difflib.get_close_matches(kind, OBJECTIVES, 1)
+        raise UserError(
+            f"unknown objective type '{kind}'; " + (f"did you mean '{near[0]}'?" if near else f"known: {', '.join(OBJECTIVES)}")
+        )
+    options = {key: value for key, value in config.objective.items() if key != "type"}
+    set_seed(config.seed)
+    try:
+        return OBJECTIVES[kind].from_options(
+            options, ObjectiveSetup(processor.text_ids, model.config.text_config.hidden_size, data.samples)
+        )
+    except (ValueError, TypeError) as error:
+        raise UserError(f"objective {kind}: {error}") from error
+
+
+def arguments(config: TrainConfig, root: Path, world: int) -> TrainingArguments:
+    """The library's settings for this run; with more processes the first call joins them."""
+    import torch
+    from transformers import TrainingArguments
+
+    micro, accumulation = batches(config.batch_size, config.micro_batch, world)
+    gpu = torch.cuda.is_available() and config.device == "auto"
+    checkpointing = "activation_checkpointing" if hasattr(TrainingArguments, "activation_checkpointing") else "gradient_checkpointing"
+    return TrainingArguments(
+        output_dir=str(root / CHECKPOINTS),
+        per_device_train_batch_size=micro,
+        per_device_eval_batch_size=micro,
+        gradient_accumulation_steps=accumulation,
+        num_train_epochs=config.epochs,
+        max_steps=config.steps or -1,
+        learning_rate=config.lr,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        optim=config.optimizer,
+        bf16=config.precision == "bf16" or (config.precision == "auto" and gpu),
+        fsdp=config.fsdp or None,
+        logging_steps=config.log_steps,
+        save_steps=config.save_steps,
+        eval_strategy="steps" if config.eval_data else "no",
+        eval_steps=config.eval_steps,
+        report_to=list(config.report_to),
+        run_name=root.name,
+        seed=config.seed,
+        use_cpu=config.device == "cpu",
+        train_sampling_strategy="sequential",  # TrainingSet orders its rows itself
+        dataloader_num_workers=config.workers,
+        dataloader_pin_memory=gpu,
+        disable_tqdm=not (sys.stderr.isatty() and log.isEnabledFor(logging.INFO)),
+        ddp_find_unused_parameters=False,
+        **{checkpointing: config.gradient_checkpointing},
+    )

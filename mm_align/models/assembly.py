@@ -1,0 +1,194 @@
+"""A vision-language model out of parts: a tower, an adapter, a language model; or one that is there already, with a part replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import AddedToken
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
+
+from vision.adapters import build_adapter
+from vision.images import SquareImageProcessor
+
+from ..config import UserError
+from .aitqe_layout import load_released, read_json
+from .chat_templates import chat_template
+from .headers import check_whole
+from .lvlm import LvlmConfig, LvlmForConditionalGeneration
+from .processor import LvlmProcessor, PromptStyle
+
+REPLACED = ("adapter", "branches", "more_towers", "feature_layer", "keep_cls")  # what a config may change of a model that is there
+ENDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+
+
+def assemble(vision: Mapping[str, Any], text: Mapping[str, Any], **options: Any) -> LvlmForConditionalGeneration:
+    """The model of a described tower and language model, each of a checkpoint ({"from": ...}) or random ({"model_type": ...}).
+
+    options: further fields of `LvlmConfig`. Random weights follow torch's seed. UserError for parts that cannot be had or do
+    not fit.
+    """
+    tower, language = load_tower(vision), load_language_model(text)
+    more = {name: load_tower(described) for name, described in (options.pop("more_towers", None) or {}).items()}
+    config = _checked_config(
+        vision_config=tower.config, text_config=language.config, more_towers={name: t.config for name, t in more.items()}, **options
+    )
+    with torch.device("meta"):
+        model = LvlmForConditionalGeneration(config)
+    model.model.vision_tower, model.model.language_model = tower, language.base_model
+    model.lm_head = language.get_output_embeddings()
+    model.generation_config = GenerationConfig(**{key: getattr(language.generation_config, key) for key in ENDS})
+    for name, further in more.items():
+        model.model.more_towers[name] = further
+    model.model.adapter = build_adapter(config.adapter, config.token_facts, config.text_config.hidden_size)
+    model.tie_weights()
+    return model
+
+
+def replace_parts(model: LvlmForConditionalGeneration, **changes: Any) -> LvlmForConditionalGeneration:
+    """The same model with a new adapter (random weights) and, where `changes` say so, other branches and further towers."""
+    old = model.config
+    kept = {key: getattr(old, key) for key in (*REPLACED, "image_token_id", "tie_word_embeddings")}
+    more = {name: load_tower(described) for name, described in (changes.get("more_towers") or {}).items()}
+    changes |= {"more_towers": old.more_towers | {name: tower.config for name, tower in more.items()}}
+    config = _checked_config(vision_config=old.vision_config, text_config=old.text_config, **(kept | changes))
+    for name, tower in more.items():
+        model.model.more_towers[name] = tower
+    adapter = build_adapter(config.adapter, config.token_facts, config.text_config.hidden_size)
+    model.model.adapter = adapter.to(model.device, model.dtype)
+    model.config = model.model.config = config
+    return model
+
+
+def _checked_config(**fields: Any) -> LvlmConfig:
+    """The config, once its adapter fits its towers and its language model. UserError where it does not."""
+    try:
+        config = LvlmConfig(**fields)
+        _ = config.num_image_tokens  # builds the adapter on the meta device
+    except (ValueError, TypeError, IndexError) as error:
+        raise UserError(f"the parts of the model do not fit: {error}") from error
+    return config
+
+
+# -- parts -------------------------------------------------------------------------------------------------------------
+
+
+def load_tower(described: Mapping[str, Any]) -> PreTrainedModel:
+    """A vision tower. UserError where it cannot be had."""
+    from vision import encoders
+
+    try:
+        return encoders.load_tower(dict(described))
+    except (ValueError, OSError, KeyError, RuntimeError) as error:
+        raise UserError(f"cannot make the vision tower {dict(described)}: {_first_line(error)}") from error
+
+
+def load_language_model(described: Mapping[str, Any]) -> PreTrainedModel:
+    """A causal language model in float32. UserError where it cannot be had."""
+    options = dict(described)
+    name = options.pop("from", None)
+    try:
+        if name is None:
+            return AutoModelForCausalLM.from_config(AutoConfig.for_model(**options), dtype=torch.float32)
+        return AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, **options)
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        raise UserError(f"cannot load the language model {dict(described)}: {_first_line(error)}") from error
+
+
+# -- words -------------------------------------------------------------------------------------------------------------
+
+
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer of a folder or hub id. UserError where there is none."""
+    try:
+        return AutoTokenizer.from_pretrained(name)
+    except (ValueError, OSError) as error:
+        raise UserError(f"cannot load the tokenizer of '{name}': {_first_line(error)}") from error
+
+
+def make_processor(
+    model: LvlmForConditionalGeneration,
+    tokenizer: Any,
+    *,
+    image_token: str = "<image>",
+    prompt_style: PromptStyle | None = None,
+    template: str | None = None,
+    **pictures: Any,
+) -> LvlmProcessor:
+    """The processor of an assembled model. The image token is added where the tokenizer lacks it, and the model's embeddings grow with it.
+
+    template: see `chat_template`; without one and without one of the tokenizer's own, prompts are plain. pictures: options of
+    `SquareImageProcessor`.
+    """
+    if len(tokenizer(image_token, add_special_tokens=False)["input_ids"]) != 1:
+        tokenizer.add_tokens([AddedToken(image_token, special=True, normalized=False)], special_tokens=True)
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(tokenizer))
+    template = tokenizer.chat_template if template is None else chat_template(template, image_token)
+    model.config.image_token_id = tokenizer.convert_tokens_to_ids(image_token)
+    return LvlmProcessor(
+        SquareImageProcessor(size=model.config.image_size, **pictures),
+        tokenizer,
+        num_image_tokens=model.config.num_image_tokens,
+        image_token=image_token,
+        prompt_style=prompt_style or ("plain" if template is None else "chat"),
+        chat_template=template,
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
+
+
+# -- models that are there ---------------------------------------------------------------------------------------------
+
+Pair = tuple[LvlmForConditionalGeneration, LvlmProcessor]
+
+
+def kind_of(folder: Path) -> str | None:
+    """`model_type` of the folder's config.json; None where there is no such file."""
+    file = folder / "config.json"
+    return str(read_json(file).get("model_type")) if file.is_file() else None
+
+
+def _ours(folder: Path) -> Pair:
+    check_whole(folder)
+    try:
+        return LvlmForConditionalGeneration.from_pretrained(folder, dtype=torch.float32), LvlmProcessor.from_pretrained(folder)
+    except (ValueError, OSError, RuntimeError) as error:
+        raise UserError(f"cannot load the model in {folder}: {_first_line(error)}") from error
+
+
+def _aitqe(folder: Path) -> Pair:
+    model, processor, _ = load_released(folder, dtype=torch.float32)
+    return model, processor
+
+
+LOADERS: dict[str, Callable[[Path], Pair]] = {"mm_align_lvlm": _ours, "mm": _aitqe}  # model_type -> how it is loaded, in float32
+
+
+def adjusted(
+    model: LvlmForConditionalGeneration, processor: LvlmProcessor, style: PromptStyle | None, template: str | None
+) -> LvlmProcessor:
+    """The processor after parts of the model were replaced: its number and size of pictures are the model's, prompts as asked."""
+    options = {key: getattr(processor.image_processor, key) for key in ("image_mean", "image_std", "resample")}
+    chat = processor.chat_template if template is None else chat_template(template, processor.image_token)
+    return LvlmProcessor(
+        SquareImageProcessor(size=model.config.image_size, **options),
+        processor.tokenizer,
+        num_image_tokens=model.config.num_image_tokens,
+        image_token=processor.image_token,
+        prompt_style=style or (processor.prompt_style if template is None else "chat"),
+        chat_template=chat,
+    )
+
+
+def picture_constants(name: str) -> dict[str, Any]:
+    """Mean and standard deviation of the pixels that a tower's checkpoint was trained with; nothing where it does not say."""
+    try:
+        found = AutoImageProcessor.from_pretrained(name)
+    except (OSError, ValueError, ImportError):
+        return {}
+    return {key: list(getattr(found, key)) for key in ("image_mean", "image_std") if getattr(found, key, None) is not None}

@@ -1,0 +1,92 @@
+"""What happens beside the steps of training: a log in lines, whole checkpoints, evaluations, a stop when asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from .checkpoints import keep_last, mark_whole, note
+
+
+class LogFile(TrainerCallback):
+    """Every entry of the log as a line of JSON. A continued run drops the lines after its checkpoint first."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            self.path.write_text("".join(map(_line, state.log_history)), encoding="utf-8")
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(_line(state.log_history[-1]))
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    return json.dumps({"step": entry.get("step"), **entry}) + "\n"
+
+
+class WholeCheckpoints(TrainerCallback):
+    """Marks each checkpoint when it is complete, notes the best one, removes old ones.
+
+    chosen: the logged name that the best checkpoint has the highest of (or, with `lower`, the lowest).
+    """
+
+    def __init__(self, folder: Path, keep: int, chosen: str | None = None, *, lower: bool = False) -> None:
+        self.folder, self.keep, self.chosen, self.lower = folder, keep, chosen, lower
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if not state.is_world_process_zero:
+            return
+        mark_whole(self.folder / f"checkpoint-{state.global_step}")
+        value = next((e[self.chosen] for e in reversed(state.log_history) if e["step"] == state.global_step and self.chosen in e), None)
+        if value is not None:
+            note(self.folder, state.global_step, value, lower=self.lower)
+        keep_last(self.folder, self.keep)
+
+
+class Evaluations(TrainerCallback):
+    """Calls `evaluate(step)` at every evaluation: beside the evaluation loss where there is one, else every `steps` steps and at the end.
+
+    saves: a checkpoint is written at every evaluation, so that the best one is there to be chosen.
+    """
+
+    def __init__(self, evaluate: Callable[[int], None], steps: int, *, beside_loss: bool, saves: bool) -> None:
+        self.evaluate, self.steps, self.beside_loss, self.saves = evaluate, steps, beside_loss, saves
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._do(state, control)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if not self.beside_loss and (state.global_step % self.steps == 0 or state.global_step >= state.max_steps):
+            self._do(state, control)
+
+    def _do(self, state: TrainerState, control: TrainerControl) -> None:
+        self.evaluate(state.global_step)
+        control.should_save = control.should_save or self.saves
+
+
+class StopWhenAsked(TrainerCallback):
+    """After a step in which a stop was asked for: a checkpoint, then the end of training. All processes stop at the same step."""
+
+    def __init__(self, asked: Callable[[], bool]) -> None:
+        self.asked = asked
+        self.stopped = False
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if state.global_step < state.max_steps and self._anywhere(args):
+            self.stopped = control.should_save = control.should_training_stop = True
+
+    def _anywhere(self, args: TrainingArguments) -> bool:
+        if args.world_size == 1:
+            return self.asked()
+        flag = torch.tensor(float(self.asked()), device=args.device)
+        torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
+        return bool(flag.item())
