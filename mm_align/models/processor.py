@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 from transformers import BatchFeature, ProcessorMixin
 
 from data_tools.records import Message, Part
 from vision.images import SquareImageProcessor
+
+from .chat import Chat, Rendered, Unplaceable
 
 PromptStyle = Literal["plain", "chat"]
 
@@ -51,6 +53,7 @@ class LvlmProcessor(ProcessorMixin):
         self.prompt_style = prompt_style
         self.image_token_id = _image_token_id(tokenizer, image_token)
         super().__init__(image_processor, tokenizer, chat_template=chat_template)
+        self._chat: Chat | None = None
         self.tokenizer.padding_side = "left"  # generation continues the last column
 
     def __call__(
@@ -92,7 +95,7 @@ class LvlmProcessor(ProcessorMixin):
         """Token ids of a conversation, image placeholders included; ends where the assistant is to speak."""
         if self.prompt_style == "plain":
             return self._plain(messages).ids
-        return self._chat(messages, add_generation_prompt)
+        return self._chat_ids(messages, add_generation_prompt)
 
     def encode_for_training(self, messages: Sequence[Message]) -> Encoded:
         """Ids of a whole conversation, and which of them a loss falls on: the text of messages that train, and its end.
@@ -138,43 +141,111 @@ class LvlmProcessor(ProcessorMixin):
         ]
         return hashlib.sha256("\0".join(told).encode()).hexdigest()
 
+    @property
+    def chat(self) -> Chat:
+        """The chat template, ready to use. Raises ValueError when there is none."""
+        template = self.chat_template or self.tokenizer.chat_template
+        if not isinstance(template, str):
+            raise ValueError(
+                "prompt_style 'chat' needs a chat template, and neither processor nor tokenizer has one; give one, or use 'plain'"
+            )
+        if self._chat is None or self._chat.template != template:
+            controls = [token.content for token in self.tokenizer.added_tokens_decoder.values()]
+            self._chat = Chat(template, self.image_token, controls, self.tokenizer.special_tokens_map)
+        return self._chat
+
+    def _chat_ids(self, messages: Sequence[Message], add_generation_prompt: bool) -> list[int]:
+        return self._tokens(self.chat.render(messages, add_generation_prompt=add_generation_prompt)).ids
+
     def _chat_for_training(self, messages: Sequence[Message]) -> Encoded:
+        try:
+            rendered = self.chat.render_for_training(messages) if self.tokenizer.is_fast else None
+        except Unplaceable as error:
+            return self._turn_by_turn(messages, str(error))
+        if rendered is None:
+            return self._turn_by_turn(messages, "a tokenizer in pure Python does not say where its tokens stand in the text")
+        return self._tokens(rendered, own_ends=self.chat.marks_generation)
+
+    def _tokens(self, rendered: Rendered, own_ends: bool = False) -> Encoded:
+        """Ids of a rendered conversation: hidden data split into plain text, placeholders as many as tokens of a picture.
+
+        A token trains when any character of it lies in a span; unless the template marked the spans itself, only to the end of
+        the turn.
+        """
+        pieces, at, left = [], 0, rendered.text
+        for mark, text in rendered.hidden.items():
+            before, left = left.split(mark, 1)
+            pieces += [self._piece(before, at, rendered.spans)]
+            at += len(before)
+            pieces += [self._hidden(text, at, rendered.spans)]
+            at += len(mark)
+        pieces += [self._piece(left, at, rendered.spans)]
+        ids = np.array([token for piece in pieces for token in piece.ids], np.int64)
+        turns = np.array([turn for piece in pieces for turn in piece.turns], np.int64)
+        trains = (turns >= 0) & (ids != self.image_token_id)
+        for turn in range(0 if own_ends else len(rendered.spans)):
+            self._end_turn(ids, trains, np.flatnonzero(turns == turn))
+        repeats = np.where(ids == self.image_token_id, self.num_image_tokens, 1)
+        return Encoded(np.repeat(ids, repeats).tolist(), np.repeat(trains, repeats).tolist())
+
+    def _piece(self, text: str, at: int, spans: Sequence[tuple[int, int]]) -> _Piece:
+        if not spans:
+            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            return _Piece(ids, [-1] * len(ids))
+        told = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        turns = [_turn_of(start + at, end + at, spans) for start, end in told["offset_mapping"]]
+        return _Piece(told["input_ids"], turns)
+
+    def _hidden(self, text: str, at: int, spans: Sequence[tuple[int, int]]) -> _Piece:
+        ids = self.text_ids(text)
+        return _Piece(ids, [_turn_of(at, at + 1, spans)] * len(ids))
+
+    def _end_turn(self, ids: np.ndarray, trains: np.ndarray, places: np.ndarray) -> None:
+        """Within a turn nothing trains behind its end: the first control token, or the end-of-sequence token if that comes later.
+
+        Data cannot hold control tokens, so the first one is the template's. What follows (a newline, mostly) is never
+        generated. A turn that ends without such a token trains whole.
+        """
+        controls = np.flatnonzero(np.isin(ids[places], self._control_ids()))
+        if len(controls):
+            ends = np.flatnonzero(ids[places] == self.tokenizer.eos_token_id)
+            last = max(int(controls[0]), int(ends[0]) if len(ends) else 0)
+            trains[places[last + 1 :]] = False
+
+    def _control_ids(self) -> list[int]:
+        return [token for token in self.tokenizer.added_tokens_decoder if token != self.image_token_id]
+
+    def _turn_by_turn(self, messages: Sequence[Message], why: str) -> Encoded:
+        """The second way, for templates that change words: the tokens by which a conversation grows with each turn."""
         ids: list[int] = []
-        trains: list[bool] = []
+        trains = np.zeros(0, bool)
         for count, message in enumerate(messages, 1):
             if message.role == "assistant":
-                ids, trains = self._grown(ids, trains, self._chat(messages[: count - 1], True), False)
-            ids, trains = self._grown(ids, trains, self._chat(messages[:count], False), message.trains)
-        return Encoded(ids, trains)
+                ids, trains = _grown(ids, trains, self._chat_ids(messages[: count - 1], True), False, why)
+            before = len(ids)
+            ids, trains = _grown(ids, trains, self._chat_ids(messages[:count], False), message.trains, why)
+            self._end_turn(np.array(ids), trains, np.arange(before, len(ids)))
+        return Encoded(ids, (trains & (np.array(ids) != self.image_token_id)).tolist())
 
-    def _grown(self, ids: list[int], trains: list[bool], longer: list[int], value: bool) -> tuple[list[int], list[bool]]:
-        if longer[: len(ids)] != ids:
-            raise ValueError("the chat template changes earlier turns when one is added; labels cannot be placed with it")
-        return longer, trains + [value] * (len(longer) - len(ids))
 
-    def _chat(self, messages: Sequence[Message], add_generation_prompt: bool) -> list[int]:
-        """Templates see data with control tokens only as a mark, which is replaced by its split ids afterwards."""
-        hidden: dict[str, str] = {}
-        turns = [{"role": m.role, "content": [self._content(part, hidden) for part in m.parts]} for m in messages]
-        rendered = self.apply_chat_template(turns, tokenize=False, add_generation_prompt=add_generation_prompt)
-        rendered = rendered.replace(self.image_token, self.image_token * self.num_image_tokens)
-        ids: list[int] = []
-        for mark, text in hidden.items():
-            before, rendered = rendered.split(mark, 1)
-            ids += self.tokenizer(before, add_special_tokens=False)["input_ids"] + self.text_ids(text)
-        return ids + self.tokenizer(rendered, add_special_tokens=False)["input_ids"]
+class _Piece(NamedTuple):
+    """Ids of a stretch of text, and for each the span it lies in (-1: none)."""
 
-    def _content(self, part: Part, hidden: dict[str, str]) -> dict[str, str]:
-        if part.kind != "text":
-            return {"type": part.kind}
-        if not any(token in part.text for token in self._control_tokens()):
-            return {"type": "text", "text": part.text}
-        mark = f"[{secrets.token_hex(16)}]"
-        hidden[mark] = part.text
-        return {"type": "text", "text": mark}
+    ids: list[int]
+    turns: list[int]
 
-    def _control_tokens(self) -> list[str]:
-        return [token.content for token in self.tokenizer.added_tokens_decoder.values()]
+
+def _turn_of(start: int, end: int, spans: Sequence[tuple[int, int]]) -> int:
+    return next((i for i, (first, last) in enumerate(spans) if start < last and end > first), -1)
+
+
+def _grown(ids: list[int], trains: np.ndarray, longer: list[int], value: bool, why: str) -> tuple[list[int], np.ndarray]:
+    if longer[: len(ids)] != ids:
+        raise ValueError(
+            f"labels cannot be placed: {why}, and it changes earlier turns when one is added. "
+            "Put {% generation %} ... {% endgeneration %} around the assistant's words in the chat template"
+        )
+    return longer, np.concatenate([trains, np.full(len(longer) - len(ids), value)])
 
 
 def _flat(images: Any) -> list[Any]:

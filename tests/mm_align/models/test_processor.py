@@ -78,11 +78,6 @@ class TestChat:
         assert encoded.ids == ids_of(chat, "<user>" + "<image>" * 4 + "q<assistant>ab<eos>")
         assert encoded.trains == [False] * (len(encoded.ids) - 3) + [True] * 3
 
-    def test_a_template_that_rewrites_earlier_turns_is_refused(self, make_processor: Callable[..., Any]) -> None:
-        moody = make_processor(prompt_style="chat", chat_template="{{ messages | length }}" + TEMPLATE)
-        with pytest.raises(ValueError, match="changes earlier turns"):
-            moody.encode_for_training([user("q"), assistant("a"), user("r", image=False), assistant("b")])
-
 
 class TestCall:
     def test_marks_become_placeholders_and_padding_is_left(self, processor: Any, picture: Callable[[int], Any]) -> None:
