@@ -237,6 +237,8 @@ class LvlmModel(LvlmPreTrainedModel):
             embeds = self._placed(embeds, self._places(input_ids, embeds), features)
         if position_ids is None and attention_mask is not None and attention_mask.ndim == 2:
             position_ids = positions_of(attention_mask)[:, -embeds.shape[1] :]
+        if position_ids is not None and attention_mask is None and past_key_values is None and kwargs.get("use_cache") is None:
+            kwargs["use_cache"] = False  # with a new cache the library would let packed samples see each other
         kwargs["return_dict"] = True
         outputs = self.language_model(
             attention_mask=attention_mask,
@@ -369,6 +371,13 @@ class LvlmForConditionalGeneration(LvlmPreTrainedModel, GenerationMixin):
         if mask is not None and mask.ndim == 2 and not bool(mask[:, -1].all()):
             raise ValueError("the prompts are padded on the right; generation needs left padding (processor(..., padding=True))")
         return super().generate(inputs, *args, **kwargs)
+
+    def _expand_inputs_for_generation(self, expand_size: int = 1, **kwargs: Any) -> Any:
+        """The library's, which repeats every tensor row by row: a picture that several rows show is laid out for each first."""
+        index = kwargs.get("picture_index")
+        if expand_size > 1 and index is not None and kwargs.get("pixel_values") is not None:
+            kwargs |= {"pixel_values": kwargs["pixel_values"][index], "picture_index": None}
+        return super()._expand_inputs_for_generation(expand_size=expand_size, **kwargs)
 
     def prepare_inputs_for_generation(
         self,

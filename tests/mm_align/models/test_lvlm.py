@@ -194,6 +194,13 @@ class TestGenerate:
         torch.testing.assert_close(got.logits, tiny_model(**rest, pixel_values=pixels[index]).logits)
         assert len(got.visual_tokens.features) == 2
 
+    def test_beams_of_rows_that_show_one_picture(self, tiny_model: Any, singles: list[Any]) -> None:
+        two = {key: torch.cat([singles[0][key]] * 2) for key in ("input_ids", "attention_mask")}
+        pixels, index = singles[0]["pixel_values"], torch.tensor([0, 0])
+        options: dict[str, Any] = {"max_new_tokens": 6, "do_sample": False, "num_beams": 2}
+        got = tiny_model.generate(**two, pixel_values=pixels, picture_index=index, **options)
+        assert torch.equal(got, tiny_model.generate(**two, pixel_values=pixels[index], **options))
+
     @pytest.mark.parametrize("content", ["text", "chat"])
     def test_pipeline(self, content: str, tiny_model: Any, make_processor: Callable[..., Any], picture: Callable[[int], Any]) -> None:
         template = "{% for p in messages[0].content %}{% if p.type == 'image' %}<image>{% else %}{{ p.text }}{% endif %}{% endfor %}"
