@@ -21,6 +21,13 @@ OBJECT_FORMS = (  # (statement, question) about {np}, a noun phrase with its pla
     ("I can see {np}.", "Can you see {np}?"),
     ("The picture contains {np}.", "Does the picture contain {np}?"),
 )
+BACKGROUND_FORMS = (  # the last three are the openings of detailed descriptions
+    ("the background is {b}.", "is the background {b}?"),
+    ("the image has a {b} background.", "does the image have a {b} background?"),
+    ("this is a drawing on a {b} background.", "is this a drawing on a {b} background?"),
+    ("the picture shows a drawing on a {b} background.", "does the picture show a drawing on a {b} background?"),
+    ("here we see a drawing with a {b} background.", "do we see a drawing with a {b} background?"),
+)
 PLACED_FORM = ("{np} is {place}.", "Is {np} {place}?")
 QUESTION_ENDS = ("", " Please answer yes or no.", " Answer yes or no.", " Answer with yes or no.", " Yes or no?")
 CHECKS = (
@@ -184,11 +191,7 @@ def _text(scene: Scene, rng: random.Random) -> Told:
 
 def _background(scene: Scene, rng: random.Random) -> Told:
     wrong = rng.choice([b for b in SPEC["backgrounds"] if b != scene.background])
-    forms = (
-        ("the background is {b}.", "is the background {b}?"),
-        ("this is a drawing on a {b} background.", "is this a drawing on a {b} background?"),
-    )
-    form = rng.choice(forms)
+    form = rng.choice(BACKGROUND_FORMS)
     return [(form[0].format(b=b), form[1].format(b=b)) for b in (scene.background, wrong)]
 
 

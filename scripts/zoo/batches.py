@@ -48,9 +48,9 @@ class Stage(Dataset, ABC):
         """A scene and what is asked of it."""
 
     def answered(self, question: str, answer: str) -> Row:
-        """A question and its answer as the processor makes them; the first token of a short answer has weight 3, the others 1."""
+        """A question and its answer as the processor makes them; the first token of a short answer has weight 6, the others 1."""
         asked, told = self.processor.text_ids(question), self.processor.text_ids(answer)
-        weights = [3.0 if len(told) <= SHORT else 1.0] + [1.0] * len(told)
+        weights = [6.0 if len(told) <= SHORT else 1.0] + [1.0] * len(told)
         return Row(asked + told + [self.processor.tokenizer.eos_token_id], [0.0] * len(asked) + weights)
 
     def __len__(self) -> int:

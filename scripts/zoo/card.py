@@ -1,9 +1,16 @@
-"""The bundled model's card: data, training, measured quality with its learning curve, and what it cannot do."""
+"""The card of tiny-aitqe, and what all cards of the zoo share: the plan, the learning curve, the weights' hash."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Iterable
+from math import prod
 from pathlib import Path
+
+from safetensors import safe_open
+
+from .plan import AITQE, Part
 
 CARD = """---
 license: apache-2.0
@@ -55,39 +62,50 @@ SHOWN = ("wrong_object", "wrong_color", "wrong_count", "wrong_relation", "missin
 
 def write_card(folder: Path, figures: dict, log: Path) -> None:
     """README.md and figures.json in the model's folder; the learning curve is read from the training log."""
-    from zoo.plan import AITQE
-
     decision, answer = figures["decision"], figures["answer"]
-    curve = _curve(log, folder / "learning_curve.jsonl")
-    kinds = [f"| {kind} | {value:.3f} | {decision['auroc_blind'][kind]:.3f} |" for kind, value in decision["auroc"].items()]
-    stages = [
-        f"- `{p.name}`: {p.steps} steps of {p.pictures} pictures x {p.captions or 'no'} captions, learning rate {p.lr:g}" for p in AITQE
+    curve = [
+        f"| {e['part']}, {e['step']} | " + " | ".join(f"{e['auroc'][k]:.3f}" for k in ("needs_image", *SHOWN)) + " |"
+        for e in watched(log, folder, "auroc")
     ]
+    kinds = [f"| {kind} | {value:.3f} | {decision['auroc_blind'][kind]:.3f} |" for kind, value in decision["auroc"].items()]
     card = CARD.format(
-        name=folder.name, proof="tiny_aitqe.py", parameters=_parameters(folder) / 1e6, version=figures["sceneworld"],
-        stages="\n".join(stages),
+        name=folder.name, proof="tiny_aitqe.py", parameters=parameters(folder) / 1e6, version=figures["sceneworld"],
+        stages=stages(AITQE, "captions"),
         data=figures["data"], seen=decision["auroc"]["needs_image"], blind=decision["auroc_blind"]["needs_image"],
         accuracy=decision["accuracy"], json=answer["valid_json"], spearman=answer["severity_spearman"], raw_f1=answer["raw_f1"],
         new_f1=answer["rewrite_f1"], hallucinating=answer["rewrite_hallucinating"], raw_hallucinating=answer["raw_hallucinating"],
         kinds="\n".join(kinds), short_kinds=" | ".join(SHOWN), rules="|".join("---" for _ in SHOWN), curve="\n".join(curve),
     )  # fmt: skip
+    write(folder, card, figures)
+
+
+def write(folder: Path, card: str, figures: dict) -> None:
     (folder / "README.md").write_text(card, encoding="utf-8")
     (folder / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
-def _curve(log: Path, kept: Path) -> list[str]:
-    """The validation entries of the training log as table lines; they are kept beside the card, for when the log is gone."""
+def stages(parts: Iterable[Part], what: str) -> str:
+    """The training plan as lines of the card."""
+    return "\n".join(
+        f"- `{p.name}`: {p.steps} steps of {p.pictures} pictures x {p.captions or 'no'} {what}, learning rate {p.lr:g}" for p in parts
+    )
+
+
+def watched(log: Path, folder: Path, mark: str) -> list[dict]:
+    """The training log's entries that hold `mark`; they are kept beside the card, for when the log is gone."""
+    kept = folder / "learning_curve.jsonl"
     if log.is_file():
-        entries = [line for line in log.read_text().splitlines() if '"auroc"' in line]
+        entries = [line for line in log.read_text(encoding="utf-8").splitlines() if f'"{mark}"' in line]
         kept.write_text("".join(f"{line}\n" for line in entries), encoding="utf-8")
-    told = [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()]
-    return [f"| {e['part']}, {e['step']} | " + " | ".join(f"{e['auroc'][k]:.3f}" for k in ("needs_image", *SHOWN)) + " |" for e in told]
+    return [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()]
 
 
-def _parameters(folder: Path) -> int:
-    from math import prod
+def sha256(folder: Path) -> str:
+    """Of the weights' file: what freezes the model."""
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
-    from safetensors import safe_open
 
+def parameters(folder: Path) -> int:
+    """How many numbers the weights' file holds."""
     with safe_open(folder / "model.safetensors", "np") as file:
         return sum(prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118 - not a mapping

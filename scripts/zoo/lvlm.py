@@ -68,7 +68,8 @@ class LvlmStage(Stage):
 
 
 def _questions(scene: Scene, rng: random.Random, count: int) -> list[tuple[str, str]]:
-    drawn = rng.sample(questions(scene, rng), count)
+    # What is seldom asked or hard to learn comes first three times as often: what lies where, what is written.
+    drawn = sorted(questions(scene, rng), key=lambda q: rng.random() ** (3 if q["kind"] == "text" or q["type"] == "open" else 1))[:count]
     return [(q["question"] + rng.choice(YES_NO if q["type"] == "yes_no" else ONE_WORD), q["answer"]) for q in drawn]
 
 

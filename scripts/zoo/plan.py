@@ -51,5 +51,5 @@ AITQE = (
     Part("count", 800, 10, 4, 1e-3, 30, 0, 0.0, 1.0, COUNT_SHARES),
     Part("answer", 900, 10, 4, 1e-3, 20, 860, 0.3, 1.0, LAST_SHARES),
 )
-LVLM = (Part("talk", 1500, 12, 5, 1e-3, 60, 750),)
+LVLM = (Part("talk", 900, 12, 5, 1e-3, 60, 0), Part("settle", 1300, 12, 5, 1e-3, 20, 1000))
 JUDGE = (Part("judge", 2400, 10, 7, 1e-3, 60, 1000),)

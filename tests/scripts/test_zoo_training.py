@@ -92,10 +92,10 @@ def test_every_part_that_is_read_learns(model, processor, kind):
 
 
 def test_an_answer_is_what_is_learned(processor):
-    """Loss weights: none on the question, 3 on a short answer's decision, 1 on its end and on every token of a long answer."""
+    """Loss weights: none on the question, 6 on a short answer's decision, 1 on its end and on every token of a long answer."""
     stage = LvlmStage(processor, Part("x", 4, 1, 2, 1e-3, 0, 0))
     short, long = stage.answered("Is it red?", "yes"), stage.answered("What?", "a small red circle")
-    assert short.weights == [0.0] * len(processor.text_ids("Is it red?")) + [3.0] + [1.0] * len(processor.text_ids("yes"))
+    assert short.weights == [0.0] * len(processor.text_ids("Is it red?")) + [6.0] + [1.0] * len(processor.text_ids("yes"))
     assert set(long.weights[len(processor.text_ids("What?")) :]) == {1.0}
     assert short.ids[-1] == long.ids[-1] == processor.tokenizer.eos_token_id
 
