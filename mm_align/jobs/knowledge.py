@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from ..config import JobConfig, UserError
+from .own_folder import OwnFolder
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -73,27 +74,23 @@ class Pool:
 
 def run(config: KnowledgeConfig) -> int:
     """Measure, split, select and write. Raises UserError for data, encoders and folders that cannot be used."""
-    from data_tools.durable import remove
     from data_tools.io import SourceError
 
-    from .knowledge_results import is_done, make_room, put_in_place, write
+    from .knowledge_results import settings, told, write
 
-    out = config.out.expanduser()
-    if is_done(out, config):
+    out = OwnFolder(config.out.expanduser(), "vision knowledge", "knowledge.json")
+    if out.holds(settings(config), overwrite=config.overwrite):
         print(f"{config.out} already holds this split; --overwrite makes it anew")
         return 0
-    temporary = make_room(out)
     try:
-        pair = load_encoder(config)
-        pool = read_pool(config, pair, temporary)
-        candidates, names = embed_names(config, pair, pool)
-        told = write(config, temporary, pool, candidates, names)
-        put_in_place(temporary, out)
+        with out.filling() as folder:
+            pair = load_encoder(config)
+            pool = read_pool(config, pair, folder)
+            summary = write(config, folder, pool, *embed_names(config, pair, pool))
+            out.finish(folder, summary)
     except SourceError as error:
         raise UserError(str(error)) from error
-    finally:
-        remove(temporary)
-    print("\n".join([*told, f"written to {config.out}"]))
+    print("\n".join([*told(summary), f"written to {config.out}"]))
     return 0
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from ..config import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from .knowledge import KnowledgeConfig, Pool
 
 log = logging.getLogger(__name__)
-SUMMARY = "knowledge.json"  # lies in every folder this job made; --overwrite replaces no other
 COLORS = {"known": "tab:green", "uncertain": "tab:gray", "unknown": "tab:red"}
 NOTE = (
     "Source-stated: a split into VE-Known and VE-Unknown by CLIP-style similarity, and a selection called HDS. The formulas, thresholds "
@@ -29,8 +26,8 @@ NOTE = (
 )
 
 
-def write(config: KnowledgeConfig, folder: Path, pool: Pool, candidates: Candidates, names: torch.Tensor) -> list[str]:
-    """Write all files into `folder`; the lines to tell."""
+def write(config: KnowledgeConfig, folder: Path, pool: Pool, candidates: Candidates, names: torch.Tensor) -> dict[str, Any]:
+    """Write all files but the summary into `folder`; the summary."""
     import torch
 
     from vision.knowledge import SELECTIONS, measure, select, split
@@ -49,9 +46,7 @@ def write(config: KnowledgeConfig, folder: Path, pool: Pool, candidates: Candida
     if config.rows:
         _write_rows(config, folder, pool, chosen)
     drawn = config.plot and _plot(folder / "knowledge.png", measures, splits)
-    summary = _summary(config, pool, candidates, measures, splits, chosen) | {"plot": bool(drawn)}
-    (folder / SUMMARY).write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return _told(summary)
+    return _summary(config, pool, candidates, measures, splits, chosen) | {"plot": drawn}
 
 
 def _write_split(
@@ -123,7 +118,7 @@ def _summary(
     ranks = measures.rank
     spellings = len(candidates.of)
     return {
-        "config": settings(config),
+        "settings": settings(config),
         "note": NOTE,
         "rows": pool.rows,
         "measured": len(pool.ids),
@@ -156,7 +151,8 @@ def _mean(values: torch.Tensor, positions: list[int]) -> float | None:
     return float(values[positions].double().mean()) if positions else None
 
 
-def _told(summary: Mapping[str, Any]) -> list[str]:
+def told(summary: Mapping[str, Any]) -> list[str]:
+    """The summary in three lines."""
     gone = sum(summary["quarantined"].values())
     split = ", ".join(f"{n} {name}" for name, n in summary["split"].items())
     sizes = summary["selections"]["hds"]["pictures"]
@@ -166,6 +162,11 @@ def _told(summary: Mapping[str, Any]) -> list[str]:
         f"selections of {sizes} pictures each, every entity equally often in all: {', '.join(summary['selections'])}",
         *([f"{gone} of {summary['rows']} rows left out, reasons in quarantine.jsonl"] if gone else []),
     ]
+
+
+def settings(config: KnowledgeConfig) -> dict[str, Any]:
+    """What the result depends on."""
+    return config.model_dump(mode="json", exclude={"out", "overwrite", "device", "batch_size"})
 
 
 # The plot
@@ -192,63 +193,3 @@ def _plot(path: Path, measures: Knowledge, splits: list[Split]) -> bool:
     right.legend()
     figure.savefig(path, dpi=110)
     return True
-
-
-# The folder
-
-
-def settings(config: KnowledgeConfig) -> dict[str, Any]:
-    """What the result depends on."""
-    return config.model_dump(mode="json", exclude={"out", "overwrite", "device", "batch_size"})
-
-
-def is_done(out: Path, config: KnowledgeConfig) -> bool:
-    """Whether `out` is this very split. Raises UserError for a folder that is something else and may not be replaced."""
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file; name a folder")
-    if not out.exists() or not any(out.iterdir()):
-        return False
-    earlier = _earlier(out)
-    if earlier is None:
-        raise UserError(f"--out {out} is not empty and was not made by `mmalign vision knowledge`; name another folder")
-    if config.overwrite:
-        return False
-    wanted = settings(config)
-    changed = [f"{key}: was {earlier.get(key)!r}, now {value!r}" for key, value in wanted.items() if earlier.get(key) != value]
-    if changed:
-        raise UserError(f"--out {out} holds another split ({', '.join(changed)}); --overwrite replaces it")
-    return True
-
-
-def _earlier(out: Path) -> dict[str, Any] | None:
-    try:
-        told = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return told["config"] if isinstance(told, dict) and isinstance(told.get("config"), dict) else None
-
-
-def make_room(out: Path) -> Path:
-    """An empty folder beside `out` to write to."""
-    from data_tools.durable import remove
-
-    temporary = out.with_name(f".{out.name}.tmp")
-    remove(temporary)
-    try:
-        temporary.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {temporary}: {error.strerror}") from error
-    return temporary
-
-
-def put_in_place(temporary: Path, out: Path) -> None:
-    """The finished folder takes its name, its files synced first."""
-    from data_tools import durable
-
-    for path in _files(temporary.rglob("*")):
-        durable.sync(path)
-    durable.put_in_place(temporary, out)
-
-
-def _files(paths: Iterable[Path]) -> list[Path]:
-    return [path for path in paths if path.is_file()]
