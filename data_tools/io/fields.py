@@ -18,6 +18,7 @@ from .paths import join
 CAPTION_KEYS = ("caption", "text", "txt")
 CONVERSATION_KEYS = ("conversations", "messages")
 IMAGE_KEYS = ("image", "images", "image_path", "jpg", "jpeg", "png", "webp", "img", "file_name", "url", "image_url")
+INLINE_KEYS = ("image", "image_url", "path", "url", "base64", "bytes")  # of an image part of a chat message
 ID_KEYS = ("id", "uid", "key", "__key__", "sample_id")
 ROLES: dict[str, Role] = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 PLACEHOLDER = "<image>"
@@ -39,11 +40,15 @@ class RowError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the caller asked for: field names (None: the defaults in order) and the folder that image paths are relative to."""
+    """What the caller asked for: field names (None: the defaults in order) and the folder that image paths are relative to.
+
+    conversations_first: of a row with a caption and a conversation, the conversation is read.
+    """
 
     caption_key: str | None = None
     image_key: str | None = None
     image_root: str = ""
+    conversations_first: bool = False
 
 
 Given = tuple[tuple[str, ...], tuple[Image, ...]]
@@ -75,14 +80,40 @@ def rejected(shard: str, row: int, format: str, reason: str, detail: str, raw: s
 def _sample(
     meta: Mapping[str, Any], shard: str, row: int, format: str, wanted: Wanted, caption_first: tuple[str, ...], given: Given | None
 ) -> Sample:
-    caption_key = _caption_key(meta, wanted.caption_key, caption_first)
+    if is_record(meta):
+        return _record(meta, shard, row, format, wanted)
+    talks = [k for k in CONVERSATION_KEYS if wanted.conversations_first and isinstance(meta.get(k), list)]
+    caption_key = _caption_key(meta, wanted.caption_key, (*talks, *caption_first))
     talk = caption_key in CONVERSATION_KEYS and isinstance(meta[caption_key], Sequence) and not isinstance(meta[caption_key], (str, bytes))
     caption = caption_of(meta, caption_key)
-    image_keys, images = _images(meta, wanted, talk, given)
+    image_keys, images = _images(meta, wanted, meta[caption_key] if talk else None, given)
     messages = conversation(meta[caption_key], len(images)) if talk else ()
     id_key, name = _given_id(meta)
     source = Source(shard, row, format, caption_key, image_keys, id_key)
     return Sample(name or content_id(images, caption), messages, images, caption, source, meta)
+
+
+# Our own records
+
+
+def is_record(meta: Mapping[str, Any]) -> bool:
+    """Whether a row is a `Sample` as `to_dict` writes it."""
+    return isinstance(meta.get("schema"), int) and isinstance(meta.get("meta"), Mapping) and "messages" in meta and "images" in meta
+
+
+def _record(meta: Mapping[str, Any], shard: str, row: int, format: str, wanted: Wanted) -> Sample:
+    """The row's own sample, its pictures found as in any row; `Sample.meta` is the row, whose field `meta` is the record's."""
+    try:
+        kept = Sample.from_dict({**meta, "images": [], "source": None})
+    except (KeyError, TypeError, ValueError) as error:
+        raise RowError("bad_record", f"a row with a schema number should hold a sample of ours: {type(error).__name__}: {error}") from error
+    images = images_in([_as_struct(i) for i in meta["images"]], "images", wanted.image_root)
+    source = Source(shard, row, format, "caption", ("images",), "id")
+    return Sample(kept.id, kept.messages, images, kept.caption or "", source, meta)
+
+
+def _as_struct(image: Any) -> Any:
+    return {"path": image.get("path"), "bytes": image.get("data", image.get("bytes"))} if isinstance(image, Mapping) else image
 
 
 # Captions
@@ -159,7 +190,7 @@ def _first_answer(turns: list[Any]) -> int:
     for i, turn in enumerate(turns):
         if _role(turn) == "assistant":
             return i
-    raise RowError("missing_caption", "the conversation has no assistant turn")
+    raise RowError("no_answer", "the conversation has no assistant turn")
 
 
 def _role(turn: Any) -> Role:
@@ -225,23 +256,35 @@ def _with_answer(turns: list[Any], caption: str) -> list[Any]:
 # Pictures
 
 
-def _images(meta: Mapping[str, Any], wanted: Wanted, optional: bool, given: Given | None) -> Given:
-    if given is not None and (given[1] or optional):
+def _images(meta: Mapping[str, Any], wanted: Wanted, turns: Sequence[Any] | None, given: Given | None) -> Given:
+    """The names and pictures of a row; a conversation (`turns`) may hold them in its parts, or do without."""
+    if given is not None and (given[1] or turns is not None):
         return given
     keys = IMAGE_KEYS if wanted.image_key is None else (wanted.image_key,)
     for key in keys if given is None else ():
         if key in meta and not _nothing(meta[key]):
             return (key,), images_in(meta[key], key, wanted.image_root)
-    if optional and wanted.image_key is None:
-        return (), ()
+    if turns is not None and wanted.image_key is None:
+        return (), images_in(_inline(turns), "content", wanted.image_root)
     raise RowError(
         "missing_image", f"no picture in {' or '.join(map(repr, keys))}; the row has {_names(meta)}; name the field with --image-key"
     )
 
 
+def _inline(turns: Sequence[Any]) -> list[Any]:
+    """What image parts hold themselves: {"type": "image", "path": ...}, {"type": "image_url", "image_url": {"url": ...}}."""
+    parts = [p for turn in turns if isinstance(turn, Mapping) for p in _listed(_content(turn)) if isinstance(p, Mapping)]
+    held = [next((p[k] for k in INLINE_KEYS if not _nothing(p.get(k))), None) for p in parts if p.get("type") in ("image", "image_url")]
+    return [value["url"] if isinstance(value, Mapping) and "url" in value else value for value in held if value is not None]
+
+
+def _listed(content: Any) -> list[Any]:
+    return content if isinstance(content, list) else []
+
+
 def _nothing(value: Any) -> bool:
     if isinstance(value, Mapping):
-        return value.get("bytes") is None and not value.get("path")
+        return value.get("bytes") is None and not value.get("path") and not value.get("url")
     return value is None or value == "" or value == []
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from pydantic import Field
 
 from data_tools.io import Shard, list_shards, read
-from data_tools.io.fields import CONVERSATION_KEYS, RowError, conversation, excerpt, rejected
+from data_tools.io.fields import CONVERSATION_KEYS, RowError, excerpt, is_record, rejected
 from data_tools.records import Message, Part, Rejected, Sample
 
 from ..config import JobConfig
@@ -48,16 +48,20 @@ def rows(source: Source, seed: int) -> Iterator[Item]:
 
 
 def _read(shard: Shard, source: Source, limit: int | None) -> Iterator[Item]:
-    return read(shard, caption_key=source.caption_key, image_key=source.image_key, image_root=source.image_root, limit=limit)
+    return read(
+        shard,
+        caption_key=source.caption_key,
+        image_key=source.image_key,
+        image_root=source.image_root,
+        limit=limit,
+        conversations_first=source.caption_key is None,
+    )
 
 
 def talk(sample: Sample, source: Source, seed: int) -> Item:
-    """The sample as a conversation: its own, or its caption as the answer to `source.prompt`.
-
-    A row that has both is a conversation, unless `source.caption_key` names the caption.
-    """
+    """The sample as a conversation: its own, or its caption as the answer to `source.prompt`."""
     try:
-        messages = sample.messages or _conversation(sample, source) or _captioned(sample, source, seed)
+        messages = sample.messages or _captioned(sample, source, seed)
     except RowError as error:
         assert sample.source is not None  # rows that were read have one
         place = sample.source
@@ -65,14 +69,10 @@ def talk(sample: Sample, source: Source, seed: int) -> Item:
     return replace(sample, messages=messages, meta=_unread(sample))
 
 
-def _conversation(sample: Sample, source: Source) -> tuple[Message, ...]:
-    if source.caption_key is not None:
-        return ()
-    turns = next((sample.meta[key] for key in CONVERSATION_KEYS if isinstance(sample.meta.get(key), list)), [])
-    return conversation(turns, len(sample.images)) if turns else ()
-
-
 def _captioned(sample: Sample, source: Source, seed: int) -> tuple[Message, ...]:
+    key = sample.source.caption_key if sample.source else None
+    if key in CONVERSATION_KEYS:
+        raise RowError("conversation_type", f"field {key!r} should hold a list of turns, found {str(sample.meta[key])[:80]!r}")
     if not sample.caption:
         raise RowError("no_answer", "the row has neither a conversation nor a caption to train on")
     prompt = _prompt(source.prompt, sample.id, seed)
@@ -96,8 +96,3 @@ def _unread(sample: Sample) -> Mapping[str, Any]:
     place = sample.source
     known = {*CONVERSATION_KEYS, *((place.caption_key, *place.image_keys) if place else ()), "__members__"}
     return {key: value for key, value in sample.meta.items() if key not in known}
-
-
-def is_record(meta: Mapping[str, Any]) -> bool:
-    """Whether a row is one of ours (`Sample.to_dict`)."""
-    return isinstance(meta.get("schema"), int) and isinstance(meta.get("meta"), Mapping) and "messages" in meta and "images" in meta

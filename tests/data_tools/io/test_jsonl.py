@@ -115,7 +115,7 @@ def test_a_url_is_no_picture(write_lines):
         (b'{"image": "a", "conversations": "x"}', "ok"),
         (b'{"image": "a", "conversations": [5]}', "conversation_type"),
         (b'{"image": "a", "conversations": [{"from": "bot", "value": "x"}]}', "conversation_type"),
-        (b'{"image": "a", "conversations": [{"from": "human", "value": "x"}]}', "missing_caption"),
+        (b'{"image": "a", "conversations": [{"from": "human", "value": "x"}]}', "no_answer"),
         (b'{"image": "a", "messages": [{"role": "assistant", "content": 5}]}', "caption_type"),
         (
             b'{"images": ["a", "b"], "messages": [{"role": "user", "content": "<image>"}, {"role": "assistant", "content": "x"}]}',
