@@ -3,6 +3,7 @@
 from .base import Encoder
 from .choice import encoder_for, facts_of, register, tower_config
 from .external import ExternalTower, ExternalTowerConfig
+from .load import load_tower, lora_targets
 from .open_clip_ import OpenClipEncoder
 from .timm_ import TimmEncoder
 from .transformers_ import TransformersEncoder
@@ -11,4 +12,14 @@ ENCODERS: dict[str, type[Encoder]] = {"transformers": TransformersEncoder, "timm
 
 register()
 
-__all__ = ["ENCODERS", "Encoder", "ExternalTower", "ExternalTowerConfig", "encoder_for", "facts_of", "tower_config"]
+__all__ = [
+    "ENCODERS",
+    "Encoder",
+    "ExternalTower",
+    "ExternalTowerConfig",
+    "encoder_for",
+    "facts_of",
+    "load_tower",
+    "lora_targets",
+    "tower_config",
+]

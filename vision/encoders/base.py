@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from ..tokens import VisualTokens
+from ..tokens import TokenFacts, VisualTokens
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,8 @@ class Encoder(ABC):
 
     Not a module: it owns no weights, so a model keeps the bare tower under its own name and checkpoint keys stay the
     library's. `layer` counts as `hidden_states` of transformers does: 0 the embeddings, k the output of layer k, -1 the
-    last layer's output before any final norm, -2 the one before. `keep_cls` keeps the class token as token 0; register
-    tokens are always dropped.
+    last layer's output before any final norm, -2 the one before; of a tower of stages, stages count as layers. `keep_cls`
+    keeps the class token as token 0; register tokens are always dropped.
     """
 
     tower: nn.Module
@@ -30,8 +31,8 @@ class Encoder(ABC):
         """[B, 3, H, W] -> [B, P + N, D]: P prefix tokens (class token first), then N patches row by row."""
 
     @abstractmethod
-    def grid(self, pixel_values: torch.Tensor) -> tuple[int, int]:
-        """Rows and columns of the patches of these pixels."""
+    def grid(self, pixel_values: torch.Tensor, tokens: int) -> tuple[int, int]:
+        """Rows and columns of the patches of these pixels, of which the tower made `tokens` tokens, prefix included."""
 
     @abstractmethod
     def unread(self) -> list[nn.Parameter]:
@@ -42,7 +43,7 @@ class Encoder(ABC):
             raise ValueError(f"pixel_values are [B, 3, H, W], got shape {tuple(pixel_values.shape)}")
         weight = next(self.tower.parameters())
         hidden = self.hidden(pixel_values.to(weight.device, weight.dtype))  # [B, P + N, D]
-        grid = self.grid(pixel_values)
+        grid = self.grid(pixel_values, hidden.shape[1])
         prefix = hidden.shape[1] - grid[0] * grid[1]
         return VisualTokens.full(self._kept(hidden, prefix), grid, prefix=int(self.keep_cls))
 
@@ -54,6 +55,14 @@ class Encoder(ABC):
         if prefix == 0:
             raise ValueError(f"keep_cls is set but {type(self.tower).__name__} has no class token; set keep_cls to False")
         return torch.cat([hidden[:, :1], hidden[:, prefix:]], dim=1)
+
+
+class Look(NamedTuple):
+    """What a tower built without memory tells: its facts, the side of its pictures, and of a staged one the facts of each stage."""
+
+    facts: TokenFacts
+    image_size: int
+    stages: list[TokenFacts] | None = None
 
 
 def parameters_of(*modules: object) -> list[nn.Parameter]:

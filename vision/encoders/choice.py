@@ -21,24 +21,29 @@ def encoder_for(tower: nn.Module, *, layer: int = -2, keep_cls: bool = False) ->
     return ENCODERS[library](tower, layer, keep_cls)
 
 
-def facts_of(config: PreTrainedConfig) -> TokenFacts:
-    """Width, grid and prefix of the tower that `config` describes."""
-    return external.facts(config) if isinstance(config, ExternalTowerConfig) else transformers_.facts(config)
+def facts_of(config: PreTrainedConfig, layer: int = -1) -> TokenFacts:
+    """Width, grid and prefix of the tower that `config` describes; they depend on `layer` where it has stages (ConvNeXt)."""
+    return external.facts(config, layer) if isinstance(config, ExternalTowerConfig) else transformers_.facts(config)
 
 
 def tower_config(described: PreTrainedConfig | dict[str, Any]) -> PreTrainedConfig:
-    """A config object from a dict with "model_type" (transformers) or "library"; ValueError for another dict."""
+    """A config object from a dict with "model_type" (transformers) or "library"; ValueError for another dict.
+
+    Of a model of pictures and texts ("clip", "siglip", "siglip2") it is the vision part.
+    """
     if isinstance(described, PreTrainedConfig):
-        return described
+        return transformers_.vision_part(described)
     described = dict(described)
     model_type = described.pop("model_type", None)
-    if model_type == ExternalTowerConfig.model_type or "library" in described:
+    library = described.get("library")
+    if model_type == ExternalTowerConfig.model_type or library not in (None, "transformers"):
         if "kwargs" in described:  # the name people write; a config may not have a field of it
             described["model_kwargs"] = described.pop("kwargs")
         return ExternalTowerConfig(**described)
+    described.pop("library", None)
     if model_type is None:
         raise ValueError(f"a vision config needs 'model_type' or 'library', got the keys {sorted(described)}")
-    return AutoConfig.for_model(model_type, **described)
+    return transformers_.vision_part(AutoConfig.for_model(model_type, **described))
 
 
 def register() -> None:

@@ -10,6 +10,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..tokens import TokenFacts
 from . import open_clip_, timm_
+from .base import layers_needed
 
 LIBRARIES = {"timm": timm_, "open_clip": open_clip_}
 
@@ -17,8 +18,9 @@ LIBRARIES = {"timm": timm_, "open_clip": open_clip_}
 class ExternalTowerConfig(PreTrainedConfig):
     """Names a tower: `library` ("timm" or "open_clip"), `name` there, `model_kwargs` for its constructor.
 
-    hidden_size, grid, prefix and image_size follow from these and are filled in by building the tower without memory.
-    Raises ValueError for an unknown library or a tower that has no single grid of patch tokens.
+    hidden_size, grid, prefix and image_size follow from these and are filled in by building the tower without memory; so does
+    `stages` of a staged tower, a list of [width, rows, columns], and the others are those of its last stage. image_size may be
+    given for a staged tower, which has none of its own. Raises ValueError for an unknown library or a tower without features.
     """
 
     model_type = "mm_align_tower"
@@ -30,6 +32,7 @@ class ExternalTowerConfig(PreTrainedConfig):
     grid: Any = None
     prefix: int | None = None
     image_size: int | None = None
+    stages: Any = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         if self.library not in LIBRARIES:
@@ -41,8 +44,9 @@ class ExternalTowerConfig(PreTrainedConfig):
 
     def _look(self) -> None:
         with torch.device("meta"):
-            facts, self.image_size = LIBRARIES[self.library].look(self.name, self.model_kwargs)
+            facts, self.image_size, stages = LIBRARIES[self.library].look(self.name, self.model_kwargs, self.image_size)
         self.hidden_size, self.grid, self.prefix = facts.width, list(facts.grid), facts.prefix
+        self.stages = [[stage.width, *stage.grid] for stage in stages] if stages else None
 
 
 class ExternalTower(PreTrainedModel):
@@ -79,8 +83,14 @@ class ExternalTower(PreTrainedModel):
         return self.model(pixel_values)
 
 
-def facts(config: ExternalTowerConfig) -> TokenFacts:
-    """Width, grid and prefix as the config holds them."""
+def facts(config: ExternalTowerConfig, layer: int = -1) -> TokenFacts:
+    """Width, grid and prefix as the config holds them; of a staged tower those of stage `layer`."""
     if config.hidden_size is None or config.prefix is None:
         raise ValueError(f"the tower config of '{config.name}' has no sizes; make it from a library and a name")
+    if config.stages:
+        depth = layers_needed(layer, len(config.stages))
+        if depth == 0:
+            raise ValueError(f"'{config.name}' has {len(config.stages)} stages to read, layers 1 to {len(config.stages)} (or -1, -2, ...)")
+        width, rows, columns = config.stages[depth - 1]
+        return TokenFacts(width, (rows, columns), 0)
     return TokenFacts(config.hidden_size, (config.grid[0], config.grid[1]), config.prefix)

@@ -7,34 +7,53 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from ..tokens import TokenFacts
-from .base import Encoder, layers_needed, parameters_of
+from .base import Encoder, Look, layers_needed, parameters_of
 
 
 @dataclass(frozen=True)
 class OpenClipEncoder(Encoder):
-    """Class token and patches of one residual block, before `ln_post` and the projection."""
+    """Class token and patches of one residual block, before `ln_post` and the projection.
+
+    For pictures of another size the positions are resized as open_clip does when it loads a checkpoint into a tower of
+    another image size: bicubic, antialiased.
+    """
 
     def hidden(self, pixel_values: torch.Tensor) -> torch.Tensor:
         model = self.tower.model
         depth = layers_needed(self.layer, len(model.transformer.resblocks))
+        embedded = self._embedded(pixel_values)
         if depth == 0:
+            return embedded
+        return model.transformer.forward_intermediates(embedded, indices=[depth - 1], stop_early=True)[1][0]
+
+    def _embedded(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        model, grid = self.tower.model, self.grid(pixel_values, 0)
+        if grid == tuple(model.grid_size):
             return model._embeds(pixel_values)
-        got = model.forward_intermediates(
-            pixel_values, indices=[depth - 1], stop_early=True, output_fmt="NLC", intermediates_only=True, output_extra_tokens=True
-        )
-        return torch.cat([got["image_intermediates_prefix"][0], got["image_intermediates"][0]], dim=1)
+        patches = model.conv1(pixel_values).flatten(2).transpose(1, 2)  # [B, N, D]
+        cls = model.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        positions = resized_positions(model.positional_embedding, tuple(model.grid_size), grid).to(patches.dtype)
+        return model.ln_pre(model.patch_dropout(torch.cat([cls, patches], dim=1) + positions))
 
     def unread(self) -> list[nn.Parameter]:
         model = self.tower.model
         after = model.transformer.resblocks[layers_needed(self.layer, len(model.transformer.resblocks)) :]
         return parameters_of(after, model.ln_post, model.proj, getattr(model, "attn_pool", None))
 
-    def grid(self, pixel_values: torch.Tensor) -> tuple[int, int]:
+    def grid(self, pixel_values: torch.Tensor, tokens: int) -> tuple[int, int]:
         patch = self.tower.model.patch_size
         return pixel_values.shape[-2] // patch[0], pixel_values.shape[-1] // patch[1]
+
+
+def resized_positions(positions: torch.Tensor, old: tuple[int, ...], new: tuple[int, int]) -> torch.Tensor:
+    """[1 + r c, D] of an `old` = (r, c) grid behind one class token -> [1 + r' c', D] of a `new` grid."""
+    maps = positions[1:].float().T.unflatten(1, old).unsqueeze(0)  # [1, D, r, c]
+    resized = F.interpolate(maps, size=new, mode="bicubic", antialias=True, align_corners=False)
+    return torch.cat([positions[:1], resized[0].flatten(1).T.to(positions.dtype)])
 
 
 def build(name: str, kwargs: Mapping[str, Any]) -> nn.Module:
@@ -56,8 +75,8 @@ def build(name: str, kwargs: Mapping[str, Any]) -> nn.Module:
     return model
 
 
-def look(name: str, kwargs: Mapping[str, Any]) -> tuple[TokenFacts, int]:
+def look(name: str, kwargs: Mapping[str, Any], image_size: int | None) -> Look:
     """Facts and image side of a tower; call it under the meta device."""
     model = build(name, kwargs)
     grid = tuple(model.grid_size)
-    return TokenFacts(model.conv1.out_channels, (grid[0], grid[1]), 1), model.image_size[0]
+    return Look(TokenFacts(model.conv1.out_channels, (grid[0], grid[1]), 1), model.image_size[0])

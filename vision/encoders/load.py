@@ -1,0 +1,133 @@
+"""Towers with trained weights, from the hub or a local folder, through whichever library published them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+
+from .choice import tower_config
+from .external import LIBRARIES, ExternalTower, ExternalTowerConfig
+
+
+def load_tower(described: Mapping[str, Any]) -> PreTrainedModel:
+    """The tower that a dict describes, in float32: with "from" trained weights, without it random ones (torch's seed).
+
+    {"from": FOLDER or hub id}: a vision model of transformers, or the vision part of its CLIP, SigLIP or SigLIP2; further keys
+    change the config ("image_size" of a SigLIP2 of flexible resolution). {"library": "timm", "from": NAME}: timm's weights of
+    that name ("hf-hub:OWNER/NAME" and folders of timm's form too), or {"name": NAME, "from": FILE}; "kwargs" go to its
+    constructor. {"library": "open_clip", "from": FOLDER or "hf-hub:OWNER/NAME"}, or {"name": NAME, "from": tag or FILE}; a timm
+    trunk of a CLIP becomes a tower of timm. Without "from": see `tower_config`.
+
+    Raises ValueError for what cannot be had, and for weights that are incomplete or of other shapes.
+    """
+    options = dict(described)
+    source, library = options.pop("from", None), options.pop("library", "transformers")
+    if library not in ("transformers", *LIBRARIES):
+        raise ValueError(f"unknown tower library '{library}'; known: transformers, {', '.join(LIBRARIES)}")
+    if source is None:
+        return AutoModel.from_config(tower_config(options | {"library": library}), dtype=torch.float32)
+    name, kwargs = options.pop("name", None), dict(options.pop("kwargs", None) or {})
+    if library == "transformers":
+        return _transformers(str(source), options)
+    try:
+        tower = _timm(str(source), name, kwargs, options) if library == "timm" else _open_clip(str(source), name, kwargs, options)
+    except (RuntimeError, OSError) as error:
+        raise ValueError(_cannot(str(source), library, error)) from error
+    return tower.float().eval()
+
+
+def _transformers(source: str, changes: dict[str, Any]) -> PreTrainedModel:
+    try:
+        config = tower_config(AutoConfig.from_pretrained(source))
+        for key, value in changes.items():
+            setattr(config, key, value)
+        tower, told = AutoModel.from_pretrained(source, config=config, dtype=torch.float32, output_loading_info=True)
+    except (OSError, RuntimeError) as error:
+        raise ValueError(_cannot(source, "transformers", error)) from error
+    missing = sorted(told["missing_keys"])
+    if missing:
+        raise ValueError(f"the weights of '{source}' are incomplete: {len(missing)} of the tower are missing, such as '{missing[0]}'")
+    return tower
+
+
+def _timm(source: str, name: str | None, kwargs: dict[str, Any], changes: dict[str, Any]) -> ExternalTower:
+    from . import timm_
+
+    if Path(source).is_file():
+        if name is None:
+            raise ValueError(f"{source} is a file of weights: give timm's name of the tower it belongs to as 'name'")
+        return _wrapped("timm", name, kwargs, changes, timm_.build(name, kwargs, source))
+    if name is not None:
+        raise ValueError(f"'from' is {source}, which is no file: leave 'name' out, and give timm's name or a folder as 'from'")
+    folder = Path(source).is_dir()
+    model = timm_.build(f"local-dir:{source}" if folder else source, kwargs, True)
+    if folder or ":" in source:  # the architecture's own name builds the same tower without the folder
+        made = model.pretrained_cfg
+        return _wrapped("timm", made["architecture"], _stored_options(source) | kwargs, changes, model)
+    return _wrapped("timm", source, kwargs, changes, model)
+
+
+def _stored_options(source: str) -> dict[str, Any]:
+    """Constructor options that timm's config.json of a folder or hub id holds."""
+    from timm.models._hub import load_model_config_from_hf, load_model_config_from_path
+
+    load = load_model_config_from_path if Path(source).is_dir() else load_model_config_from_hf
+    return dict(load(source.partition(":")[2] or source)[2] or {})
+
+
+def _open_clip(source: str, name: str | None, kwargs: dict[str, Any], changes: dict[str, Any]) -> ExternalTower:
+    import open_clip
+
+    if name is None:
+        full = f"local-dir:{source}" if Path(source).is_dir() else source
+        if ":" not in full:
+            raise ValueError(f"'from' is {source}: give a folder, 'hf-hub:OWNER/NAME', or the model's 'name' and its tag or file as 'from'")
+        model = open_clip.create_model(full, require_pretrained=True, **kwargs)
+        described: dict[str, Any] = open_clip.get_model_config(full) or {}
+    else:
+        model = open_clip.create_model(name, pretrained=source, require_pretrained=True, **kwargs)
+        described = open_clip.get_model_config(name) or {}
+    vision = described["vision_cfg"]
+    if "timm_model_name" in vision:
+        options = {"img_size": vision["image_size"]} if hasattr(model.visual.trunk, "patch_embed") else {}
+        return _wrapped("timm", vision["timm_model_name"], options, {"image_size": vision["image_size"]} | changes, model.visual.trunk)
+    sizes = {key: described[key] for key in ("embed_dim", "vision_cfg", "quick_gelu") if key in described}
+    return _wrapped("open_clip", name or "", (sizes if name is None else {}) | kwargs, changes, model.visual)
+
+
+def _wrapped(library: str, name: str, kwargs: dict[str, Any], changes: dict[str, Any], model: nn.Module) -> ExternalTower:
+    """`model`'s weights in the tower that a config of `name` and `kwargs` builds, every key of it filled."""
+    config = ExternalTowerConfig(library=library, name=name, model_kwargs=kwargs, **changes)
+    tower = ExternalTower(config)
+    weights = model.state_dict()
+    missing = sorted(set(tower.model.state_dict()) - set(weights))
+    if missing:
+        raise ValueError(f"the weights of '{name}' are incomplete: {len(missing)} of the tower are missing, such as '{missing[0]}'")
+    tower.model.load_state_dict({key: weights[key] for key in tower.model.state_dict()})
+    return tower
+
+
+def _cannot(source: str, library: str, error: BaseException) -> str:
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
+    where = (
+        "" if Path(source).exists() else "; it is no local folder, and without network only a folder or what the cache holds can be read"
+    )
+    return f"cannot load the tower '{source}' of {library}: {first}{where}"
+
+
+def lora_targets(tower: nn.Module, unread: list[nn.Parameter]) -> list[str]:
+    """Names of the tower's layers that low-rank updates (LoRA) fit, those behind the layer that is read left out.
+
+    Linear layers, and whole attention modules of torch where a library (open_clip) uses them. unread: of its `Encoder`.
+    """
+    behind = {id(parameter) for parameter in unread}
+    attention = [name for name, module in tower.named_modules() if isinstance(module, nn.MultiheadAttention)]
+    inside = tuple(f"{name}." for name in attention)
+    linear = [name for name, module in tower.named_modules() if isinstance(module, nn.Linear) and not name.startswith(inside)]
+    fits = [name for name in (*attention, *linear) if not any(id(p) in behind for p in tower.get_submodule(name).parameters())]
+    return sorted(fits)
