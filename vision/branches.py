@@ -57,7 +57,7 @@ def native_side(config: PreTrainedConfig) -> int:
 
 def facts(branch: Branch, config: PreTrainedConfig) -> TokenFacts:
     """What the branch will give; ValueError for a size that is no whole number of the tower's patches."""
-    tower, crop, native = facts_of(config), side(branch, config) // branch.crops, native_side(config)
+    tower, crop, native = facts_of(config, branch.layer), side(branch, config) // branch.crops, native_side(config)
     patches = [crop * n / native for n in tower.grid]
     if not all(p.is_integer() and p >= 1 for p in patches):
         raise ValueError(
