@@ -55,6 +55,13 @@ VERBS = {
         "mmalign train pretrain/tiny --out run/",
         ("pretrain", "sft", "eeca", "adapters"),
     ),
+    "chat": Verb(
+        "mm_align.jobs.chat",
+        "ChatConfig",
+        "run",
+        "ask a model about pictures, once or in a conversation",
+        "mmalign chat run/model picture.png 'What is in the picture?'",
+    ),
     "convert": Verb(
         "mm_align.jobs.convert",
         "ConvertConfig",

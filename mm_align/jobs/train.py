@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..config import Stopped, UserError, to_yaml
 from .train_config import TrainConfig
 from .train_results import LOG, LOWER, OUTPUTS, SAMPLES, TrainReport, finish, lines
-from .train_setup import CHECKPOINTS, Ready, arguments, check_options, ready, total_steps
+from .train_setup import CHECKPOINTS, Ready, arguments, check_options, ready
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -105,17 +105,29 @@ def sources(config: TrainConfig) -> dict[str, str]:
     return {shard.path: fingerprint(shard.path) for shard in shards}
 
 
+@contextmanager
+def joined(config: TrainConfig) -> Iterator[None]:
+    """The processes that train together, the first one some steps ahead: it reads the data, the others find it read."""
+    from accelerate import PartialState
+
+    if world() == 1:
+        yield
+        return
+    with PartialState(cpu=config.device == "cpu").main_process_first():
+        yield
+
+
 def _train(config: TrainConfig, root: Path, run_dir: RunDir | None) -> dict[str, Any]:
     """All steps that are left; a summary. Raises Stopped after a signal."""
     from ..train.checkpoints import clear_partial, step_of, whole_checkpoints
     from .progress import stop_on_signals
 
-    args = arguments(config, root, world())  # joins the processes
-    with args.main_process_first():
+    with joined(config):
         parts = ready(config, root, world())
-    if run_dir is not None:
-        clear_partial(root / CHECKPOINTS)
-        run_dir.journal("train").touch()  # from here on the folder is bound to this configuration
+        args = arguments(config, root, parts, world())
+        if run_dir is not None:
+            clear_partial(root / CHECKPOINTS)
+            run_dir.journal("train").touch()  # from here on the folder is bound to this configuration
     with stop_on_signals() as stop:
         trainer = make_trainer(config, parts, args, root, stop)
         whole = whole_checkpoints(root / CHECKPOINTS)
@@ -129,27 +141,31 @@ def _train(config: TrainConfig, root: Path, run_dir: RunDir | None) -> dict[str,
 
 def make_trainer(config: TrainConfig, parts: Ready, args: TrainingArguments, root: Path, stop: Callable[[], bool]) -> ObjectiveTrainer:
     """The trainer with everything that happens beside its steps. UserError where evaluations cannot be made."""
+    from transformers import PrinterCallback
+
     from ..train import ObjectiveTrainer
-    from ..train.callbacks import Evaluations, LogFile, StopWhenAsked, WholeCheckpoints
+    from ..train.callbacks import Evaluations, LogFile, LogLines, StopWhenAsked, WholeCheckpoints
     from ..train.data import Collator
     from .train_watch import Watch
 
-    args.max_steps = total_steps(config, len(parts.data), args.world_size)
     trainer = ObjectiveTrainer(
         parts.model,
         args,
         parts.objective,
-        lr_scale={part: rate / config.lr for part, rate in config.lrs.items()},
+        schedule=config.schedule,
+        lrs=config.lrs,
         train_dataset=parts.data,
         eval_dataset=parts.eval_data,
         data_collator=Collator(parts.processor, parts.objective.annotate),
         processing_class=parts.processor,
     )
+    trainer.remove_callback(PrinterCallback)
     watch = Watch(config, parts, trainer, root / SAMPLES)
     if not watch.idle or config.select_by:
         loss = parts.eval_data is not None
         trainer.add_callback(Evaluations(watch, config.eval_steps, beside_loss=loss, saves=bool(config.select_by)))
     trainer.add_callback(LogFile(root / LOG))
+    trainer.add_callback(LogLines())
     trainer.add_callback(WholeCheckpoints(root / CHECKPOINTS, config.keep, config.select_by, lower=config.select_by in LOWER))
     trainer.add_callback(StopWhenAsked(stop))
     return trainer

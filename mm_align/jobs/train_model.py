@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,6 @@ if TYPE_CHECKING:
     from ..models import LvlmForConditionalGeneration, LvlmProcessor
     from .train_config import ModelConfig
 
-log = logging.getLogger(__name__)
 OURS, LLAVA = "mm_align_lvlm", ("llava", "llava_llama")
 
 
@@ -40,7 +38,7 @@ def _assembled(config: ModelConfig) -> tuple[LvlmForConditionalGeneration, LvlmP
     tokenizer = assembly.load_tokenizer(place_of(name))
     if "from" not in text:
         text = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id} | text
-    options = _changes(config)
+    options = changes_of(config)
     more = {key: _placed(tower) for key, tower in options.pop("more_towers", {}).items()}
     model = assembly.assemble(vision, text, more_towers=more, **options)
     processor = assembly.make_processor(
@@ -63,7 +61,7 @@ def _pictures(config: ModelConfig, tower: str | None) -> dict[str, Any]:
     return known | {key: value for key, value in given.items() if value is not None}
 
 
-def _changes(config: ModelConfig) -> dict[str, Any]:
+def changes_of(config: ModelConfig) -> dict[str, Any]:
     """The fields of the model's own config that are given."""
     given = {key: getattr(config, key) for key in ("adapter", "branches", "more_towers", "feature_layer", "keep_cls")}
     return {key: value for key, value in given.items() if value is not None}
@@ -92,11 +90,10 @@ def _there(config: ModelConfig, name: str) -> tuple[LvlmForConditionalGeneration
     from ..models import assembly
 
     model, processor = _loaded(place_of(name), config.revision)
-    changes = _changes(config)
+    changes = changes_of(config)
     if changes:
         more = {key: _placed(tower) for key, tower in changes.pop("more_towers", {}).items()}
         model = assembly.replace_parts(model, **changes, **({"more_towers": more} if more else {}))
-        log.info("%s: %s replaced; the adapter starts from random weights", name, ", ".join([*changes, *(["more_towers"] if more else [])]))
     return model, assembly.adjusted(model, processor, config.prompt_style, config.chat_template)
 
 

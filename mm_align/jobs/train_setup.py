@@ -83,17 +83,20 @@ def total_steps(config: TrainConfig, items: int, world: int) -> int:
 def ready(config: TrainConfig, root: Path, world: int) -> Ready:
     """Model, processor, data and objective; frozen and with low-rank updates as the config says. UserError for bad input."""
     from ..train.lora import apply_lora
-    from ..train.optim import train_only
-    from .train_model import build
+    from ..train.optim import parameter_groups, train_only
+    from .train_model import build, changes_of
 
     model, processor = build(config.model, config.seed)
+    if config.model.from_ and (changed := changes_of(config.model)):
+        log.info("%s with another %s: its adapter starts from random weights", config.model.from_, ", ".join(changed))
     data, eval_data = read_data(config, processor, root, world)
     objective = make_objective(config, model, processor, data)
     try:
         if config.lora is not None:
             apply_lora(model, config.lora.model_dump())
         train_only(model, config.train)
-    except ValueError as error:
+        parameter_groups(model, objective, lr=config.lr, weight_decay=config.weight_decay, lrs=config.lrs)
+    except (ValueError, IndexError) as error:
         raise UserError(str(error)) from error
     return Ready(model, processor, objective, data, eval_data)
 
@@ -144,10 +147,12 @@ def make_objective(config: TrainConfig, model: Any, processor: LvlmProcessor, da
         raise UserError(f"objective {kind}: {error}") from error
 
 
-def arguments(config: TrainConfig, root: Path, world: int) -> TrainingArguments:
-    """The library's settings for this run; with more processes the first call joins them."""
+def arguments(config: TrainConfig, root: Path, parts: Ready, world: int) -> TrainingArguments:
+    """The library's settings for this run."""
     import torch
     from transformers import TrainingArguments
+
+    from ..train.trainer import fsdp_config
 
     micro, accumulation = batches(config.batch_size, config.micro_batch, world)
     gpu = torch.cuda.is_available() and config.device == "auto"
@@ -157,14 +162,14 @@ def arguments(config: TrainConfig, root: Path, world: int) -> TrainingArguments:
         per_device_train_batch_size=micro,
         per_device_eval_batch_size=micro,
         gradient_accumulation_steps=accumulation,
-        num_train_epochs=config.epochs,
-        max_steps=config.steps or -1,
+        max_steps=total_steps(config, len(parts.data), world),
         learning_rate=config.lr,
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
         optim=config.optimizer,
         bf16=config.precision == "bf16" or (config.precision == "auto" and gpu),
         fsdp=config.fsdp or None,
+        fsdp_config=fsdp_config(parts.model) if config.fsdp else None,
         logging_steps=config.log_steps,
         save_steps=config.save_steps,
         eval_strategy="steps" if config.eval_data else "no",
@@ -177,6 +182,6 @@ def arguments(config: TrainConfig, root: Path, world: int) -> TrainingArguments:
         dataloader_num_workers=config.workers,
         dataloader_pin_memory=gpu,
         disable_tqdm=not (sys.stderr.isatty() and log.isEnabledFor(logging.INFO)),
-        ddp_find_unused_parameters=False,
+        log_level="warning",
         **{checkpointing: config.gradient_checkpointing},
     )

@@ -14,9 +14,11 @@ from vision.adapters import build_adapter
 from vision.images import SquareImageProcessor
 
 from ..config import UserError
-from .aitqe_layout import load_released, read_json
+from .aitqe_layout import load_released
 from .chat_templates import chat_template
 from .headers import check_whole
+from .layout import read_json
+from .llava_layout import load_llava
 from .lvlm import LvlmConfig, LvlmForConditionalGeneration
 from .processor import LvlmProcessor, PromptStyle
 
@@ -59,6 +61,7 @@ def replace_parts(model: LvlmForConditionalGeneration, **changes: Any) -> LvlmFo
     adapter = build_adapter(config.adapter, config.token_facts, config.text_config.hidden_size)
     model.model.adapter = adapter.to(model.device, model.dtype)
     model.config = model.model.config = config
+    model.set_attn_implementation(old._attn_implementation)
     return model
 
 
@@ -166,7 +169,13 @@ def _aitqe(folder: Path) -> Pair:
     return model, processor
 
 
-LOADERS: dict[str, Callable[[Path], Pair]] = {"mm_align_lvlm": _ours, "mm": _aitqe}  # model_type -> how it is loaded, in float32
+def _llava(folder: Path) -> Pair:
+    model, processor, _ = load_llava(folder, dtype=torch.float32)
+    return model, processor
+
+
+# model_type -> how it is loaded, in float32
+LOADERS: dict[str, Callable[[Path], Pair]] = {"mm_align_lvlm": _ours, "mm": _aitqe, "llava": _llava, "llava_llama": _llava}
 
 
 def adjusted(

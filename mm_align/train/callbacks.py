@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from .checkpoints import keep_last, mark_whole, note
+
+log = logging.getLogger(__name__)
+MACHINE = ("_runtime", "_per_second")  # tells of the machine, not of the model
 
 
 class LogFile(TrainerCallback):
@@ -31,6 +35,21 @@ class LogFile(TrainerCallback):
 
 def _line(entry: Mapping[str, Any]) -> str:
     return json.dumps({"step": entry.get("step"), **entry}) + "\n"
+
+
+class LogLines(TrainerCallback):
+    """Every entry of the log as a line for people, where no progress bar shows them."""
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        entry = state.log_history[-1]
+        if state.is_world_process_zero and args.disable_tqdm and "train_runtime" not in entry:
+            log.info("step %d/%d: %s", state.global_step, state.max_steps, shown(entry))
+
+
+def shown(entry: Mapping[str, Any]) -> str:
+    """The numbers of a log entry, four digits each."""
+    told = {name: value for name, value in entry.items() if name not in ("step", "epoch") and not name.endswith(MACHINE)}
+    return ", ".join(f"{name} {value:.4g}" for name, value in told.items() if isinstance(value, int | float))
 
 
 class WholeCheckpoints(TrainerCallback):

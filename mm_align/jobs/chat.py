@@ -1,0 +1,140 @@
+"""`mmalign chat`: one question about a picture, or a conversation at the prompt."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from ..config import JobConfig, UserError
+
+if TYPE_CHECKING:
+    from data_tools.calls import Backend, Sampling
+    from data_tools.records import Image, Message
+
+LEAVE = ("exit", "quit", ":q")
+
+
+class ChatConfig(JobConfig):
+    """Whom to ask, what to show, what to ask."""
+
+    model: str = Field(description="folder, hub id or bundled model", json_schema_extra={"positional": True})
+    shown: list[str] = Field(
+        [], description="picture files, then the question; without a question, a prompt is opened", json_schema_extra={"positional": True}
+    )
+    max_tokens: int = Field(256, ge=1, description="longest answer")
+    temperature: float = Field(0.0, ge=0, description="0: always the likeliest token")
+    top_p: float = Field(1.0, gt=0, le=1, description="share of the likeliest tokens that are drawn from")
+    seed: int = Field(0, description="of drawn tokens")
+    system: str = Field("", description="what the model is told before the conversation")
+    revision: str | None = Field(None, description="commit or tag of a hub model")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
+    dtype: str = Field("auto", description="auto, float32, bfloat16 or float16")
+
+
+def run(config: ChatConfig) -> int:
+    """Print the answer, or converse until the end of input. Raises UserError for pictures and models that cannot be had."""
+    from data_tools.calls import Sampling
+
+    from ..backends import load_backend
+
+    pictures, question = split(config.shown)
+    if question is None and pictures is None:
+        raise UserError("name a picture, a question, or both: mmalign chat MODEL picture.png 'What is this?'")
+    images = [picture(path) for path in pictures or ()]
+    backend = load_backend(config.model, revision=config.revision, device=config.device, dtype=config.dtype, batch_size=1)
+    sampling = Sampling(temperature=config.temperature, top_p=config.top_p, max_tokens=config.max_tokens, seed=config.seed)
+    talk = Talk(backend, sampling, images, config.system)
+    if question is not None:
+        print(talk.ask(question))
+        return 0
+    converse(talk, len(images))
+    return 0
+
+
+def split(words: Sequence[str]) -> tuple[list[str] | None, str | None]:
+    """Pictures and the question: the last word is a question unless it is a file. UserError for a file that is not there."""
+    files = [word for word in words if is_file(word)]
+    rest = words[len(files) :]
+    if list(words[: len(files)]) != files or len(rest) > 1:
+        missing = next(word for word in words[:-1] if not is_file(word))
+        raise UserError(f"no picture {missing!r}; give picture files first, then one question in quotes")
+    if rest and looks_like_file(rest[0]):
+        raise UserError(f"no picture {rest[0]!r}: there is no such file")
+    return files or None, rest[0] if rest else None
+
+
+def is_file(word: str) -> bool:
+    """Whether a word names a file; a long question is none."""
+    try:
+        return Path(word).is_file()
+    except OSError:
+        return False
+
+
+def looks_like_file(word: str) -> bool:
+    """A misspelt picture is no question."""
+    return " " not in word and Path(word).suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+
+
+def picture(path: str) -> Image:
+    """The picture in a file, decoded. UserError where it cannot be."""
+    from data_tools.io import BadImage, decode
+    from data_tools.records import Image
+
+    try:
+        return decode(Image(path=path))
+    except BadImage as error:
+        raise UserError(f"cannot read the picture {path}: {error}") from error
+
+
+class Talk:
+    """A conversation about pictures. `ask` remembers what was said; `forget` begins anew with the same pictures."""
+
+    def __init__(self, backend: Backend, sampling: Sampling, images: Sequence[Image], system: str = "") -> None:
+        self.backend, self.sampling, self.images, self.system = backend, sampling, tuple(images), system
+        self.forget()
+
+    def forget(self) -> None:
+        from data_tools.records import Message, Part
+
+        self.messages: list[Message] = [Message("system", (Part("text", self.system),))] if self.system else []
+
+    def ask(self, question: str) -> str:
+        """The answer. The pictures stand before the first question."""
+        from data_tools.records import Message, Part
+
+        first = not any(message.role == "user" for message in self.messages)
+        pictures = tuple(Part("image") for _ in self.images) if first else ()
+        self.messages.append(Message("user", (*pictures, Part("text", question))))
+        answer = self._answered()
+        self.messages.append(Message("assistant", (Part("text", answer),)))
+        return answer
+
+    def _answered(self) -> str:
+        from data_tools.records import Sample
+
+        response = self.backend.generate([Sample("chat", tuple(self.messages), self.images)], self.sampling)[0]
+        if response.truncated and not response.text:
+            raise UserError("the conversation is too long for the model; begin a new one")
+        return response.text
+
+
+def converse(talk: Talk, pictures: int, read: Callable[[str], str] = input) -> None:
+    """Questions from the prompt until the end of input; /new forgets, exit leaves."""
+    if sys.stdin.isatty():
+        print(f"{pictures} picture{'s' * (pictures != 1)}. Ask; /new begins again, exit or Ctrl-D leaves.")
+    while True:
+        try:
+            question = read("> " if sys.stdin.isatty() else "").strip()
+        except EOFError:
+            return
+        if question.lower() in LEAVE:
+            return
+        if question == "/new":
+            talk.forget()
+        elif question:
+            print(talk.ask(question), flush=True)
