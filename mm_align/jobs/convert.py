@@ -1,4 +1,4 @@
-"""`mmalign convert`: a released AITQE checkpoint becomes a folder that `from_pretrained` reads, or the other way round."""
+"""`mmalign convert`: a checkpoint of AITQE or LLaVA-1.5 becomes a folder that `from_pretrained` reads as ours, or the other way round."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -18,10 +18,11 @@ FINGERPRINTED = (".safetensors", ".json", ".txt", ".jinja")
 
 
 class ConvertConfig(JobConfig):
-    """What to convert and where to. The direction follows from the source."""
+    """What to convert and where to: another layout into ours, or our model into another layout."""
 
     source: str = Field(description="folder or hub id of a checkpoint", json_schema_extra={"positional": True})
     out: Path = Field(description="folder to write")
+    to: Literal["auto", "aitqe", "llava"] = Field("auto", description="layout for a model of ours: AITQE's where it fits, else LLaVA's")
     revision: str | None = Field(None, description="hub revision of the source")
     overwrite: bool = Field(False, description="replace a folder that an earlier convert wrote")
 
@@ -32,15 +33,16 @@ class Source(NamedTuple):
     name: str
     revision: str
     folder: Callable[[], Path]
+    to: str = "auto"
 
     def origin(self) -> dict[str, str]:
-        return {"source": self.name, "revision": self.revision}
+        return {"source": self.name, "revision": self.revision, "to": self.to}
 
 
 def run(config: ConvertConfig) -> int:
     """Write the converted checkpoint and say what became of each weight; nothing where that has been done already.
 
-    Raises UserError for anything but the two layouts, for folders inside each other, and for an existing folder that is not
+    Raises UserError for anything but the known layouts, for folders inside each other, and for an existing folder that is not
     convert's own work.
     """
     out = config.out.expanduser().resolve()
@@ -67,11 +69,11 @@ def _source(config: ConvertConfig, out: Path) -> Source:
         raise UserError(f"'{config.source}' has no weights to convert; give a folder or a hub id")
     if (folder := Path(name)).is_dir():
         _check_apart(folder, out)
-        return Source(folder.resolve().name, _fingerprint(folder), lambda: folder)
+        return Source(folder.resolve().name, _fingerprint(folder), lambda: folder, config.to)
     from ..models import hub
 
     commit = hub.read_config(name, config.revision).commit
-    return Source(name, commit, lambda: hub.snapshot(name, commit))
+    return Source(name, commit, lambda: hub.snapshot(name, commit), config.to)
 
 
 def _check_apart(source: Path, out: Path) -> None:
@@ -99,8 +101,8 @@ def _fingerprint(folder: Path) -> str:
 
 def _is_done(out: Path, source: Source) -> bool:
     """Whether `out` is this source's conversion, all files of it still there."""
-    mark = _mark(out)
-    return {key: mark.get(key) for key in ("source", "revision")} == source.origin() and _files(out) == mark["files"]
+    mark = {"to": "auto"} | _mark(out)
+    return {key: mark.get(key) for key in source.origin()} == source.origin() and _files(out) == mark["files"]
 
 
 def _check_replaceable(config: ConvertConfig, out: Path) -> None:
@@ -139,7 +141,7 @@ def _write(folder: Path, out: Path, source: Source) -> list[str]:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        told = _convert(folder, partial)
+        told = _convert(folder, partial, source.to)
         mark = source.origin() | {"files": _files(partial)}
         (partial / MARK).write_text(json.dumps(mark, indent=2) + "\n", encoding="utf-8")
         _replace(out, partial)
@@ -161,27 +163,42 @@ def _replace(out: Path, partial: Path) -> None:
 # -- the conversion ----------------------------------------------------------------------------------------------------
 
 
-def _convert(source: Path, out: Path) -> list[str]:
-    from ..models import aitqe_layout
+def _convert(source: Path, out: Path, to: str) -> list[str]:
+    from ..models import llava_layout
+    from ..models.aitqe_layout import MODEL_TYPE, load_released
     from ..models.bars import hide_bars_without_terminal
+    from ..models.layout import read_json
 
     hide_bars_without_terminal()
-    kind = aitqe_layout.read_json(source / "config.json").get("model_type") if (source / "config.json").is_file() else None
-    if kind == aitqe_layout.MODEL_TYPE:
-        return _from_released(source, out)
+    written = read_json(source / "config.json") if (source / "config.json").is_file() else {}
+    kind = written.get("model_type")
     if kind == "mm_align_lvlm":
-        return aitqe_layout.save_released(*_ours(source), out)
+        return _from_ours(source, out, to)
+    if kind == MODEL_TYPE:
+        return _into_ours(load_released(source), out)
+    if llava_layout.is_llava(written):
+        return _into_ours(llava_layout.load_llava(source), out)
     found = f"a {kind} model" if kind else "no config.json"
-    raise UserError(f"{source} holds {found}; expected a released AITQE checkpoint (model_type mm) or one of ours (mm_align_lvlm)")
+    raise UserError(
+        f"{source} holds {found}; expected a released AITQE checkpoint (model_type mm), LLaVA-1.5 (llava) or one of ours (mm_align_lvlm)"
+    )
 
 
-def _from_released(source: Path, out: Path) -> list[str]:
-    from ..models.aitqe_layout import load_released
-
-    model, processor, layout = load_released(source)
+def _into_ours(loaded: Any, out: Path) -> list[str]:
+    model, processor, layout = loaded
     model.save_pretrained(out)
     processor.save_pretrained(out)
-    return layout.lines()
+    told: list[str] = layout.lines()
+    return told
+
+
+def _from_ours(source: Path, out: Path, to: str) -> list[str]:
+    from ..models import aitqe_layout, llava_layout
+
+    model, processor = _ours(source)
+    if to == "aitqe" or (to == "auto" and not aitqe_layout.does_not_fit(model.config)):
+        return aitqe_layout.save_released(model, processor, out)
+    return llava_layout.save_llava(model, processor, out)
 
 
 def _ours(source: Path) -> tuple[Any, Any]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerFast, Qwen2Tokenizer
+from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Tokenizer
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from vision.images import SquareImageProcessor
 
 from ..config import UserError
 from .headers import Header, load_tensors, read_headers
+from .layout import TEXT_KEYS, Layout, described_tower, filled, mlp_biases, text_config, write_json
+from .layout import read_json as read_json
 from .lvlm import LvlmConfig, LvlmForConditionalGeneration
 from .processor import LvlmProcessor
 
@@ -39,65 +40,15 @@ REQUIRED_KEYS = (
     "pesudo_img_size",
     "pesudo_patch_size",
 )
-TEXT_KEYS = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "hidden_act",
-    "max_position_embeddings",
-    "initializer_range",
-    "rms_norm_eps",
-    "attention_dropout",
-    "bos_token_id",
-    "eos_token_id",
-    "pad_token_id",
-)
 # width -> layers, heads, MLP width of the published SigLIP and CLIP towers
 SIGLIP = {768: (12, 12, 3072), 1024: (24, 16, 4096), 1152: (27, 16, 4304)}
 CLIP = {768: (12, 12, 3072), 1024: (24, 16, 4096)}
-
-
-class Layout(NamedTuple):
-    """What became of each weight: ours <- released, released ones without use, ours without a source, released ones nobody knows."""
-
-    mapped: dict[str, str]
-    ignored: list[str]
-    absent: list[str]
-    missing: list[str]
-    unknown: list[str]
-
-    def lines(self) -> list[str]:
-        """The same in words."""
-        told = [f"{len(self.mapped)} weights mapped"]
-        for what, names in (
-            ("in the file and never used", self.ignored),
-            ("not in the file, and never read at this feature layer", self.absent),
-            ("MISSING from the file", self.missing),
-            ("in the file and unknown", self.unknown),
-        ):
-            if names:
-                told.append(f"{len(names)} {what}: {', '.join(names[:6])}{' ...' if len(names) > 6 else ''}")
-        return told
 
 
 def is_released(folder: Path) -> bool:
     """True for a folder whose config.json has model_type "mm"."""
     file = folder / "config.json"
     return file.is_file() and read_json(file).get("model_type") == MODEL_TYPE
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """The JSON object in `file`. Raises UserError for anything else."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {file.name} of the model: {error}") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{file.name} should hold a JSON object, but holds a {type(found).__name__}")
-    return found
 
 
 # -- names -------------------------------------------------------------------------------------------------------------
@@ -182,16 +133,13 @@ def _check_tokens(released: Mapping[str, Any], config: LvlmConfig) -> None:
 
 def _text_config(released: Mapping[str, Any], headers: Mapping[str, Header]) -> Any:
     """Qwen2 where the query projection has a bias (or nothing is known), else Llama."""
-    options = {key: released[key] for key in TEXT_KEYS if released.get(key) is not None}
-    rope = {"rope_type": "default", "rope_theta": float(released.get("rope_theta", 10000.0)), **(released.get("rope_scaling") or {})}
     layer = "model.model.layers.0.self_attn.q_proj."
-    kind = "llama" if f"{layer}weight" in headers and f"{layer}bias" not in headers else "qwen2"
-    return AutoConfig.for_model(kind, **options, rope_parameters=rope, tie_word_embeddings=bool(released.get("tie_word_embeddings", False)))
+    return text_config("llama" if f"{layer}weight" in headers and f"{layer}bias" not in headers else "qwen2", released)
 
 
 def _vision_config(released: Mapping[str, Any], headers: Mapping[str, Header], folder: Path | None) -> dict[str, Any]:
     own = _tower_folder(released, folder)
-    described = _described_tower(own) if own is not None else _derived_tower(released, headers)
+    described = described_tower(own) if own is not None else _derived_tower(released, headers)
     described |= {"image_size": int(released["pesudo_img_size"]), "patch_size": int(released["pesudo_patch_size"])}
     has_head = "vision_model.vision_model.head.probe" in headers or not headers
     return described | ({"vision_use_head": has_head} if described["model_type"] == "siglip_vision_model" else {})
@@ -202,16 +150,6 @@ def _tower_folder(released: Mapping[str, Any], folder: Path | None) -> Path | No
     name = str(released.get("vision_model_name_or_path") or "")
     places = [Path(name), *([folder / name] if folder else [])] if name else []
     return next((place for place in places if (place / "config.json").is_file()), None)
-
-
-def _described_tower(folder: Path) -> dict[str, Any]:
-    found = read_json(folder / "config.json")
-    found = found.get("vision_config", found)
-    kinds = {"siglip": "siglip_vision_model", "clip": "clip_vision_model"}
-    found["model_type"] = kinds.get(found.get("model_type", ""), found.get("model_type"))
-    if found["model_type"] not in kinds.values():
-        raise UserError(f"the vision tower's config has model_type {found['model_type']!r}; AITQE's layout holds SigLIP or CLIP towers")
-    return dict(found)
 
 
 def _derived_tower(released: Mapping[str, Any], headers: Mapping[str, Header]) -> dict[str, Any]:
@@ -246,20 +184,11 @@ def load_released(folder: Path, *, dtype: torch.dtype | None = None) -> tuple[Lv
         layout = lay_out(headers, LvlmForConditionalGeneration(config).state_dict())
     if layout.missing:
         raise UserError("this AITQE checkpoint is not whole: " + "; ".join(layout.lines()))
-    model = _filled(folder, config, layout, dtype or headers[next(iter(layout.mapped.values()))].dtype)
-    model.generation_config = _generation_config(folder, released, processor)
-    return model, processor, layout
-
-
-def _filled(folder: Path, config: LvlmConfig, layout: Layout, dtype: torch.dtype) -> LvlmForConditionalGeneration:
     ours = {name: place for place, name in layout.mapped.items()}
     weights = {ours[name]: tensor for name, tensor in load_tensors(folder, ours)}
-    with torch.device("meta"):
-        shapes = {name: tensor.shape for name, tensor in LvlmForConditionalGeneration(config).state_dict().items()}
-    for name in layout.absent:  # never read: zeros keep the result the same on every machine
-        weights[name] = torch.zeros(shapes[name])
-    model: LvlmForConditionalGeneration = LvlmForConditionalGeneration.from_pretrained(None, config=config, state_dict=weights, dtype=dtype)
-    return model
+    model = filled(config, weights, layout.absent, dtype or headers[next(iter(layout.mapped.values()))].dtype)
+    model.generation_config = _generation_config(folder, released, processor)
+    return model, processor, layout
 
 
 def _generation_config(folder: Path, released: Mapping[str, Any], processor: LvlmProcessor) -> GenerationConfig:
@@ -339,8 +268,8 @@ def save_released(model: LvlmForConditionalGeneration, processor: LvlmProcessor,
     weights = {released_name(name): tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
     weights["image_newline"] = torch.zeros(config.text_config.hidden_size, dtype=model.dtype)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    _write_json(folder / "config.json", _released_config(config, processor))
-    _write_json(folder / "generation_config.json", {"eos_token_id": model.generation_config.eos_token_id, "_from_model_config": True})
+    write_json(folder / "config.json", _released_config(config, processor))
+    write_json(folder / "generation_config.json", {"eos_token_id": model.generation_config.eos_token_id, "_from_model_config": True})
     tower = folder / ("siglip_tower" if config.vision_config.model_type.startswith("siglip") else "clip_tower")
     config.vision_config.save_pretrained(tower)
     processor.tokenizer.save_pretrained(folder)
@@ -348,18 +277,24 @@ def save_released(model: LvlmForConditionalGeneration, processor: LvlmProcessor,
 
 
 def _check_fits(config: LvlmConfig) -> None:
+    if found := does_not_fit(config):
+        raise UserError(f"the released AITQE layout cannot hold {', '.join(found)}")
+
+
+def does_not_fit(config: LvlmConfig) -> list[str]:
+    """What of a model the layout has no place for, in words."""
     vision = config.vision_config.model_type
     problems = [
         f"a {vision} tower" if vision not in ("siglip_vision_model", "clip_vision_model") else "",
         f"a {config.text_config.model_type} decoder" if config.text_config.model_type not in ("qwen2", "llama") else "",
         f"the adapter {config.adapter}"
-        if config.adapter.get("type") != "mlp" or list(config.adapter.get("bias", [True, False])) != [True, False]
+        if config.adapter.get("type") != "mlp" or config.adapter.get("depth", 2) != 2 or mlp_biases(config.adapter) != [True, False]
         else "",
         f"feature layer {config.feature_layer}" if config.feature_layer != -2 else "",
         "a class token among the features" if config.keep_cls else "",
+        "several ways to read a picture" if config.branches else "",
     ]
-    if found := [problem for problem in problems if problem]:
-        raise UserError(f"the released AITQE layout cannot hold {', '.join(found)}")
+    return [problem for problem in problems if problem]
 
 
 def _released_config(config: LvlmConfig, processor: LvlmProcessor) -> dict[str, Any]:
@@ -384,7 +319,3 @@ def _released_config(config: LvlmConfig, processor: LvlmProcessor) -> dict[str, 
         "eos_token_index": processor.tokenizer.eos_token_id,
         "IGNORE_INDEX": -100,
     }
-
-
-def _write_json(file: Path, content: Mapping[str, Any]) -> None:
-    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -9,8 +9,8 @@ import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from ..config import UserError
-from .aitqe_layout import read_json
 from .bars import hide_bars_without_terminal
+from .layout import read_json
 
 PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.jinja"]  # no pickles, no code
 

@@ -13,8 +13,9 @@ from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingE
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from ..config import UserError
-from . import aitqe_layout, hub
+from . import aitqe_layout, hub, llava_layout
 from .headers import DTYPES, Header, has_weights, read_headers
+from .layout import Layout, read_json
 from .lvlm import LvlmConfig, LvlmForConditionalGeneration
 from .memory import kv_bytes_per_token
 
@@ -99,7 +100,7 @@ def inspect_model(name: str, *, revision: str | None = None) -> Inspection:
     folder = Path(name)
     if not folder.is_dir():
         return _on_hub(name, revision)
-    written = aitqe_layout.read_json(folder / "config.json")
+    written = read_json(folder / "config.json")
     return _inspection(folder.resolve().name, written, read_headers(folder), folder)
 
 
@@ -140,6 +141,8 @@ def _config(written: Mapping[str, Any], headers: Mapping[str, Header] | None, fo
     kind = written.get("model_type")
     if kind == aitqe_layout.MODEL_TYPE:
         return aitqe_layout.to_lvlm_config(written, headers, folder)
+    if llava_layout.is_original(written):
+        return llava_layout.to_lvlm_config(written, folder)
     if kind == LvlmConfig.model_type:
         return LvlmConfig.from_dict(dict(written))
     try:
@@ -155,6 +158,8 @@ def _kind(written: Mapping[str, Any], config: Any) -> str:
     text = config.get_text_config().model_type
     if written.get("model_type") == aitqe_layout.MODEL_TYPE:
         return f"released AITQE layout, {config.vision_config.model_type} + MLP + {text}"
+    if llava_layout.is_original(written):
+        return f"LLaVA's own layout, {config.vision_config.model_type} + MLP + {text}; the tower may be in a folder of its own"
     return f"{written['model_type']}, with a {text} decoder"
 
 
@@ -177,10 +182,24 @@ def _match(written: Mapping[str, Any], model: Any, headers: Mapping[str, Header]
         optional = {aitqe_layout.released_name(name) for name in model.state_dict() if name.startswith(aitqe_layout.OPTIONAL)}
         return match_names(aitqe_layout.released_shapes(model), headers, optional | set(aitqe_layout.UNUSED), set(aitqe_layout.UNUSED))
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    if llava_layout.is_original(written):
+        return _match_llava(shapes, headers)
     if isinstance(model, LvlmForConditionalGeneration):
         tied = set(model._tied_weights_keys) if model.config.tie_word_embeddings else set()
         return match_names(shapes, headers, tied, set())
     return Match(min(len(shapes), len(headers)), [], [], [], [], library=True)
+
+
+def _match_llava(shapes: Mapping[str, tuple[int, ...]], headers: Mapping[str, Header]) -> Match:
+    layout: Layout = llava_layout.lay_out(headers, shapes, original=True)
+    within = any(name.startswith("model.vision_tower.") for name in headers)
+    return Match(
+        len(layout.mapped),
+        [name for name in layout.missing if within or not name.startswith("model.vision_tower.")],
+        layout.unknown,
+        sorted(theirs for ours, theirs in layout.mapped.items() if headers[theirs].shape != shapes[ours]),
+        layout.ignored,
+    )
 
 
 def match_names(expected: Mapping[str, tuple[int, ...]], headers: Mapping[str, Header], optional: set[str], ignored: set[str]) -> Match:
