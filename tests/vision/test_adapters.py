@@ -12,6 +12,7 @@ from vision.tokens import TokenFacts, VisualTokens
 
 ONE = [TokenFacts(6, (4, 4))]
 LOW_HIGH = [TokenFacts(6, (2, 4)), TokenFacts(5, (4, 8))]
+WITH_CLASS_TOKEN = [TokenFacts(6, (2, 3), prefix=1)]
 
 
 class Case(NamedTuple):
@@ -24,12 +25,28 @@ class Case(NamedTuple):
 
 # A softmax over keys does not see what is added to every key alike.
 KEY_BIAS = r"attention\.key\.\d\.bias"
+BERT_KEY_BIAS = r"qformer\.encoder\.layer\.\d\.(cross)?attention\.attention\.key\.bias"
 
 CASES: dict[str, Case] = {
+    "c_abstractor": Case({"num_tokens": 4, "hidden_size": 8, "depth": 1}),
+    "c_abstractor, ends": Case(
+        {"type": "c_abstractor", "num_tokens": 9, "hidden_size": 8, "depth": 2, "mlp_depth": 3, "prenorm": True, "end_tokens": 2}
+    ),
+    "channel_concat": Case({}, LOW_HIGH),
+    "channel_concat, three": Case({"type": "channel_concat", "num_tokens": 9, "hidden_size": 7}, [*LOW_HIGH, *ONE]),
     "eeca": Case({"hidden_size": 7}, LOW_HIGH, KEY_BIAS),
     "eeca, queries": Case({"type": "eeca", "entity_queries": 3}, LOW_HIGH, KEY_BIAS),
+    "interleaved_mof": Case({"hidden_size": 7}, [TokenFacts(6, (2, 4)), TokenFacts(5, (2, 4))]),
+    "linear": Case({}, WITH_CLASS_TOKEN),
     "mlp": Case({"hidden_size": 7}),
-    "mlp, three layers": Case({"type": "mlp", "depth": 3, "bias": True}, [TokenFacts(6, (2, 3), prefix=1)]),
+    "mlp, three layers": Case({"type": "mlp", "depth": 3, "bias": True}, WITH_CLASS_TOKEN),
+    "pixel_shuffle": Case({}),
+    "pixel_shuffle, transposed": Case({"type": "pixel_shuffle", "form": "internvl_v1"}, LOW_HIGH[1:]),
+    "pixel_shuffle, one layer": Case({"type": "pixel_shuffle", "form": "smolvlm"}, LOW_HIGH[1:]),
+    "pool_mlp": Case({"num_tokens": 9, "hidden_size": 7}),
+    "qformer": Case({"num_tokens": 3, "width": 8, "layers": 2, "heads": 2, "dropout": 0.0}, WITH_CLASS_TOKEN, BERT_KEY_BIAS),
+    "resampler": Case({"num_tokens": 3, "depth": 2, "heads": 2, "head_width": 4}, WITH_CLASS_TOKEN),
+    "sva": Case({"num_tokens": 4, "width": 8, "depth": 2, "heads": 2}, [TokenFacts(6, (2, 2)), TokenFacts(5, (4, 6))]),
     "window_attention": Case({"hidden_size": 7}, LOW_HIGH, KEY_BIAS),
 }
 
@@ -154,6 +171,18 @@ def test_wrong_configs_are_refused(config: dict[str, Any], message: str) -> None
         ({"type": "eeca"}, [TokenFacts(4, (4, 4), 1), TokenFacts(4, (8, 8))], "set keep_cls to False"),
         ({"type": "eeca", "entity_queries": 2, "entity_heads": 3}, LOW_HIGH, "entity_heads must divide .* 8, got 3"),
         ({"type": "window_attention"}, [TokenFacts(4, (4, 4)), TokenFacts(4, (6, 6))], "change image_size or crops"),
+        ({"type": "pixel_shuffle", "factor": 3}, ONE, "factor 3 does not divide a grid of 4 x 4"),
+        ({"type": "pixel_shuffle", "form": "v2"}, ONE, "known: internvl_v1, internvl_v2, smolvlm"),
+        ({"type": "pixel_shuffle"}, [TokenFacts(4, (4, 4), 1)], "set keep_cls to False"),
+        ({"type": "pool_mlp", "num_tokens": 5}, ONE, "5 is none; the nearest are 4 and 9"),
+        ({"type": "pool_mlp"}, ONE, "144 tokens are a square of 12 x 12, more than a grid of 4 x 4 .* at most 16"),
+        ({"type": "c_abstractor", "num_tokens": 25}, ONE, "more than a grid of 4 x 4"),
+        ({"type": "channel_concat", "num_tokens": -1}, LOW_HIGH, "form a square"),
+        ({"type": "resampler", "num_tokens": 0}, ONE, "at least one learned vector, asked for 0"),
+        ({"type": "qformer", "width": 10, "heads": 4}, ONE, "4 heads and width 10"),
+        ({"type": "sva", "num_tokens": 9}, ONE, "4 x 4 cannot be cut into one window for each of 3 x 3"),
+        ({"type": "sva", "num_tokens": 4, "width": 10, "heads": 4}, ONE, "4 heads and width 10"),
+        ({"type": "interleaved_mof"}, LOW_HIGH, "they give 8 and 32 tokens"),
     ],
 )
 def test_inputs_that_an_adapter_cannot_serve_are_refused(config: dict[str, Any], inputs: Any, message: str) -> None:

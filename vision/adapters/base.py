@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
@@ -52,3 +53,24 @@ def grid_of(tokens: VisualTokens) -> tuple[int, int]:
 def feature_map(tokens: VisualTokens) -> torch.Tensor:
     """The patches as a picture: [B, N, D] -> [B, D, rows, columns]."""
     return tokens.features.transpose(1, 2).unflatten(2, grid_of(tokens))
+
+
+def square_side(num_tokens: int) -> int:
+    """The side of a square of so many tokens; ValueError for a number that is no square."""
+    side = math.isqrt(max(num_tokens, 0))
+    if side < 1 or side**2 != num_tokens:
+        raise ValueError(
+            f"the tokens of this adapter form a square, and {num_tokens} is none; the nearest are {side**2} and {(side + 1) ** 2}"
+        )
+    return side
+
+
+def pooled_side(num_tokens: int, grid: tuple[int, int]) -> int:
+    """`square_side`, for pooling a grid; ValueError where the grid has fewer rows or columns."""
+    side = square_side(num_tokens)
+    if side > min(grid):
+        raise ValueError(
+            f"{num_tokens} tokens are a square of {side} x {side}, more than a grid of {grid[0]} x {grid[1]} patches can be pooled to; "
+            f"ask for at most {min(grid) ** 2} tokens or give the tower a larger image_size"
+        )
+    return side

@@ -11,9 +11,19 @@ from vision.adapters import ADAPTERS
 
 # The tiny tower gives 2 x 2 patches; crops of a picture twice as large give 4 x 4.
 LOW_HIGH = [{"image_size": 16}, {"image_size": 32, "crops": 2}]
+LARGE = [{"image_size": 32, "crops": 2}]
 WHOLE: dict[str, dict[str, Any]] = {
+    "c_abstractor": {"adapter": {"num_tokens": 4, "hidden_size": 8, "depth": 1}, "branches": LARGE},
+    "channel_concat": {"branches": LOW_HIGH},
     "eeca": {"adapter": {"entity_queries": 2}, "branches": LOW_HIGH},
+    "interleaved_mof": {"branches": [{"layer": -2}, {"layer": -1}]},
+    "linear": {},
     "mlp": {},
+    "pixel_shuffle": {"branches": LARGE},
+    "pool_mlp": {"adapter": {"num_tokens": 4}, "branches": LARGE},
+    "qformer": {"adapter": {"num_tokens": 3, "width": 8, "layers": 2, "heads": 2, "dropout": 0.0}},
+    "resampler": {"adapter": {"num_tokens": 3, "depth": 1, "heads": 2, "head_width": 4}},
+    "sva": {"adapter": {"num_tokens": 4, "width": 8, "depth": 2, "heads": 2}, "branches": LOW_HIGH},
     "window_attention": {"branches": LOW_HIGH},
 }
 
