@@ -11,14 +11,17 @@ import torch
 from transformers import BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
 
+from .aspects import ASPECTS
+
 Picture: TypeAlias = PIL.Image.Image | np.ndarray | torch.Tensor
 
 
 class SquareImageProcessor(BaseImageProcessor):
-    """Direct (aspect-distorting) resize to size x size, then (x / 255 - mean) / std in float32.
+    """A square of size x size, then (x / 255 - mean) / std in float32.
 
     Defaults are SigLIP's: bicubic, mean and std 0.5 [R: preprocessing of AITQE]. Pillow alone does the resize, so results
-    do not depend on torchvision; a picture of the right size is not touched by it.
+    do not depend on torchvision; a picture of the right size is not touched by it. aspect: how a picture becomes square, of
+    `vision.aspects`: "squash" (direct, distorting resize), "pad" (with the mean colour, LLaVA-1.5's) or "crop" (the middle).
     """
 
     model_input_names = ["pixel_values"]
@@ -29,13 +32,17 @@ class SquareImageProcessor(BaseImageProcessor):
         image_mean: Sequence[float] = (0.5, 0.5, 0.5),
         image_std: Sequence[float] = (0.5, 0.5, 0.5),
         resample: int = PIL.Image.Resampling.BICUBIC,
+        aspect: str = "squash",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if aspect not in ASPECTS:
+            raise ValueError(f"unknown aspect '{aspect}'; a picture becomes square by {', '.join(ASPECTS)}")
         self.size = size
         self.image_mean = list(image_mean)
         self.image_std = list(image_std)
         self.resample = int(resample)
+        self.aspect = aspect
 
     def preprocess(self, images: Any, return_tensors: str | None = "pt", **kwargs: Any) -> BatchFeature:
         """One picture or a (nested) list -> {"pixel_values": float32 [n, 3, size, size]}."""
@@ -53,10 +60,8 @@ class SquareImageProcessor(BaseImageProcessor):
         return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 
     def _square(self, picture: Picture) -> np.ndarray:
-        image = _rgb(picture)
-        if image.size != (self.size, self.size):
-            image = image.resize((self.size, self.size), PIL.Image.Resampling(self.resample))
-        return np.asarray(image)
+        fill = [int(mean * 255) for mean in self.image_mean]
+        return np.asarray(ASPECTS[self.aspect](_rgb(picture), self.size, fill, self.resample))
 
 
 def _rgb(picture: Picture) -> PIL.Image.Image:
