@@ -70,6 +70,8 @@ def test_trains_and_comes_back_from_a_folder(name: str, make_model: Callable[...
     assert loaded.config.adapter == model.config.adapter
     given = batch(model.config)
     assert torch.equal(loaded(**given).logits, model.eval()(**given).logits)
+    half = LvlmForConditionalGeneration.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    assert half(**given).logits.dtype == torch.bfloat16
 
 
 def test_a_checkpoint_without_the_adapter_starts_it_well(make_model: Callable[..., Any], tmp_path: Any) -> None:
