@@ -276,7 +276,8 @@ def llava_processor(folder: Path, written: Mapping[str, Any], config: LvlmConfig
     """The processor of a checkpoint folder; `<image>` is added where its tokenizer has no such token.
 
     Prompts follow the folder's chat template, which gets the begin token that its tokenizer adds by itself, or else LLaVA-1.5's
-    ("USER: ... ASSISTANT:", vicuna_v1). Pictures are resized to a square; see `SquareImageProcessor`.
+    ("USER: ... ASSISTANT:", vicuna_v1). Pictures are padded where `image_aspect_ratio` or the folder's settings say so, else cut to their
+    middle square, as CLIP's own processor does [R: llava/mm_utils.py, process_images].
     """
     tokenizer = _tokenizer(folder)
     if len(tokenizer("<image>", add_special_tokens=False)["input_ids"]) != 1:
@@ -287,7 +288,7 @@ def llava_processor(folder: Path, written: Mapping[str, Any], config: LvlmConfig
     if config.image_token_id not in (None, token_id):
         raise UserError(f"config.json gives <image> the id {config.image_token_id}, its tokenizer {token_id}; do they belong together?")
     return LvlmProcessor(
-        _pictures(folder, config),
+        _pictures(folder, written, config),
         tokenizer,
         num_image_tokens=config.num_image_tokens,
         image_token="<image>",
@@ -315,15 +316,22 @@ def _template(folder: Path, tokenizer: Any) -> str:
     return "{{- bos_token -}}" + found if starts and "bos_token" not in found else found
 
 
-def _pictures(folder: Path, config: LvlmConfig) -> SquareImageProcessor:
-    """Mean and deviation of the folder's own settings, else those of the tower's kind."""
+def _pictures(folder: Path, written: Mapping[str, Any], config: LvlmConfig) -> SquareImageProcessor:
+    """As the folder's own settings say, else those of the tower's kind."""
     own: dict[str, Any] = {}
     for file in ("processor_config.json", "preprocessor_config.json"):
         if (folder / file).is_file():
             own |= read_json(folder / file).get("image_processor", {}) or read_json(folder / file)
     clip = config.vision_config.model_type == "clip_vision_model"
     mean, std = (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD) if clip else ([0.5] * 3, [0.5] * 3)
-    return SquareImageProcessor(config.image_size, own.get("image_mean") or mean, own.get("image_std") or std)
+    look = {"image_mean": own.get("image_mean") or mean, "image_std": own.get("image_std") or std}
+    return SquareImageProcessor(config.image_size, **look, aspect=_aspect(written, own), resample=own.get("resample") or 3)
+
+
+def _aspect(written: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    if own.get("do_pad") or written.get("image_aspect_ratio") == "pad":
+        return "pad"
+    return "squash" if own.get("do_center_crop") is False and "height" in (own.get("size") or {}) else "crop"
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------
@@ -396,20 +404,16 @@ def _save_processor(processor: LvlmProcessor, config: LvlmConfig, folder: Path) 
     """The files that AutoProcessor makes transformers' LlavaProcessor of, in versions 4 and 5 alike."""
     tokenizer, pictures = processor.tokenizer, processor.image_processor
     tokenizer.save_pretrained(folder)
-    size = {"height": pictures.size, "width": pictures.size}
-    look = {"image_mean": pictures.image_mean, "image_std": pictures.image_std, "do_convert_rgb": True, "do_center_crop": False}
+    square = {"height": pictures.size, "width": pictures.size}
+    squashed = pictures.aspect == "squash"
+    shape = {"size": square if squashed else {"shortest_edge": pictures.size}, "crop_size": square, "do_center_crop": not squashed}
+    kind = {
+        "image_processor_type": "LlavaImageProcessor" if pictures.aspect == "pad" else "CLIPImageProcessor",
+        "do_pad": pictures.aspect == "pad",
+    }
+    look = {"image_mean": pictures.image_mean, "image_std": pictures.image_std, "do_convert_rgb": True}
     scale = {"do_resize": True, "resample": pictures.resample, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True}
-    write_json(
-        folder / "preprocessor_config.json",
-        {
-            "image_processor_type": "CLIPImageProcessor",
-            "processor_class": "LlavaProcessor",
-            "size": size,
-            "crop_size": size,
-            **scale,
-            **look,
-        },
-    )
+    write_json(folder / "preprocessor_config.json", {"processor_class": "LlavaProcessor", **kind, **shape, **scale, **look})
     drops_class = to_llava_config(config).vision_feature_select_strategy == "default"
     write_json(
         folder / "processor_config.json",

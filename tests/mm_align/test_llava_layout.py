@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
+    AutoImageProcessor,
     AutoProcessor,
     CLIPVisionConfig,
     CLIPVisionModel,
@@ -218,16 +219,32 @@ def test_prompts_are_vicunas_and_equal_in_transformers(theirs, tmp_path):
         for m in TALK
     ]
     rendered = back.apply_chat_template(turns, add_generation_prompt=True)
-    picture = PIL.Image.effect_noise((40, 30), 90).convert("RGB")
+    picture = PIL.Image.effect_noise((40, 40), 90).convert("RGB")
     made = back(text=rendered, images=[picture], add_special_tokens=False, return_tensors="pt")
     assert made["input_ids"][0].tolist() == ours.processor.encode(TALK)
     torch.testing.assert_close(made["pixel_values"], torch.from_numpy(ours.processor.image_processor.pixels([picture])), rtol=0, atol=1e-5)
 
 
 def test_pictures_follow_the_folders_settings(theirs, original):
-    assert llava_layout.load_llava(theirs).processor.image_processor.image_mean == [0.4, 0.5, 0.6]
-    clip = CLIPImageProcessorPil()
-    assert llava_layout.load_llava(original).processor.image_processor.image_mean == list(clip.image_mean)
+    """transformers' files cut to the middle unless they say otherwise; the authors' 1.5 pads, with CLIP's mean colour."""
+    found, authors = (llava_layout.load_llava(folder).processor.image_processor for folder in (theirs, original))
+    assert (found.aspect, found.image_mean) == ("crop", [0.4, 0.5, 0.6])
+    assert (authors.aspect, authors.image_mean) == ("pad", list(CLIPImageProcessorPil().image_mean))
+
+
+@pytest.mark.parametrize("aspect", ["squash", "pad", "crop"])
+@pytest.mark.parametrize("size", [(40, 30), (28, 56)])
+def test_pictures_are_read_alike_in_transformers(make_model, make_processor, aspect, size, tmp_path):
+    """Settings written for transformers and read back; its crop resizes first, so a pixel at the border may differ by its rounding."""
+    processor = make_processor()
+    processor.image_processor.aspect = aspect
+    llava_layout._save_processor(processor, make_model().config, tmp_path)
+    picture = PIL.Image.linear_gradient("L").resize(size).convert("RGB")
+    ours = torch.from_numpy(processor.image_processor.pixels([picture]))
+    theirs = AutoImageProcessor.from_pretrained(tmp_path, backend="pil")([picture], return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(theirs, ours, rtol=0, atol=0.05 if aspect == "crop" else 1e-5)
+    again = llava_layout._pictures(tmp_path, {}, make_model().config)
+    assert (again.aspect, again.size) == (aspect, 16)
 
 
 def test_a_folders_own_template_gets_the_begin_token(theirs, tmp_path):
