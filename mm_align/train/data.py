@@ -22,7 +22,7 @@ from ..models import LvlmProcessor, Prepared, collate, collate_packs
 from ..models.batch import same_picture
 from .mixture import Order
 from .sources import Source
-from .store import REJECTED, RowStore, Rules, TooLong, open_store, quarantine_line
+from .store import REJECTED, RowStore, Rules, TooLong, is_late, open_store, quarantine_line
 
 __all__ = ["Collator", "Source", "TrainingSet", "training_set"]
 
@@ -78,7 +78,8 @@ def _show_rejected(store: RowStore, quarantine: Path) -> None:
     """Begin the quarantine with what the survey rejected; pictures that broke in an earlier start of the run stay."""
     quarantine.parent.mkdir(parents=True, exist_ok=True)
     found = (store.folder / REJECTED).read_bytes()
-    if not quarantine.exists() or not quarantine.read_bytes().startswith(found):
+    there = quarantine.read_bytes() if quarantine.exists() else None
+    if there is None or not there.startswith(found) or not all(map(is_late, there[len(found) :].splitlines())):
         temporary = quarantine.with_name(f".{quarantine.name}.{os.getpid()}.tmp")
         temporary.write_bytes(found)
         sync(temporary)
@@ -167,7 +168,7 @@ class TrainingSet(Dataset[Item]):
         self._broken.add(row)
         place, source = sample.source, self.sources[int(self.store.index["source"][row])]
         assert place is not None  # rows that were read have one
-        line = quarantine_line(rejected(place.shard, place.row, place.format, error.reason, error.detail), source)
+        line = quarantine_line(rejected(place.shard, place.row, place.format, error.reason, error.detail), source, late=True)
         if line not in self.quarantine.read_bytes():  # by another worker, or in an earlier epoch or start
             with self.quarantine.open("ab", buffering=0) as file:  # one write, so that lines of several workers stay whole
                 file.write(line)

@@ -18,7 +18,7 @@ from jinja2 import TemplateError
 from data_tools.durable import put_in_place, remove, sync
 from data_tools.io import BadImage, list_shards
 from data_tools.io.fields import RowError, excerpt, rejected
-from data_tools.io.images import open_image
+from data_tools.io.images import STORES, open_image
 from data_tools.io.jsonl import plain
 from data_tools.io.paths import is_remote
 from data_tools.records import Rejected, Sample
@@ -191,7 +191,7 @@ class _StoreWriter:
 
     def _check_files(self, sample: Sample) -> None:
         for image in sample.images:
-            if image.data is None and not is_remote(image.path or ""):  # a store far away is asked when the picture is needed
+            if image.data is None and not _in_a_store(image.path or ""):
                 try:
                     open_image(image).close()
                 except BadImage as error:
@@ -222,6 +222,11 @@ class _StoreWriter:
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {name: np.array(self.columns[name], kind) for name, kind in INDEX_TYPES.items()}
+
+
+def _in_a_store(path: str) -> bool:
+    """Whether a picture lies far away: it is looked for when it is needed, not now."""
+    return is_remote(path) and path.split("://")[0].lower() in STORES
 
 
 def _check(sample: Sample) -> None:
@@ -265,6 +270,10 @@ def _rejected(sample: Sample, error: RowError) -> Rejected:
     return rejected(place.shard, place.row, place.format, error.reason, error.detail, raw)
 
 
-def quarantine_line(out: Rejected, source: Source) -> bytes:
-    """One line of `quarantine.jsonl`: where the row was read, why it left, and what could be read of it."""
-    return json.dumps({"path": source.path} | out.to_dict(), ensure_ascii=True).encode("ascii") + b"\n"
+def quarantine_line(out: Rejected, source: Source, *, late: bool = False) -> bytes:
+    """One line of `quarantine.jsonl`: where the row was read, why it left, what could be read of it, and whether training had begun."""
+    return json.dumps({"path": source.path, "late": late} | out.to_dict(), ensure_ascii=True).encode("ascii") + b"\n"
+
+
+def is_late(line: bytes) -> bool:
+    return b'"late": true' in line  # quotes within text are escaped
