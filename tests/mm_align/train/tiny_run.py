@@ -161,7 +161,7 @@ def main(out: Path, kind: str) -> None:
 
 
 def resumed(out: Path, objective: type, **options: Any) -> list[list[float]]:
-    """The losses of four steps at once; of the same with a checkpoint after two; and of the two that follow it. The last
+    """The losses of four steps at once; of the same with a checkpoint after two; and of the run continued from it. The last
     model is saved as `model`."""
     losses = []
     options = options | {"max_steps": 4, "optim": "adamw_torch", "learning_rate": 1e-2}
