@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
-from .choice import tower_config
+from .choice import encoder_for, tower_config
 from .external import LIBRARIES, ExternalTower, ExternalTowerConfig
 
 
@@ -44,6 +44,9 @@ def load_tower(described: Mapping[str, Any]) -> PreTrainedModel:
 def _transformers(source: str, changes: dict[str, Any]) -> PreTrainedModel:
     try:
         config = tower_config(AutoConfig.from_pretrained(source))
+    except (OSError, ValueError) as error:
+        raise ValueError(_cannot(source, "transformers", error)) from error
+    try:
         for key, value in changes.items():
             setattr(config, key, value)
         tower, told = AutoModel.from_pretrained(source, config=config, dtype=torch.float32, output_loading_info=True)
@@ -64,24 +67,29 @@ def _timm(source: str, name: str | None, kwargs: dict[str, Any], changes: dict[s
         return _wrapped("timm", name, kwargs, changes, timm_.build(name, kwargs, source))
     if name is not None:
         raise ValueError(f"'from' is {source}, which is no file: leave 'name' out, and give timm's name or a folder as 'from'")
-    folder = Path(source).is_dir()
-    model = timm_.build(f"local-dir:{source}" if folder else source, kwargs, True)
-    if folder or ":" in source:  # the architecture's own name builds the same tower without the folder
-        made = model.pretrained_cfg
-        return _wrapped("timm", made["architecture"], _stored_options(source) | kwargs, changes, model)
-    return _wrapped("timm", source, kwargs, changes, model)
+    model = timm_.build(f"local-dir:{source}" if Path(source).is_dir() else source, kwargs, True)
+    architecture, stored = _architecture(source)
+    return _wrapped("timm", architecture, stored | kwargs | timm_.sizes(model), {"image_size": _input_size(model)} | changes, model)
 
 
-def _stored_options(source: str) -> dict[str, Any]:
-    """Constructor options that timm's config.json of a folder or hub id holds."""
+def _architecture(source: str) -> tuple[str, dict[str, Any]]:
+    """timm's name of an architecture and its options, which build the same tower again without the folder or the hub."""
     from timm.models._hub import load_model_config_from_hf, load_model_config_from_path
 
-    load = load_model_config_from_path if Path(source).is_dir() else load_model_config_from_hf
-    return dict(load(source.partition(":")[2] or source)[2] or {})
+    if not Path(source).is_dir() and not source.startswith("hf-hub:"):
+        return source, {}
+    told = load_model_config_from_path(source) if Path(source).is_dir() else load_model_config_from_hf(source.removeprefix("hf-hub:"))
+    return told[1], dict(told[2] or {})
+
+
+def _input_size(model: nn.Module) -> int:
+    return int(model.pretrained_cfg["input_size"][-1])
 
 
 def _open_clip(source: str, name: str | None, kwargs: dict[str, Any], changes: dict[str, Any]) -> ExternalTower:
     import open_clip
+
+    from . import timm_
 
     if name is None:
         full = f"local-dir:{source}" if Path(source).is_dir() else source
@@ -94,21 +102,23 @@ def _open_clip(source: str, name: str | None, kwargs: dict[str, Any], changes: d
         described = open_clip.get_model_config(name) or {}
     vision = described["vision_cfg"]
     if "timm_model_name" in vision:
-        options = {"img_size": vision["image_size"]} if hasattr(model.visual.trunk, "patch_embed") else {}
-        return _wrapped("timm", vision["timm_model_name"], options, {"image_size": vision["image_size"]} | changes, model.visual.trunk)
+        trunk = model.visual.trunk
+        return _wrapped("timm", vision["timm_model_name"], timm_.sizes(trunk), {"image_size": vision["image_size"]} | changes, trunk)
     sizes = {key: described[key] for key in ("embed_dim", "vision_cfg", "quick_gelu") if key in described}
     return _wrapped("open_clip", name or "", (sizes if name is None else {}) | kwargs, changes, model.visual)
 
 
 def _wrapped(library: str, name: str, kwargs: dict[str, Any], changes: dict[str, Any], model: nn.Module) -> ExternalTower:
-    """`model`'s weights in the tower that a config of `name` and `kwargs` builds, every key of it filled."""
+    """`model`'s weights in the tower that a config of `name` and `kwargs` builds; only what no layer's output needs may be missing."""
     config = ExternalTowerConfig(library=library, name=name, model_kwargs=kwargs, **changes)
     tower = ExternalTower(config)
-    weights = model.state_dict()
-    missing = sorted(set(tower.model.state_dict()) - set(weights))
+    found, own = model.state_dict(), tower.model.state_dict()
+    behind = {id(parameter) for parameter in encoder_for(tower, layer=-1).unread()}
+    unread = {key for key, parameter in tower.model.named_parameters() if id(parameter) in behind}
+    missing = sorted(set(own) - set(found) - unread)
     if missing:
         raise ValueError(f"the weights of '{name}' are incomplete: {len(missing)} of the tower are missing, such as '{missing[0]}'")
-    tower.model.load_state_dict({key: weights[key] for key in tower.model.state_dict()})
+    tower.model.load_state_dict({key: found[key] for key in own if key in found}, strict=False)
     return tower
 
 

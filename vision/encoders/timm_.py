@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,31 +64,61 @@ def has_blocks(model: nn.Module) -> bool:
     return hasattr(model, "blocks") and hasattr(model, "num_prefix_tokens")
 
 
+def sizes(model: nn.Module) -> dict[str, Any]:
+    """Constructor options that keep the picture size of a transformer, whatever its name's default is."""
+    return {"img_size": list(model.patch_embed.img_size)} if has_blocks(model) else {}
+
+
 def build(name: str, kwargs: Mapping[str, Any], pretrained: str | bool = False) -> nn.Module:
     """The tower, able to read pictures of other sizes (its own interpolation of positions).
 
     pretrained: False random weights, True those timm has for the name, else a checkpoint file, whose positions are resized to
-    fit. Raises ValueError for an unknown name, unknown kwargs, or a tower that gives no maps of features.
+    fit. Raises ValueError for an unknown name, unknown kwargs, incomplete weights, or a tower that gives no features.
     """
-    import timm
-
     options = {"pretrained": bool(pretrained), "num_classes": 0, **kwargs}
     if isinstance(pretrained, str):
         options["pretrained_cfg_overlay"] = {"file": pretrained}
+    with _missing_keys() as missing:
+        model = _created(name, kwargs, options)
+    if missing:
+        raise ValueError(f"the weights of timm's '{name}' are incomplete: {missing[0][:200]}")
+    if has_blocks(model) and not hasattr(model, "patch_embed"):
+        raise ValueError(f"timm's '{name}' reads lists of patches (NaFlex), not pictures; choose the same tower of fixed resolution")
+    if not has_blocks(model) and not (hasattr(model, "feature_info") and hasattr(model, "forward_intermediates")):
+        raise ValueError(f"timm's '{name}' gives neither one grid of patch tokens nor stages of features; choose a ViT or a ConvNeXt")
+    return model
+
+
+@contextmanager
+def _missing_keys() -> Iterator[list[str]]:
+    """Collects what timm only logs: keys of the model that a checkpoint did not have, which stay random."""
+    heard: list[str] = []
+    logger, handler = logging.getLogger("timm.models._builder"), logging.Handler(logging.INFO)
+    handler.emit = lambda record: heard.append(record.getMessage()) if record.getMessage().startswith("Missing keys") else None  # type: ignore[method-assign]
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield heard
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
+def _created(name: str, kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> nn.Module:
+    import timm
+
     try:
         try:
-            model = timm.create_model(name, **({"dynamic_img_size": True} | options))
+            return timm.create_model(name, **({"dynamic_img_size": True} | dict(options)))
         except TypeError:  # towers of stages read any size and do not know the option
-            model = timm.create_model(name, **options)
+            return timm.create_model(name, **options)
     except RuntimeError as error:
         if "Unknown model" not in str(error):
             raise
         raise ValueError(f"timm knows no model '{name}'; see timm.list_models()") from error
     except TypeError as error:
         raise ValueError(f"timm's '{name}' cannot be built from {dict(kwargs)}: {error}") from error
-    if not has_blocks(model) and not (hasattr(model, "feature_info") and hasattr(model, "forward_intermediates")):
-        raise ValueError(f"timm's '{name}' gives neither one grid of patch tokens nor stages of features; choose a ViT or a ConvNeXt")
-    return model
 
 
 def look(name: str, kwargs: Mapping[str, Any], image_size: int | None) -> Look:
