@@ -123,13 +123,13 @@ class Talk:
         return response.text
 
 
-def converse(talk: Talk, pictures: int, read: Callable[[str], str] = input) -> None:
+def converse(talk: Talk, pictures: int, read: Callable[[str], str] | None = None) -> None:
     """Questions from the prompt until the end of input; /new forgets, exit leaves."""
     if sys.stdin.isatty():
         print(f"{pictures} picture{'s' * (pictures != 1)}. Ask; /new begins again, exit or Ctrl-D leaves.")
     while True:
         try:
-            question = read("> " if sys.stdin.isatty() else "").strip()
+            question = (read or input)("> " if sys.stdin.isatty() else "").strip()
         except EOFError:
             return
         if question.lower() in LEAVE:

@@ -32,6 +32,7 @@ class ScenesConfig(JobConfig):
     split: Literal["train", "validation", "heldout"] = Field("train", description="splits never share a scene; heldout breaks the habits")
     format: Literal["jsonl", "parquet", "webdataset"] = Field("jsonl", description="jsonl refers to PNG files in images/")
     poor_share: float = Field(0.5, ge=0, le=1, description="share of captions that are corrupted (scenes only)")
+    questions: bool = Field(False, description="each row also gets its questions and answers as a conversation")
     shard_size: int = Field(10_000, ge=1, description="rows a file")
     overwrite: bool = Field(False, description="replace a folder that this command made before")
 
@@ -71,12 +72,15 @@ def _what(config: ScenesConfig) -> str:
 
 
 def _rows(config: ScenesConfig) -> Iterator[Sample]:
+    from data_tools.scenes.conversations import with_conversation
     from data_tools.scenes.entity_rows import entity_rows
     from data_tools.scenes.rows import scene_rows
 
     if config.family == "entities":
-        return entity_rows(config.n, config.seed, config.split, config.world)
-    return scene_rows(config.n, config.seed, config.split, config.poor_share)
+        rows = entity_rows(config.n, config.seed, config.split, config.world)
+    else:
+        rows = scene_rows(config.n, config.seed, config.split, config.poor_share)
+    return map(with_conversation, rows) if config.questions else rows
 
 
 def _placed(sample: Sample, out: Path, format: str) -> Sample:

@@ -26,7 +26,9 @@ class ModelConfig(JobConfig):
     more_towers: dict[str, dict[str, Any]] | None = Field(None, description="further towers, by the name that branches use")
     feature_layer: int | None = Field(None, description="layer of the tower that is read (default: -2)")
     keep_cls: bool | None = Field(None, description="keep the class token (default: no)")
-    aspect: str | None = Field(None, description="how a picture becomes a square: squash, pad, crop (default: squash)")
+    aspect: Literal["squash", "pad", "crop"] | None = Field(
+        None, description="how a picture becomes a square: squash, pad, crop (default: squash)"
+    )
     image_mean: list[float] | None = Field(None, description="pixel mean (default: that of the tower's checkpoint, else 0.5)")
     image_std: list[float] | None = Field(None, description="pixel standard deviation (default: that of the tower's checkpoint, else 0.5)")
     tokenizer: str | None = Field(None, description="folder, hub id or bundled name (default: the language model's)")

@@ -56,9 +56,12 @@ def _pictures(config: ModelConfig, tower: str | None) -> dict[str, Any]:
     """How pictures become pixels: what the config says, else what the tower's checkpoint says, else SigLIP's constants."""
     from ..models import assembly
 
+    return (assembly.picture_constants(tower) if tower else {}) | _given_pictures(config)
+
+
+def _given_pictures(config: ModelConfig) -> dict[str, Any]:
     given = {"image_mean": config.image_mean, "image_std": config.image_std, "aspect": config.aspect}
-    known = assembly.picture_constants(tower) if tower else {}
-    return known | {key: value for key, value in given.items() if value is not None}
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def changes_of(config: ModelConfig) -> dict[str, Any]:
@@ -94,7 +97,7 @@ def _there(config: ModelConfig, name: str) -> tuple[LvlmForConditionalGeneration
     if changes:
         more = {key: _placed(tower) for key, tower in changes.pop("more_towers", {}).items()}
         model = assembly.replace_parts(model, **changes, **({"more_towers": more} if more else {}))
-    return model, assembly.adjusted(model, processor, config.prompt_style, config.chat_template)
+    return model, assembly.adjusted(model, processor, config.prompt_style, config.chat_template, **_given_pictures(config))
 
 
 def _loaded(place: str, revision: str | None) -> tuple[LvlmForConditionalGeneration, LvlmProcessor]:

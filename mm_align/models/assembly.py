@@ -179,10 +179,10 @@ LOADERS: dict[str, Callable[[Path], Pair]] = {"mm_align_lvlm": _ours, "mm": _ait
 
 
 def adjusted(
-    model: LvlmForConditionalGeneration, processor: LvlmProcessor, style: PromptStyle | None, template: str | None
+    model: LvlmForConditionalGeneration, processor: LvlmProcessor, style: PromptStyle | None, template: str | None, **pictures: Any
 ) -> LvlmProcessor:
-    """The processor after parts of the model were replaced: its number and size of pictures are the model's, prompts as asked."""
-    options = {key: getattr(processor.image_processor, key) for key in ("image_mean", "image_std", "resample")}
+    """The processor after parts of the model were replaced: number and size of pictures are the model's, the rest as asked or as it was."""
+    options = {key: getattr(processor.image_processor, key) for key in ("image_mean", "image_std", "resample", "aspect")} | pictures
     chat = processor.chat_template if template is None else chat_template(template, processor.image_token)
     return LvlmProcessor(
         SquareImageProcessor(size=model.config.image_size, **options),
