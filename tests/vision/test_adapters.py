@@ -188,3 +188,10 @@ def test_wrong_configs_are_refused(config: dict[str, Any], message: str) -> None
 def test_inputs_that_an_adapter_cannot_serve_are_refused(config: dict[str, Any], inputs: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build_adapter(config, inputs, 8)
+
+
+@pytest.mark.parametrize("name", ["c_abstractor", "sva"])
+def test_another_grid_than_the_learned_one_is_refused(name: str) -> None:
+    other = [VisualTokens.full(t.features.repeat(1, 4, 1), (t.grid[0] * 2, t.grid[1] * 2)) for t in given(name) if t.grid]
+    with pytest.raises(ValueError, match="learned the places of a grid of"):
+        build(name)(*other)

@@ -35,6 +35,15 @@ class Adapter(nn.Module, ABC):
                 f"{type(self).__name__} works on the grid of patches, which has no place for a class token; set keep_cls to False"
             )
 
+    def check_grids(self, branches: Sequence[VisualTokens]) -> None:
+        """ValueError where tokens lie on another grid than the adapter was built for: for adapters that learn places."""
+        for tokens, facts in zip(branches, self.inputs, strict=True):
+            if tokens.grid != facts.grid:
+                raise ValueError(
+                    f"{type(self).__name__} learned the places of a grid of {facts.grid}, and was given one of {tokens.grid}; "
+                    f"set image_size of the branch, or build the adapter for this grid"
+                )
+
     @abstractmethod
     def forward(self, *branches: VisualTokens) -> VisualTokens: ...
 

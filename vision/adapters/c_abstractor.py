@@ -51,6 +51,7 @@ class CAbstractorAdapter(Adapter):
 
     def forward(self, *branches: VisualTokens) -> VisualTokens:
         (tokens,) = branches
+        self.check_grids(branches)
         placed = VisualTokens.full(self.prenorm(tokens.features) + self.places.weight, tokens.grid)
         seen = self.after(self.pool(self.before(feature_map(placed))))  # [B, hidden, side, side]
         features = self.readout(seen.flatten(2).transpose(1, 2))

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..tokens import TokenFacts, VisualTokens
-from .base import Adapter, grid_of, square_side
+from .base import Adapter, square_side
 from .start import LearnedVectors
 from .windows import window_of, windows
 
@@ -76,8 +76,9 @@ class SvaAdapter(Adapter):
         self.out = nn.Sequential(*_mlp(width, out_width))
 
     def forward(self, *branches: VisualTokens) -> VisualTokens:
+        self.check_grids(branches)
         maps = [tower(tokens.features) for tower, tokens in zip(self.towers, branches, strict=True)]  # [B, N_i, w]
-        grids, count = [grid_of(tokens) for tokens in branches], self.tokens_out()
+        grids, count = [facts.grid for facts in self.inputs], self.tokens_out()
         seen = [windows(part, grid, self.cells).flatten(0, 1) for part, grid in zip(maps, grids, strict=True)]
         masks = [windows(tokens.mask, grid, self.cells).flatten(0, 1) for tokens, grid in zip(branches, grids, strict=True)]
         real = torch.cat([mask | ~mask.any(1, keepdim=True) for mask in masks], 1)  # [B cells, sum K_i]
