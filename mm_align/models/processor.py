@@ -180,8 +180,8 @@ class LvlmProcessor(ProcessorMixin):
             pieces += [self._hidden(text, at, rendered.spans)]
             at += len(mark)
         pieces += [self._piece(left, at, rendered.spans)]
-        ids = np.array([token for piece in pieces for token in piece.ids], np.int64)
-        turns = np.array([turn for piece in pieces for turn in piece.turns], np.int64)
+        ids = np.concatenate([np.array(piece.ids, np.int64) for piece in pieces])
+        turns = np.concatenate([piece.turns for piece in pieces])
         trains = (turns >= 0) & (ids != self.image_token_id)
         for turn in range(0 if own_ends else len(rendered.spans)):
             self._end_turn(ids, trains, np.flatnonzero(turns == turn))
@@ -191,14 +191,13 @@ class LvlmProcessor(ProcessorMixin):
     def _piece(self, text: str, at: int, spans: Sequence[tuple[int, int]]) -> _Piece:
         if not spans:
             ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-            return _Piece(ids, [-1] * len(ids))
+            return _Piece(ids, np.full(len(ids), -1))
         told = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        turns = [_turn_of(start + at, end + at, spans) for start, end in told["offset_mapping"]]
-        return _Piece(told["input_ids"], turns)
+        return _Piece(told["input_ids"], _turns(np.array(told["offset_mapping"], np.int64).reshape(-1, 2) + at, spans))
 
     def _hidden(self, text: str, at: int, spans: Sequence[tuple[int, int]]) -> _Piece:
         ids = self.text_ids(text)
-        return _Piece(ids, [_turn_of(at, at + 1, spans)] * len(ids))
+        return _Piece(ids, _turns(np.tile([at, at + 1], (len(ids), 1)), spans))
 
     def _end_turn(self, ids: np.ndarray, trains: np.ndarray, places: np.ndarray) -> None:
         """Within a turn nothing trains behind its end: the first control token, or the end-of-sequence token if that comes later.
@@ -229,14 +228,19 @@ class LvlmProcessor(ProcessorMixin):
 
 
 class _Piece(NamedTuple):
-    """Ids of a stretch of text, and for each the span it lies in (-1: none)."""
+    """Ids of a stretch of text, and for each the number of the span it lies in (-1: none)."""
 
     ids: list[int]
-    turns: list[int]
+    turns: np.ndarray
 
 
-def _turn_of(start: int, end: int, spans: Sequence[tuple[int, int]]) -> int:
-    return next((i for i, (first, last) in enumerate(spans) if start < last and end > first), -1)
+def _turns(places: np.ndarray, spans: Sequence[tuple[int, int]]) -> np.ndarray:
+    """The span that each token [n, 2] (first character, end) overlaps; -1 for none. Spans are sorted and apart."""
+    if not spans:
+        return np.full(len(places), -1)
+    first, last = np.array(spans, np.int64).T
+    near = np.searchsorted(first, places[:, 1]) - 1  # the last span that begins before the token's end
+    return np.where((near >= 0) & (places[:, 0] < last[near]), near, -1)
 
 
 def _grown(ids: list[int], trains: np.ndarray, longer: list[int], value: bool, why: str) -> tuple[list[int], np.ndarray]:
