@@ -98,6 +98,15 @@ def test_eeca_starts_as_the_low_resolution_mlp_exactly() -> None:
     )
 
 
+def test_eeca_and_the_baseline_of_one_seed_are_the_same_function() -> None:
+    """What an experiment compares differs in nothing but the branch."""
+    made = []
+    for config, inputs in (({"type": "eeca"}, [LOW, HIGH]), ({"type": "mlp", "bias": True}, [LOW])):
+        torch.manual_seed(3)
+        made.append(build_adapter(config, inputs, 8))
+    assert torch.equal(made[0](tokens(LOW), tokens(HIGH, 1)).features, made[1](tokens(LOW)).features)
+
+
 def test_eeca_leaves_the_baseline_with_the_first_step() -> None:
     torch.manual_seed(0)
     eeca, low, high = build_adapter({"type": "eeca"}, [LOW, HIGH], 8), tokens(LOW), tokens(HIGH, 1)

@@ -22,7 +22,7 @@ class EecaAdapter(Adapter):
     features, with supervision by a hierarchical classification and an entity-aware contrastive loss (those live in the objective).
     This toolkit's choice, as the paper's body and code were not at hand: everything else here. The fusion is Mini-Gemini's
     (`windows.WindowAttention`), with Wv and its bias starting at zero, so that at step 0 the output equals the low-resolution
-    LLaVA-1.5 MLP's exactly.
+    LLaVA-1.5 MLP's exactly; the MLP is made first, so the same seed gives the weights of `{type: mlp, bias: true}`.
 
     Branches: low, then high, whose grid is a whole multiple of low's; widths may differ. hidden_size, act: of the MLP.
     entity_queries: so many learned queries E read z after it, E + MHA(LN(E), z, z), and stand behind it; off (0) by default, as no
