@@ -32,10 +32,6 @@ ROOMS = [
 YAMLS = sorted((ROOT / "configs").rglob("*.yaml"))
 
 
-def job_of(verb: str) -> str:
-    return VERBS[verb].module.rpartition(".")[2]
-
-
 @pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.module)
 def test_every_table_key_is_a_file_and_every_file_has_its_line_in_the_docs(room):
     module = importlib.import_module(room.module)
@@ -104,11 +100,28 @@ def commands(text: str) -> list[list[str]]:
     ]
 
 
-@pytest.mark.parametrize("file", ["Makefile", "README.md"])
+@pytest.mark.parametrize("file", ["Makefile", "README.md", "docs/train.md"])
 def test_every_command_shown_is_accepted(file):
     for words in commands((ROOT / file).read_text(encoding="utf-8")):
         verb = find_verb(words)
         assert verb or words[0].startswith("-"), f"{file}: mmalign {' '.join(words)}"
         if verb:
             kind = getattr(importlib.import_module(VERBS[verb].module), VERBS[verb].config)
-            build_parser(verb, kind).parse_args(words[len(verb.split()) :])
+            recipe = getattr(build_parser(verb, kind).parse_args(words[len(verb.split()) :]), "recipe", "CONFIG")
+            assert recipe == "CONFIG" or configs.find_config(recipe, *VERBS[verb].folders), f"{file}: mmalign {' '.join(words)}"
+
+
+def test_the_guide_to_training_tells_of_every_key():
+    """Names and descriptions of its tables are those of the config classes."""
+    from mm_align.jobs.train_config import LoraConfig, ModelConfig, TrainConfig
+    from mm_align.train.sources import Source
+
+    guide = (ROOT / "docs" / "train.md").read_text(encoding="utf-8")
+    rows = [(configs.fields_of(kind), kind) for kind in (TrainConfig, ModelConfig, LoraConfig, Source)]
+    lacking = [
+        f"{kind.__name__}.{name}"
+        for fields, kind in rows
+        for name, field in fields.items()
+        if not any(line.startswith(f"| `{name}` |") and field.description.replace("|", "or") in line for line in guide.splitlines())
+    ]
+    assert not lacking
