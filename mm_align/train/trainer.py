@@ -12,16 +12,15 @@ import torch
 import torch.distributed as dist
 from accelerate import PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin, gather_object
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
-from data_tools.durable import put_in_place, sync
-
 from ..losses import Objective
 from .optim import parameter_groups, summary
+from .own_optimizer import OwnOptimizer, write_tensors
 from .schedules import Schedule
 
 OBJECTIVE_FILE = "objective.safetensors"
@@ -37,7 +36,8 @@ class ObjectiveTrainer(Trainer):
 
     **The objective's parameters** start as process 0 has them, get gradients averaged over processes, are clipped to
     `max_grad_norm` by themselves (so that no head changes how the model is clipped), and go into checkpoints as
-    `objective.safetensors`; `save_model` does not write it for exports. FSDP has no place for them: ValueError.
+    `objective.safetensors`; `save_model` does not write it for exports. Under FSDP they are whole in every process, with an
+    optimiser of their own. ValueError under DeepSpeed, and under FSDP with fp16.
 
     **Metrics** are means over the units of the batches that gave them, over all processes; so is `eval_loss`. Several processes fill
     up the last batches of an evaluation with repeated rows: a batch of such rows has no weight, and one that holds both counts by
@@ -51,6 +51,7 @@ class ObjectiveTrainer(Trainer):
     """
 
     optimizer: Any
+    is_fsdp_enabled: bool
     loss_is_scaled_for_ga = True
 
     def __init__(
@@ -77,11 +78,13 @@ class ObjectiveTrainer(Trainer):
             self._share_own_parameters()
         self._sums: dict[str, dict[str, torch.Tensor]] = {"train": {}, "eval": {}}
         self._step_loss = torch.zeros((), device=args.device)
+        self._own_optimizer: OwnOptimizer | None = None
+        self._continued: Path | None = None  # the checkpoint that `train` continues
 
     def _share_own_parameters(self) -> None:
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            name = type(self.objective).__name__
-            raise ValueError(f"{name} has parameters of its own, which FSDP and DeepSpeed cannot place; use plain data parallelism")
+        if self.is_deepspeed_enabled or (self.is_fsdp_enabled and self.args.fp16):
+            where = "DeepSpeed" if self.is_deepspeed_enabled else "FSDP with fp16 (bf16 can)"
+            raise ValueError(f"{type(self.objective).__name__} has parameters of its own, which {where} cannot train")
         self.add_callback(_ClipOwn(self._own))
         if self.args.world_size > 1:
             for tensor in self.objective.state_dict().values():
@@ -117,8 +120,8 @@ class ObjectiveTrainer(Trainer):
         return batches, total.clamp(min=torch.finfo(total.dtype).tiny)  # a step without targets has loss 0, not nan
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+        units = self.objective.units(inputs).to(self.args.device)  # before the forward: counting may wait for the device
         output = self.objective(model, inputs)
-        units = self.objective.units(inputs).to(output.loss.device)
         loss = output.loss
         if num_items_in_batch is not None:
             loss = loss * units / num_items_in_batch * self.args.world_size  # gradients are averaged over processes
@@ -203,8 +206,19 @@ class ObjectiveTrainer(Trainer):
         if self.optimizer is None:
             model = self.model if model is None else model
             kind, options = self.get_optimizer_cls_and_kwargs(self.args, model)
-            self.optimizer = kind(self._groups(model), **options)
+            groups = self._groups(model)
+            if self.is_fsdp_enabled and self._own:
+                own = [group for group in groups if group["name"] == "objective"]
+                self._add_own_optimizer(kind(own, **options))
+                groups = [group for group in groups if group["name"] != "objective"]
+            self.optimizer = kind(groups, **options)
         return self.optimizer
+
+    def _add_own_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
+        self._own_optimizer = OwnOptimizer(optimizer)
+        if self._continued is not None:
+            self._own_optimizer.load(self._continued)
+        self.add_callback(self._own_optimizer)
 
     def _groups(self, model: nn.Module) -> list[dict[str, Any]]:
         rate, decay = self.args.learning_rate, self.args.weight_decay
@@ -230,19 +244,18 @@ class ObjectiveTrainer(Trainer):
             self._save_objective(Path(output_dir))
 
     def _save_objective(self, folder: Path) -> None:
-        state = self.objective.state_dict()
-        if state:
-            temporary = folder / f".{OBJECTIVE_FILE}"
-            save_file({name: value.contiguous() for name, value in state.items()}, temporary)
-            sync(temporary)
-            put_in_place(temporary, folder / OBJECTIVE_FILE)
+        if self.objective.state_dict():
+            write_tensors(folder / OBJECTIVE_FILE, self.objective.state_dict())
+        if self._own_optimizer is not None:
+            self._own_optimizer.save(folder)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """The library's, which continues a checkpoint bit for bit, with the objective's state."""
         if resume_from_checkpoint is True:
             resume_from_checkpoint = get_last_checkpoint(self.args.output_dir) or True  # without one, the library says so
-        if isinstance(resume_from_checkpoint, str):
-            self._load_objective(Path(resume_from_checkpoint))
+        self._continued = Path(resume_from_checkpoint) if isinstance(resume_from_checkpoint, str) else None
+        if self._continued is not None:
+            self._load_objective(self._continued)
         result = super().train(resume_from_checkpoint, *args, **kwargs)
         if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
             self._load_objective(Path(self.state.best_model_checkpoint))

@@ -10,6 +10,7 @@ import torch
 from mm_align.losses import Batch, LmObjective, LossOutput
 from mm_align.train.lora import apply_lora
 from mm_align.train.optim import train_only
+from mm_align.train.own_optimizer import OwnOptimizer
 from mm_align.train.schedules import SCHEDULES
 from mm_align.train.schedules.wsd import WsdSchedule
 from mm_align.train.trainer import fsdp_config
@@ -204,11 +205,44 @@ def test_the_table_of_a_run(tiny: Any, tmp_path: Path) -> None:
     assert "objective" in table
 
 
-def test_parameters_that_cannot_be_spread_are_refused(tiny: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["DeepSpeed", "FSDP with fp16"])
+def test_parameters_without_a_place_are_refused(where: str, tiny: Any, tmp_path: Path) -> None:
     trainer = tiny.make(tmp_path, objective=tiny.Pull())
-    trainer.is_fsdp_enabled = True
-    with pytest.raises(ValueError, match="Pull has parameters of its own, which FSDP and DeepSpeed cannot place"):
+    trainer.is_deepspeed_enabled, trainer.is_fsdp_enabled, trainer.args.fp16 = where == "DeepSpeed", True, True
+    with pytest.raises(ValueError, match=f"Pull has parameters of its own, which {where}.* cannot train"):
         trainer._share_own_parameters()
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW])
+def test_an_optimiser_apart_follows_the_schedule_and_continues(kind: Any, tmp_path: Path) -> None:
+    """Half of the model's peak is half of its own; two steps, a stop and one more are three steps."""
+
+    def make() -> tuple[Any, torch.nn.Parameter]:
+        parameter = torch.nn.Parameter(torch.ones(3))
+        return OwnOptimizer(kind([{"params": [parameter], "name": "objective"}], lr=0.5)), parameter
+
+    model = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.2)
+    model.param_groups[0] |= {"initial_lr": 0.2, "lr": 0.1}
+
+    def step(own: Any, parameter: torch.nn.Parameter) -> None:
+        parameter.grad = parameter.detach().square()
+        own.on_optimizer_step(None, None, None, optimizer=model)
+
+    whole, expected = make()
+    for _ in range(3):
+        step(whole, expected)
+    assert whole.optimizer.param_groups[0]["lr"] == 0.25
+    first, parameter = make()
+    step(first, parameter)
+    step(first, parameter)
+    first.save(tmp_path)
+    rest, continued = make()
+    rest.load(tmp_path)
+    continued.data.copy_(parameter)
+    step(rest, continued)
+    assert torch.equal(continued, expected)
+    with pytest.raises(FileNotFoundError, match="written without FSDP, or for another objective"):
+        rest.load(tmp_path / "nowhere")
 
 
 def test_units_of_fsdp_are_the_layers_that_the_model_has(tiny: Any) -> None:

@@ -149,24 +149,23 @@ def main(out: Path, kind: str) -> None:
     """Two processes of four rows each; rank 0 writes what it measured."""
     rank = int(os.environ["RANK"])
     options: dict[str, Any] = {"per_device_train_batch_size": 4, "fsdp": kind == "fsdp"}
-    objective = LmObjective() if kind == "fsdp" else Pull(rank)  # ranks start apart: rank 0 decides
-    tensors, log = measured(out, objective, **options)
+    tensors, log = measured(out, Pull(rank), **options)  # ranks start apart: rank 0 decides
     if rank == 0:
         save_file(tensors, out / "tensors.safetensors")
         (out / "log.json").write_text(json.dumps(log))
     if kind != "ddp":
-        losses = resumed(out / "resumed", type(objective), **options)
+        losses = resumed(out / "resumed", **options)
         if rank == 0:
             (out / "losses.json").write_text(json.dumps(losses))
 
 
-def resumed(out: Path, objective: type, **options: Any) -> list[list[float]]:
+def resumed(out: Path, **options: Any) -> list[list[float]]:
     """The losses of four steps at once; of the same with a checkpoint after two; and of the run continued from it. The last
     model is saved as `model`."""
     losses = []
     options = options | {"max_steps": 4, "optim": "adamw_torch", "learning_rate": 1e-2}
     for saving, start in (({}, None), ({"save_strategy": "steps", "save_steps": 2}, None), ({}, "checkpoint-2")):
-        trainer = make(out, objective=objective(), **(options | saving))
+        trainer = make(out, objective=Pull(), **(options | saving))
         trainer.train(str(out / start) if start else None)
         losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
     trainer.save_model(str(out / "model"))
