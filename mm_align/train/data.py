@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import Dataset
 
@@ -20,7 +19,7 @@ from data_tools.records import Image, Sample
 
 from ..models import LvlmProcessor, Prepared, collate, collate_packs
 from ..models.batch import same_picture
-from .mixture import Order
+from .mixture import Items, Order
 from .sources import Source
 from .store import REJECTED, RowStore, Rules, TooLong, is_late, open_store, quarantine_line
 
@@ -105,7 +104,7 @@ class TrainingSet(Dataset[Item]):
     def __init__(self, store: RowStore, sources: Sequence[Source], order: Order, quarantine: Path) -> None:
         self.store, self.sources, self.order, self.quarantine = store, list(sources), order, quarantine
         self._epoch = torch.zeros((), dtype=torch.long).share_memory_()  # workers that outlive an epoch see it change
-        self._made: tuple[int, list[np.ndarray]] = (0, order.items(0))
+        self._made = (0, order.items(0))
         self._length = len(self._made[1])
         self._broken: set[int] = set()  # rows whose pictures this process has quarantined
 
@@ -121,6 +120,7 @@ class TrainingSet(Dataset[Item]):
     def set_epoch(self, epoch: int) -> None:
         """Called by the trainer's loader before each epoch."""
         self._epoch.fill_(epoch)
+        self._items()  # here and not in each worker
 
     def samples(self) -> Iterator[Sample]:
         """Every row that trains, once, in the order of the sources; pictures not decoded."""
@@ -138,16 +138,15 @@ class TrainingSet(Dataset[Item]):
         seen: dict[Hashable, Image | BadImage] = {}
         return [self._item(items, position, seen) for position in positions]
 
-    def _items(self) -> list[np.ndarray]:
+    def _items(self) -> Items:
         epoch = int(self._epoch)
         if self._made[0] != epoch:
             self._made = (epoch, self.order.items(epoch))
         return self._made[1]
 
-    def _item(self, items: list[np.ndarray], position: int, seen: dict[Hashable, Image | BadImage]) -> Item:
-        if not -len(items) <= position < len(items):
-            raise IndexError(f"item {position} of {len(items)}")
-        for at in range(position, position + len(items)):
+    def _item(self, items: Items, position: int, seen: dict[Hashable, Image | BadImage]) -> Item:
+        first = range(len(items))[position]  # IndexError behind the end
+        for at in range(first, first + len(items)):
             rows = [row for number in items[at % len(items)].tolist() if (row := self._decoded(number, seen)) is not None]
             if rows:
                 return rows if self.packed else rows[0]
@@ -183,7 +182,7 @@ class TrainingSet(Dataset[Item]):
     def _shape(self) -> str:
         if not self.packed:
             return f"{len(self):,} rows an epoch"
-        tokens = sum(int(self.store.lengths[rows].sum()) for rows in self._items())
+        tokens = int(self.store.lengths[self._items().rows].sum())
         capacity = self.order.capacity or 1
         return f"{len(self):,} packs of {capacity} tokens an epoch, {tokens / (len(self) * capacity):.1%} full"
 

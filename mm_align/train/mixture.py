@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -61,6 +63,20 @@ def grouped(rows: Rows, lengths: np.ndarray, batch_size: int, seed: int, epoch: 
     return np.concatenate([batches.reshape(-1), rest])
 
 
+class Items(Sequence[Rows]):
+    """The rows of each item, in 16 bytes a row: item i is `rows[ends[i] : ends[i + 1]]`."""
+
+    def __init__(self, rows: Rows, ends: np.ndarray) -> None:
+        self.rows, self.ends = rows, ends
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    def __getitem__(self, item: Any) -> Any:
+        at = range(len(self))[item]
+        return self.rows[self.ends[at] : self.ends[at + 1]]
+
+
 @dataclass(frozen=True)
 class Order:
     """The items of every epoch: rows, or packs of rows.
@@ -79,28 +95,31 @@ class Order:
     batch_size: int | None = None
     capacity: int | None = None
 
-    def items(self, epoch: int) -> list[Rows]:
+    def items(self, epoch: int) -> Items:
         """The rows of each item of an epoch."""
         return self._rows(epoch) if self.capacity is None else self._packs(epoch)
 
-    def _rows(self, epoch: int) -> list[Rows]:
+    def _rows(self, epoch: int) -> Items:
         rows = self._mixed(epoch)
         if self.batch_size is not None and self.shuffle:
             rows = grouped(rows, self.lengths, self.batch_size, self.seed, epoch)
-        return list(rows[:, None])
+        return Items(rows, np.arange(len(rows) + 1))
 
     def _mixed(self, epoch: int) -> Rows:
         rows = rows_of_epoch(self.groups, self.weights, self.seed, epoch)
         return shuffled(rows, self.seed, SHUFFLED, epoch) if self.shuffle else rows
 
-    def _packs(self, epoch: int) -> list[Rows]:
-        made = self._packed(epoch)
-        count = len(made) if epoch == 0 else len(self._packed(0))
+    def _packs(self, epoch: int) -> Items:
+        whole = all(weight % 1 == 0 for weight in self.weights)
+        made = self._first_packs if whole or epoch == 0 else self._packed(epoch)
         order = shuffled(np.arange(len(made)), self.seed, PACKS, epoch) if self.shuffle else np.arange(len(made))
-        return [made[i] for i in order[np.arange(count) % len(made)]]
+        chosen = [made[i] for i in order[np.arange(len(self._first_packs)) % len(made)]]
+        return Items(np.concatenate(chosen), np.cumsum([0, *map(len, chosen)]))
+
+    @cached_property
+    def _first_packs(self) -> list[Rows]:
+        return self._packed(0)
 
     def _packed(self, epoch: int) -> list[Rows]:
-        capacity = self.capacity
-        assert capacity is not None
-        whole = all(weight % 1 == 0 for weight in self.weights)
-        return packs_of(self._mixed(0 if whole else epoch), self.lengths, capacity)
+        assert self.capacity is not None
+        return packs_of(self._mixed(epoch), self.lengths, self.capacity)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -44,7 +45,7 @@ class Rules(NamedTuple):
 
 
 class RowStore:
-    """Rows by number. Memory holds 48 bytes a row; the rest is read from `folder` through the page cache, which processes share.
+    """Rows by number. Memory holds 38 bytes a row; the rest is read from `folder` through the page cache, which processes share.
 
     On disk a row takes its text, 4 bytes a token, and its pictures where the source embeds them (paths stay paths).
     """
@@ -162,7 +163,7 @@ class _StoreWriter:
 
     def __init__(self, data: IO[bytes], gone: IO[bytes], processor: LvlmProcessor, rules: Rules) -> None:
         self.data, self.gone, self.processor, self.rules = data, gone, processor, rules
-        self.columns: dict[str, list[int]] = {name: [] for name in INDEX_TYPES}
+        self.columns = {name: array("q") for name in INDEX_TYPES}
         self.columns["start"].append(0)
         self.reports: list[dict[str, Any]] = []
         self.missing: list[str] = []
