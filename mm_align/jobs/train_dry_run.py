@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .train_setup import Ready, batches, ready, total_steps
+from .train_setup import Ready, batches, in_bf16, ready, total_steps
 
 if TYPE_CHECKING:
     from .train_config import TrainConfig
@@ -63,7 +63,7 @@ def memory(config: TrainConfig, parts: Ready, groups: list[dict[str, Any]]) -> s
     """Bytes of weights, gradients and AdamW's two moments in float32; frozen weights in 2 bytes where the run is bf16."""
     trained = sum(p.numel() for group in groups for p in group["params"])
     frozen = sum(p.numel() for p in parts.model.parameters() if not p.requires_grad)
-    width = 2 if config.precision == "bf16" else 4
+    width = 2 if in_bf16(config) and not config.fsdp else 4
     moments = 8 if "adam" in config.optimizer else 0
     weights, moving = (frozen * width + trained * 4) / GIB, trained * (4 + moments) / GIB
     return f"memory: {weights:.2f} GiB of weights + {moving:.2f} GiB of gradients and optimiser; activations come on top"

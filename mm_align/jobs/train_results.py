@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import UserError
-from .train_setup import CACHE, CHECKPOINTS
+from .train_setup import CACHE, CHECKPOINTS, in_bf16
 
 if TYPE_CHECKING:
     from data_tools.shards import RunDir
@@ -65,8 +65,7 @@ def export(config: TrainConfig, checkpoint: Path, root: Path) -> None:
     load_weights(model, checkpoint)
     if config.lora is not None:
         merge_lora(model)
-    gpu = torch.cuda.is_available() and config.device == "auto"
-    if config.precision == "bf16" or (config.precision == "auto" and gpu):
+    if in_bf16(config):
         model.to(torch.bfloat16)
     temporary = root / f".{MODEL}.part"
     remove(temporary)

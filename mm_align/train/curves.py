@@ -8,7 +8,8 @@ from typing import Any
 
 from data_tools.durable import put_in_place
 
-SKIPPED = ("runtime", "per_second", "flos", "epoch", "step", "train_loss")  # tells of the machine or of the whole run
+SKIPPED = ("runtime", "per_second", "flos", "epoch", "step", "train_loss", "/rows", "/unanswered")  # of the machine, or no curve
+INTERVAL = ("_low", "_high")  # a benchmark's name with these: its 95 % interval
 COLUMNS = 3
 
 
@@ -24,9 +25,9 @@ def curves(history: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, fl
 
 
 def panels(names: Sequence[str]) -> list[list[str]]:
-    """Which curves share a panel: a name and its `eval_` sister."""
-    base = [name for name in names if not (name.startswith("eval_") and name.removeprefix("eval_") in names)]
-    return [[name, *([f"eval_{name}"] if f"eval_{name}" in names else [])] for name in base]
+    """Which curves share a panel: a name and its `eval_` sister. Ends of intervals have none of their own."""
+    sisters = {f"eval_{name}" for name in names} | {f"{name}{end}" for name in names for end in INTERVAL}
+    return [[name, *([f"eval_{name}"] if f"eval_{name}" in names else [])] for name in names if name not in sisters]
 
 
 def draw_curves(history: Sequence[Mapping[str, Any]], path: Path) -> bool:
@@ -43,6 +44,9 @@ def draw_curves(history: Sequence[Mapping[str, Any]], path: Path) -> bool:
         axes = figure.add_subplot(rows, min(len(shown), COLUMNS), number)
         for name in names:
             axes.plot(*zip(*found[name], strict=True), marker="." if len(found[name]) < 30 else "", label=name)
+            if all(f"{name}{end}" in found for end in INTERVAL):
+                low, high = (found[f"{name}{end}"] for end in INTERVAL)
+                axes.fill_between([step for step, _ in low], [value for _, value in low], [value for _, value in high], alpha=0.2)
         axes.set_title(names[0], fontsize=9)
         axes.set_xlabel("step", fontsize=8)
         axes.tick_params(labelsize=7)

@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import PIL.Image
 import pytest
 import yaml
 
 from mm_align.cli import main
+from mm_align.config import config_root
 
 COLORS = ("red", "green", "blue", "white")
 TOWER = {
@@ -194,16 +196,15 @@ def test_a_run_killed_before_its_export_only_exports(recipe, tmp_path, monkeypat
 
 @pytest.mark.slow
 def test_kill_9_and_the_same_command_again(recipe, tmp_path):
-    """Killed wherever it happens to be, several times; the weights are those of an undisturbed run."""
-    path = recipe(steps=12)
+    """Killed at once when its log has so many lines; the weights are those of an undisturbed run."""
+    path, log = recipe(steps=12), tmp_path / "out" / "log.jsonl"
     command = [sys.executable, "-m", "mm_align", "train", path, "--out", str(tmp_path / "out"), "--quiet"]
-    for seconds in (8, 11, 14):
+    for lines in (3, 8):
         process = subprocess.Popen(command)
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        while process.poll() is None and not (log.is_file() and len(log.read_text().splitlines()) >= lines):
+            time.sleep(0.01)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
     assert subprocess.run(command, check=False).returncode == 0
     assert train(path, tmp_path / "whole") == 0
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "out"))
@@ -270,6 +271,67 @@ def test_low_rank_updates_are_merged_into_the_final_model(recipe, base, tmp_path
     changed = {name for name in after if not (after[name] == before[name]).all()}
     assert any("q_proj" in name for name in changed)
     assert not any("vision_tower" in name or "embed_tokens" in name for name in changed)
+
+
+def test_bfloat16_halves_what_is_frozen_and_the_export(recipe, tmp_path):
+    import torch
+
+    assert train(recipe(precision="bf16", train=["adapter"], steps=2), tmp_path / "out") == 0
+    from safetensors.torch import load_file
+
+    saved = load_file(tmp_path / "out" / "checkpoints" / "checkpoint-2" / "model.safetensors")
+    assert {value.dtype for name, value in saved.items() if ".adapter." in name} == {torch.float32}
+    assert {value.dtype for name, value in saved.items() if ".adapter." not in name} == {torch.bfloat16}
+    assert {value.dtype for value in weights(tmp_path / "out").values()} == {torch.bfloat16}
+
+
+def test_packs_and_entities_go_through_the_same_door(recipe, base, rows, tmp_path, capsys):
+    """EECA with packed rows: two branches, heads that stay out of the model and are written beside it when asked."""
+    lines = [json.loads(line) for line in (rows / "rows.jsonl").read_text().splitlines()[:8]]
+    named = [
+        line | {"image": str(rows / line["image"]), "entity": {"name": line["answer"], "levels": ["hue", line["answer"]]}} for line in lines
+    ]
+    (tmp_path / "named.jsonl").write_text("".join(json.dumps(line) + "\n" for line in named))
+    eyes = {"from": str(base), "adapter": {"type": "eeca"}, "branches": [{}, {"crops": 2}]}
+    changes = {"model": eyes, "data": [{"path": str(tmp_path / "named.jsonl")}], "objective": {"type": "eeca"}, "save_objective": True}
+    assert train(recipe(**changes, packing=True, batch_size=2, steps=3), tmp_path / "out") == 0
+    assert {"hierarchy_loss", "contrast_loss", "lm_loss"} <= logged(tmp_path / "out")[0].keys()
+    assert (tmp_path / "out" / "objective.safetensors").is_file()
+    assert not any("heads" in name for name in weights(tmp_path / "out"))
+
+
+def test_training_starts_from_llava(recipe, tmp_path, processor, tokenizer):
+    """A tiny LLaVA as transformers writes it; only the adapter trains, and the result is a model of this toolkit."""
+    import torch
+    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2}
+    vision = CLIPVisionConfig(**sizes, num_hidden_layers=3, image_size=16, patch_size=8)
+    text = LlamaConfig(**sizes, num_hidden_layers=2, vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, bos_token_id=None)
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    torch.manual_seed(0)
+    LlavaForConditionalGeneration(LlavaConfig(vision_config=vision, text_config=text, image_token_index=image)).save_pretrained(
+        tmp_path / "llava"
+    )
+    tokenizer.save_pretrained(tmp_path / "llava")
+    pictures = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 16}, "crop_size": {"height": 16, "width": 16}}
+    (tmp_path / "llava" / "preprocessor_config.json").write_text(json.dumps(pictures))
+    assert train(recipe(model={"from": str(tmp_path / "llava")}, train=["adapter"], steps=2, max_length=512), tmp_path / "out") == 0
+    config = json.loads((tmp_path / "out" / "model" / "config.json").read_text())
+    assert config["model_type"] == "mm_align_lvlm"
+    assert config["vision_config"]["model_type"] == "clip_vision_model"
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_same_model(recipe, tmp_path):
+    """Over gloo: one process, two of data parallelism, two of FSDP2; gradients are sums over the same rows."""
+    path = recipe(steps=3, optimizer="sgd", lr=0.1)
+    assert train(path, tmp_path / "one") == 0
+    for name, more in (("two", []), ("fsdp", ["--fsdp"])):
+        command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "scripts/train.py", path, "--out", str(tmp_path / name), *more]
+        assert subprocess.run([sys.executable, *command], check=False, cwd=config_root().parent).returncode == 0
+        one, other = weights(tmp_path / "one"), weights(tmp_path / name)
+        assert all((one[key] - other[key]).abs().max() < 1e-5 for key in one)
 
 
 def test_a_dry_run_shows_and_writes_nothing(recipe, tmp_path, capsys):
