@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import PIL.Image
@@ -17,12 +18,23 @@ from ..losses.base import IGNORE
 from .processor import Encoded, LvlmProcessor
 
 
+class Tokens(NamedTuple):
+    """Ids [L] of a conversation, and for each whether a loss falls on it."""
+
+    ids: np.ndarray
+    trains: np.ndarray
+
+    @classmethod
+    def of(cls, encoded: Encoded) -> Tokens:
+        return cls(np.array(encoded.ids, np.int64), np.array(encoded.trains, bool))
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A sample and the tokens of its whole conversation, made once and read in every epoch."""
 
     sample: Sample
-    encoded: Encoded
+    encoded: Tokens
 
 
 Row = Sample | Prepared
@@ -75,13 +87,12 @@ def collate_packs(
     return {key: value.to(device) for key, value in batch.items()}
 
 
-def _end_to_end(pack: Sequence[Encoded]) -> Encoded:
-    trains = [np.asarray(row.trains, bool) for row in pack]
-    starts = np.concatenate([np.arange(len(t)) == 0 for t in trains])
-    return Encoded(np.concatenate([np.asarray(row.ids) for row in pack]), np.concatenate(trains) & ~starts)
+def _end_to_end(pack: Sequence[Tokens]) -> Tokens:
+    starts = np.concatenate([np.arange(len(row.ids)) == 0 for row in pack])
+    return Tokens(np.concatenate([row.ids for row in pack]), np.concatenate([row.trains for row in pack]) & ~starts)
 
 
-def _positions(rows: Sequence[Sequence[Encoded]], length: int) -> torch.Tensor:
+def _positions(rows: Sequence[Sequence[Tokens]], length: int) -> torch.Tensor:
     """[B, L], counted from 0 in every sample and in the padding."""
     lines = []
     for pack in rows:
@@ -101,36 +112,36 @@ def check_images(sample: Sample) -> None:
         raise ValueError(f"sample '{sample.id}' has {parts} image parts in its messages and {len(sample.images)} images")
 
 
-def _encoded(row: Row, processor: LvlmProcessor, for_training: bool, max_length: int | None) -> Encoded:
+def _encoded(row: Row, processor: LvlmProcessor, for_training: bool, max_length: int | None) -> Tokens:
     if isinstance(row, Prepared):
         return _cut(row.encoded, max_length, processor.image_token_id, row.sample.id)
     check_images(row)
     if not for_training:
         ids = processor.encode(row.messages)
-        return Encoded(ids, [False] * len(ids))
+        return Tokens.of(Encoded(ids, [False] * len(ids)))
     try:
-        encoded = processor.encode_for_training(row.messages)
+        tokens = Tokens.of(processor.encode_for_training(row.messages))
     except ValueError as error:
         raise ValueError(f"sample '{row.id}': {error}") from error
-    return _cut(encoded, max_length, processor.image_token_id, row.id)
+    return _cut(tokens, max_length, processor.image_token_id, row.id)
 
 
-def _cut(encoded: Encoded, max_length: int | None, image_token_id: int, sample_id: str) -> Encoded:
-    if max_length is None or len(encoded.ids) <= max_length:
-        return encoded
+def _cut(tokens: Tokens, max_length: int | None, image_token_id: int, sample_id: str) -> Tokens:
+    if max_length is None or len(tokens.ids) <= max_length:
+        return tokens
     try:
-        return cut(encoded, max_length, image_token_id)
+        return cut(tokens, max_length, image_token_id)
     except ValueError as error:
-        raise ValueError(f"sample '{sample_id}' has {len(encoded.ids)} tokens; {error}. Raise it") from error
+        raise ValueError(f"sample '{sample_id}' has {len(tokens.ids)} tokens; {error}. Raise it") from error
 
 
-def cut(encoded: Encoded, max_length: int, image_token_id: int) -> Encoded:
+def cut(tokens: Tokens, max_length: int, image_token_id: int) -> Tokens:
     """The first `max_length` tokens. Raises ValueError when that would go through a picture or leave nothing to train on."""
-    if image_token_id in encoded.ids[max_length:]:
+    if (tokens.ids[max_length:] == image_token_id).any():
         raise ValueError(f"max_length {max_length} would cut a picture")
-    if not any(encoded.trains[:max_length]):
+    if not tokens.trains[:max_length].any():
         raise ValueError(f"max_length {max_length} leaves nothing to train on")
-    return Encoded(encoded.ids[:max_length], encoded.trains[:max_length])
+    return Tokens(tokens.ids[:max_length], tokens.trains[:max_length])
 
 
 def _pad_id(processor: LvlmProcessor) -> int:
@@ -138,7 +149,7 @@ def _pad_id(processor: LvlmProcessor) -> int:
     return processor.tokenizer.eos_token_id if pad is None else pad
 
 
-def _padded(rows: Sequence[Encoded], pad_id: int, *, left: bool) -> dict[str, torch.Tensor]:
+def _padded(rows: Sequence[Tokens], pad_id: int, *, left: bool) -> dict[str, torch.Tensor]:
     length = max(len(row.ids) for row in rows)
     shape = (len(rows), length)
     ids = torch.full(shape, pad_id, dtype=torch.long)
@@ -146,9 +157,9 @@ def _padded(rows: Sequence[Encoded], pad_id: int, *, left: bool) -> dict[str, to
     labels = torch.full(shape, IGNORE, dtype=torch.long)
     for i, row in enumerate(rows):
         span = slice(length - len(row.ids), length) if left else slice(0, len(row.ids))
-        tokens = torch.as_tensor(row.ids, dtype=torch.long)
+        tokens = torch.from_numpy(row.ids)
         ids[i, span], mask[i, span] = tokens, 1
-        labels[i, span] = tokens.where(torch.as_tensor(row.trains, dtype=torch.bool), IGNORE)
+        labels[i, span] = tokens.where(torch.from_numpy(row.trains), IGNORE)
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
 

@@ -154,11 +154,13 @@ class TrainingSet(Dataset[Item]):
 
     def _decoded(self, row: int, seen: dict[Hashable, Image | BadImage]) -> Prepared | None:
         prepared = self.store[row]
-        images = [_decoded_once(image, seen) for image in prepared.sample.images]
-        for image in images:
-            if isinstance(image, BadImage):
-                self._quarantine(row, prepared.sample, image)
+        images = []
+        for image in prepared.sample.images:
+            decoded = _decoded_once(image, seen)
+            if isinstance(decoded, BadImage):
+                self._quarantine(row, prepared.sample, decoded)
                 return None
+            images.append(decoded)
         return replace(prepared, sample=replace(prepared.sample, images=tuple(images)))
 
     def _quarantine(self, row: int, sample: Sample, error: BadImage) -> None:

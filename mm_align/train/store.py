@@ -25,8 +25,8 @@ from data_tools.io.paths import is_remote
 from data_tools.records import Rejected, Sample
 from data_tools.shards import fingerprint, read_json, to_json
 
-from ..models import Encoded, LvlmProcessor, Prepared
-from ..models.batch import cut
+from ..models import LvlmProcessor, Prepared
+from ..models.batch import Tokens, cut
 from .sources import Source, rows
 
 LAYOUT = 1  # of the files; another number means that older stores are made anew
@@ -83,12 +83,12 @@ class RowStore:
         ids = np.frombuffer(data[ends - 4 * tokens : ends], np.int32)
         trains = np.unpackbits(np.frombuffer(data[ends:], np.uint8), count=tokens).astype(bool)
         repeats = np.where(ids == self.image_token_id, self.num_image_tokens, 1)
-        return Prepared(self._sample(data, row), Encoded(np.repeat(ids, repeats), np.repeat(trains, repeats)))
+        return Prepared(self._sample(data, row), Tokens(np.repeat(ids, repeats).astype(np.int64), np.repeat(trains, repeats)))
 
     def _bytes(self, row: int) -> memoryview:
         if self._data is None:
             self._data = np.memmap(self.folder / DATA, np.uint8, "r")
-        return memoryview(self._data)[self.index["start"][row] : self.index["start"][row + 1]]
+        return self._data.data[self.index["start"][row] : self.index["start"][row + 1]]
 
     def _sample(self, data: memoryview, row: int) -> Sample:
         at = int(self.index["head"][row])
@@ -151,7 +151,7 @@ def _write(made: Path, sources: Sequence[Source], processor: LvlmProcessor, rule
         writer = _StoreWriter(data, gone, processor, rules)
         for number, source in enumerate(sources):
             writer.add_source(number, source)
-    np.savez(temporary / INDEX, **writer.arrays())
+    np.savez(temporary / INDEX, allow_pickle=False, **writer.arrays())
     (temporary / REPORT).write_bytes(to_json({"sources": writer.reports, "missing": writer.missing}))
     for name in (DATA, INDEX, REPORT, REJECTED):
         sync(temporary / name)
@@ -186,9 +186,9 @@ class _StoreWriter:
             raise RowError(item.reason, item.detail)
         _check(item)
         self._check_files(item)
-        encoded, cut = self._fitting(item)
-        counts.update(kept=1, tokens=len(encoded.ids), trained=int(np.sum(encoded.trains)), pictures=len(item.images), cut=int(cut))
-        self._put(item, encoded, number)
+        tokens, cut = self._fitting(item)
+        counts.update(kept=1, tokens=len(tokens.ids), trained=int(tokens.trains.sum()), pictures=len(item.images), cut=int(cut))
+        self._put(item, tokens, number)
 
     def _check_files(self, sample: Sample) -> None:
         for image in sample.images:
@@ -199,25 +199,25 @@ class _StoreWriter:
                     self.missing += [image.path] if image.path and error.reason == "image_missing" else []
                     raise RowError(error.reason, error.detail) from error
 
-    def _fitting(self, sample: Sample) -> tuple[Encoded, bool]:
-        encoded, limit = _tokens(sample, self.processor), self.rules.max_length
-        if limit is None or len(encoded.ids) <= limit:
-            return encoded, False
+    def _fitting(self, sample: Sample) -> tuple[Tokens, bool]:
+        tokens, limit = _tokens(sample, self.processor), self.rules.max_length
+        if limit is None or len(tokens.ids) <= limit:
+            return tokens, False
         if self.rules.too_long == "drop":
-            raise RowError("too_long", f"{len(encoded.ids)} tokens, and max_length is {limit}")
+            raise RowError("too_long", f"{len(tokens.ids)} tokens, and max_length is {limit}")
         try:
-            return cut(encoded, limit, self.processor.image_token_id), True
+            return cut(tokens, limit, self.processor.image_token_id), True
         except ValueError as error:
-            raise RowError("too_long", f"{len(encoded.ids)} tokens; {error}") from error
+            raise RowError("too_long", f"{len(tokens.ids)} tokens; {error}") from error
 
-    def _put(self, sample: Sample, encoded: Encoded, number: int) -> None:
-        kept = _once_a_picture(encoded, self.processor)
+    def _put(self, sample: Sample, tokens: Tokens, number: int) -> None:
+        kept = _once_a_picture(tokens, self.processor)
         embedded = [image.data for image in sample.images if image.data is not None]
         head = json.dumps(_head(sample), default=plain).encode("ascii")
-        parts = [head, *embedded, np.asarray(kept.ids, np.int32).tobytes(), np.packbits(np.asarray(kept.trains, bool)).tobytes()]
+        parts = [head, *embedded, kept.ids.astype(np.int32).tobytes(), np.packbits(kept.trains).tobytes()]
         self.data.writelines(parts)
         sizes = {"start": self.columns["start"][-1] + sum(map(len, parts)), "head": len(head), "tokens": len(kept.ids)}
-        facts = {"length": len(encoded.ids), "source": number, "pictures": len(sample.images)}
+        facts = {"length": len(tokens.ids), "source": number, "pictures": len(sample.images)}
         for name, value in (sizes | facts).items():
             self.columns[name].append(value)
 
@@ -239,21 +239,20 @@ def _check(sample: Sample) -> None:
         raise RowError("image_count", f"the conversation places {places} pictures, the row has {len(sample.images)}")
 
 
-def _tokens(sample: Sample, processor: LvlmProcessor) -> Encoded:
+def _tokens(sample: Sample, processor: LvlmProcessor) -> Tokens:
     try:
-        return processor.encode_for_training(sample.messages)
+        return Tokens.of(processor.encode_for_training(sample.messages))
     except TemplateError as error:
         raise RowError("chat_template", f"the chat template refuses the conversation: {error}") from error
     except ValueError as error:
         raise RowError("not_encodable", str(error)) from error
 
 
-def _once_a_picture(encoded: Encoded, processor: LvlmProcessor) -> Encoded:
+def _once_a_picture(tokens: Tokens, processor: LvlmProcessor) -> Tokens:
     """One placeholder for each picture; `RowStore` multiplies them again."""
-    ids, trains = np.asarray(encoded.ids), np.asarray(encoded.trains, bool)
-    places = np.flatnonzero(ids == processor.image_token_id)
+    places = np.flatnonzero(tokens.ids == processor.image_token_id)
     extra = np.delete(places, np.arange(0, len(places), processor.num_image_tokens))
-    return Encoded(np.delete(ids, extra), np.delete(trains, extra))
+    return Tokens(np.delete(tokens.ids, extra), np.delete(tokens.trains, extra))
 
 
 def _head(sample: Sample) -> dict[str, Any]:
@@ -266,7 +265,7 @@ def _head(sample: Sample) -> dict[str, Any]:
 def _rejected(sample: Sample, error: RowError) -> Rejected:
     assert sample.source is not None  # rows that were read have one
     place = sample.source
-    words = {m.role: "".join(p.text if p.kind == "text" else f"<{p.kind}>" for p in m.parts) for m in sample.messages}
+    words: dict[str, Any] = {m.role: "".join(p.text if p.kind == "text" else f"<{p.kind}>" for p in m.parts) for m in sample.messages}
     raw = excerpt({"id": sample.id, "images": [image.path or "embedded" for image in sample.images], **words})
     return rejected(place.shard, place.row, place.format, error.reason, error.detail, raw)
 
