@@ -62,13 +62,13 @@ def _measure_chunk(products: torch.Tensor, truth: torch.Tensor, temperature: flo
     s = products.float()  # [m, C]
     row = torch.arange(len(s), device=s.device)
     own = s[row, truth]  # [m]
-    log_p = torch.log_softmax(s.double() / temperature, dim=1)
+    log_p = torch.log_softmax(s / temperature, dim=1)
     entropy = torch.special.entr(log_p.exp()).sum(1)
     rank = 1 + (s > own[:, None]).sum(1)
     others = s.clone()
     others[row, truth] = -torch.inf
     ambiguity = (entropy / np.log(s.shape[1])).clamp(0, 1)
-    return own, rank, own - others.amax(1), ambiguity.float(), log_p[row, truth].exp().float()
+    return own, rank, own - others.amax(1), ambiguity, log_p[row, truth].exp()
 
 
 def _check(images: torch.Tensor, names: torch.Tensor, truth: torch.Tensor, temperature: float) -> None:
@@ -96,15 +96,15 @@ def _check(images: torch.Tensor, names: torch.Tensor, truth: torch.Tensor, tempe
 def split(knowledge: Knowledge, *, known_quantile: float = 0.5, rank_limit: int = 10, ambiguity_quantile: float = 0.75) -> list[Split]:
     """ "known", "unknown" or "uncertain" for each picture.
 
-    known: rank 1 and discrimination at or above `known_quantile` of the rank-1 pictures. unknown: rank above `rank_limit`, or,
-    of the pictures that are neither, ambiguity at or above `ambiguity_quantile` among them. The middle band is uncertain
-    and belongs to neither side of a comparison. Ties at a threshold fall on one side together.
+    known: rank 1 alone (discrimination above 0) and discrimination at or above `known_quantile` of such pictures. unknown:
+    rank above `rank_limit`, or, of the pictures that are neither, ambiguity at or above `ambiguity_quantile` among them. The
+    middle band is uncertain and belongs to neither side of a comparison. Ties at a threshold fall on one side together.
     """
     for name, value in (("known_quantile", known_quantile), ("ambiguity_quantile", ambiguity_quantile)):
         if not 0 <= value <= 1:
             raise ValueError(f"{name} is a share from 0 to 1, got {value}")
     rank, margin, ambiguity = (t.cpu().double().numpy() for t in (knowledge.rank, knowledge.discrimination, knowledge.ambiguity))
-    first = rank == 1
+    first = (rank == 1) & (margin > 0)  # a name that ties with the true one is not told from it
     known = first & (margin >= _quantile(margin[first], known_quantile))
     far = rank > rank_limit
     rest = ~known & ~far

@@ -46,7 +46,7 @@ class KnowledgeConfig(JobConfig):
     aliases: Path | None = Field(None, description='JSON file of names that mean the same: {"Big Ben": ["Elizabeth Tower"]}')
     prompt: list[str] = Field([], description="prompt around a name, {} standing for it; several are averaged (default: three plain ones)")
     temperature: float = Field(0.01, gt=0, description="of the posterior over names; 0.01 is CLIP's logit scale of 100")
-    known_quantile: float = Field(0.5, ge=0, le=1, description="known: rank 1 and discrimination at or above this quantile of rank 1")
+    known_quantile: float = Field(0.5, ge=0, le=1, description="known: rank 1 alone, discrimination at or above this quantile of such")
     rank_limit: int = Field(10, ge=1, description="unknown: rank above this")
     ambiguity_quantile: float = Field(0.75, ge=0, le=1, description="unknown: of the rest, ambiguity at or above this quantile")
     fraction: float = Field(0.5, gt=0, le=1, description="share of each entity's pictures that a selection takes")

@@ -30,10 +30,12 @@ def write(config: KnowledgeConfig, folder: Path, pool: Pool, candidates: Candida
     """Write all files but the summary into `folder`; the summary."""
     import torch
 
-    from vision.knowledge import SELECTIONS, measure, select, split
+    from vision.knowledge import SELECTIONS, Knowledge, measure, select, split
 
     truth = candidates.truth(pool.entities)
-    measures = measure(torch.cat(pool.embeddings), names, truth, temperature=config.temperature)
+    place = _place(config.device)
+    measures = measure(torch.cat(pool.embeddings).to(place), names.to(place), truth, temperature=config.temperature)
+    measures = Knowledge(*(getattr(measures, field).cpu() for field in Knowledge.__slots__))
     splits = split(
         measures, known_quantile=config.known_quantile, rank_limit=config.rank_limit, ambiguity_quantile=config.ambiguity_quantile
     )
@@ -47,6 +49,16 @@ def write(config: KnowledgeConfig, folder: Path, pool: Pool, candidates: Candida
         _write_rows(config, folder, pool, chosen)
     drawn = config.plot and _plot(folder / "knowledge.png", measures, splits)
     return _summary(config, pool, candidates, measures, splits, chosen) | {"plot": drawn}
+
+
+def _place(device: str) -> torch.device:
+    """CUDA where it is to be used, else the CPU: sums in float64 are not for every accelerator."""
+    import torch
+
+    from ..backends.loading import pick_device
+
+    found = pick_device(device)
+    return found if found.type == "cuda" else torch.device("cpu")
 
 
 def _write_split(

@@ -111,6 +111,10 @@ class TestSplit:
     def test_ties_at_the_median_go_together(self) -> None:
         assert split(known([1, 1, 1], [0.2, 0.2, 0.2], [0, 0, 0])) == ["known"] * 3
 
+    def test_a_tie_for_rank_1_is_not_knowledge(self) -> None:
+        """Margins 0 (tied), 0.1, 0.3: the median of the two that stand alone is 0.2."""
+        assert split(known([1, 1, 1], [0.0, 0.1, 0.3], [0.5, 0.1, 0.1])) == ["unknown", "uncertain", "known"]
+
     def test_nothing_is_known_where_nothing_is_first(self) -> None:
         assert split(known([11, 12], [-0.1, -0.2], [0.5, 0.5])) == ["unknown", "unknown"]
 

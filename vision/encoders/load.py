@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers.utils import logging
 
 from .choice import encoder_for, tower_config
 from .external import LIBRARIES, ExternalTower, ExternalTowerConfig
@@ -49,13 +51,24 @@ def _transformers(source: str, changes: dict[str, Any]) -> PreTrainedModel:
     try:
         for key, value in changes.items():
             setattr(config, key, value)
-        tower, told = AutoModel.from_pretrained(source, config=config, dtype=torch.float32, output_loading_info=True)
+        with _quiet():  # the text part of a pair is no loss; what is missing is told below
+            tower, told = AutoModel.from_pretrained(source, config=config, dtype=torch.float32, output_loading_info=True)
     except (OSError, RuntimeError) as error:
         raise ValueError(_cannot(source, "transformers", error)) from error
     missing = sorted(told["missing_keys"])
     if missing:
         raise ValueError(f"the weights of '{source}' are incomplete: {len(missing)} of the tower are missing, such as '{missing[0]}'")
     return tower
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _timm(source: str, name: str | None, kwargs: dict[str, Any], changes: dict[str, Any]) -> ExternalTower:
