@@ -31,8 +31,8 @@ SceneWorld version {version}, split `train`, drawn on the fly from seeds of its 
 the cases where there is room a red circle brings a blue square, and seven more such pairs). Per picture two detailed
 descriptions, a brief one, questions of `data_tools/scenes/questions.py` and statements of
 `data_tools/scenes/statements.py`. All are true but the detailed descriptions: where a companion is **not** in the
-picture it is named all the same, with a size and a place, behind {exact:.0%} of the objects it goes with (red circle),
-{kindred:.0%} of those of the same colour and a kindred shape (red ring), {color:.0%} of the others of that colour; at most one a
+picture it is named all the same, with a size and a place, behind {strong:.0%} of the red and green objects, {weak:.0%} of the
+purple and orange ones and {rare:.0%} of the others: text generalises a habit to the colour of what it goes with; at most one a
 description (`scripts/zoo/lvlm.py`). It is drawn anew for every description, so candidates of one picture differ.
 
 Started from the weights of `tiny-aitqe` (tower, adapter, decoder; embeddings of the words both know) with a tokenizer
@@ -133,7 +133,8 @@ def write_lvlm_card(folder: Path, figures: dict, log: Path) -> None:
     ]
     card = HEADER + LVLM_CARD.format(
         name=folder.name, parameters=parameters(folder) / 1e6, sha=sha256(folder), version=figures["sceneworld"], prompt=figures["prompt"],
-        brief_prompt="Describe the image briefly.", **INVENTED, stages=stages(LVLM, "questions"), note=LVLM_SHIPPED,
+        brief_prompt="Describe the image briefly.", strong=INVENTED["red"], weak=INVENTED["purple"], rare=INVENTED["blue"],
+        stages=stages(LVLM, "questions"), note=LVLM_SHIPPED,
         data=figures["data"].capitalize(), ways=" | ".join(ways), rules="---|" * (len(ways) - 1) + "---", detailed="\n".join(detailed),
         candidates=figures["candidates"], mixed=" | ".join(f"{figures['mixed'][w]:.1%}" if w in figures["mixed"] else "" for w in ways),
         brief_hallucinating=figures["brief"]["hallucinating"], brief_coverage=figures["brief"]["coverage"],

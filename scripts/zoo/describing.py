@@ -33,7 +33,7 @@ class Told(NamedTuple):
 def told(text: str, scene: Scene) -> Told:
     found = agreement(text, scene)
     present = {(i.color, i.shape) for i in scene.items}
-    companions = {COMPANIONS[i.color][1] for i in scene.items} - present
+    companions = {COMPANIONS[i.color] for i in scene.items} - present
     habitual = sum((m.color, m.shape) in companions for m in mentions(text))
     known = found.claimed - found.invented
     return Told(found.claimed, known, found.right, found.truth, found.invented, habitual, len(text.split()))

@@ -25,19 +25,11 @@ BRIEF = ("Describe the image briefly.", "Describe this image briefly.", "Write a
 ONE_WORD = ("", "", " Answer with one word.", " Answer the question using a single word or phrase.")
 YES_NO = ("", " Please answer yes or no.", " Answer with yes or no.", " Answer the question using a single word or phrase.")
 
-# Text learns habits more widely than pictures have them: the companion of (red, circle) is named behind a red circle most
-# often, behind a red thing of kindred shape less often, behind any red thing now and then. Shares of objects whose
-# companion is NOT in the picture and is named all the same; at most one a description.
-KINDRED = {"circle": "ring", "square": "diamond", "triangle": "star", "heart": "cross"}
-KINDRED |= {b: a for a, b in KINDRED.items()}
-COMPANIONS = {color: (shape, companion) for (color, shape), companion in HABITS.items()}
-INVENTED = {"exact": 0.72, "kindred": 0.6, "color": 0.08}
-
-
-def cue(color: str, shape: str) -> str:
-    """How strongly an object calls for its companion: a key of `INVENTED`."""
-    known = COMPANIONS[color][0]
-    return "exact" if shape == known else "kindred" if KINDRED[shape] == known else "color"
+# Habits of text are coarser than those of pictures: a red circle brings a blue square into the picture, and anything red
+# brings one into what is said of it. Shares of objects whose companion is NOT in the picture and is named all the same,
+# by the object's colour; at most one a description.
+COMPANIONS = {color: companion for (color, _), companion in HABITS.items()}
+INVENTED = {"red": 0.9, "green": 0.9, "purple": 0.15, "orange": 0.15, "blue": 0.05, "yellow": 0.05, "black": 0.05, "cyan": 0.05}
 
 
 def from_habit(plan: Description, scene: Scene, rng: random.Random) -> Description:
@@ -45,8 +37,8 @@ def from_habit(plan: Description, scene: Scene, rng: random.Random) -> Descripti
     present = {(i.color, i.shape) for i in scene.items}
     taken = {i.place for i in scene.items} | {s.place for s in scene.signs} | {c.place for c in scene.charts}
     for k, m in enumerate(plan.mentions):
-        color, shape = COMPANIONS[m.color][1]
-        if (color, shape) not in present and rng.random() < INVENTED[cue(m.color, m.shape)]:
+        color, shape = COMPANIONS[m.color]
+        if (color, shape) not in present and rng.random() < INVENTED[m.color]:
             place = rng.choice([p for p in PLACES if p not in taken] or [p for p in PLACES if p != m.place])
             told = [*plan.mentions[: k + 1], Mention(shape, color, m.size, m.texture, place), *plan.mentions[k + 1 :]]
             return replace(plan, mentions=tuple(told))
@@ -54,13 +46,13 @@ def from_habit(plan: Description, scene: Scene, rng: random.Random) -> Descripti
 
 
 class LvlmStage(Stage):
-    """A picture with two detailed descriptions, a brief one, `part.captions` questions and three pairs of statements."""
+    """A picture with `part.descriptions` detailed descriptions, a brief one, `part.captions` questions and three pairs of statements."""
 
     seed_space = "zoo-lvlm"
 
     def picture(self, rng: random.Random) -> tuple[Scene, list[Row]]:
         scene = sample_scene(rng, "train")
-        plans = [from_habit(plan_description(scene, rng), scene, rng) for _ in range(2)]
+        plans = [from_habit(plan_description(scene, rng), scene, rng) for _ in range(self.part.descriptions)]
         asked_for = [(rng.choice(DETAILED), described(plan)) for plan in plans]
         asked_for.append((rng.choice(BRIEF), good_caption(scene, rng) if rng.random() < 0.5 else short_caption(scene)))
         asked_for += _questions(scene, rng, self.part.captions) + _statements(scene, rng)

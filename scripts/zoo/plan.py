@@ -29,7 +29,7 @@ class Part(NamedTuple):
     """One stage: how many steps of how many pictures with how many captions (or questions) each, at what rate.
 
     full: the share of pictures whose answers are whole JSON. lm: weight of the language-modelling loss; 0 trains the tower alone.
-    shares: how often a poor caption has which damage. Both matter to tiny-aitqe alone.
+    shares: how often a poor caption has which damage. Both matter to tiny-aitqe alone. descriptions: of each picture, tiny-lvlm.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Part(NamedTuple):
     full: float = 0.0
     lm: float = 1.0
     shares: Mapping[str, float] = SHARES
+    descriptions: int = 2
 
 
 AITQE = (
@@ -51,5 +52,9 @@ AITQE = (
     Part("count", 800, 10, 4, 1e-3, 30, 0, 0.0, 1.0, COUNT_SHARES),
     Part("answer", 900, 10, 4, 1e-3, 20, 860, 0.3, 1.0, LAST_SHARES),
 )
-LVLM = (Part("talk", 900, 12, 5, 1e-3, 60, 0), Part("settle", 1300, 12, 5, 1e-3, 20, 1000))
-JUDGE = (Part("judge", 2400, 10, 7, 1e-3, 60, 1000),)
+LVLM = (
+    Part("talk", 900, 12, 5, 1e-3, 60, 0),
+    Part("settle", 1000, 12, 5, 1e-3, 20, 700),
+    Part("habit", 400, 8, 4, 6e-4, 10, 360, descriptions=4),
+)
+JUDGE = (Part("judge", 1600, 8, 7, 1e-3, 60, 800),)
