@@ -114,3 +114,16 @@ def test_fsdp_equals_one_process_and_saves_a_whole_model(one: tuple[Tensors, lis
     for key in ("loss", "eval_loss", "grad_norm"):
         assert losses(log, key) == pytest.approx(losses(expected_log, key), rel=1e-5), key
     assert_resumed(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["eeca", "eeca-fsdp"])
+def test_eeca_in_two_processes_equals_one(kind: str, tiny: Any, tmp_path: Path) -> None:
+    """Classes and contrast over the pictures of both processes, heads and targets included; batches with and without pictures."""
+    two_processes(tmp_path, kind)
+    expected, expected_log = tiny.measured(tmp_path / "one", tiny.eeca(), per_device_train_batch_size=8)
+    got, log = load_file(tmp_path / "tensors.safetensors"), json.loads((tmp_path / "log.json").read_text())
+    assert_same(got, expected, "gradient")
+    assert_same(got, expected, "parameter")
+    for key in ("loss", "lm_loss", "hierarchy_loss", "contrast_loss"):
+        assert losses(log, key) == pytest.approx(losses(expected_log, key), rel=1e-5), key

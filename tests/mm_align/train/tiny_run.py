@@ -13,6 +13,8 @@ from torch import nn
 from transformers import TrainerCallback, TrainingArguments
 
 from mm_align.losses import Batch, LmObjective, LossOutput
+from mm_align.losses.eeca import EecaObjective
+from mm_align.losses.entity_classes import EntityClasses
 from mm_align.models import LvlmForConditionalGeneration
 from mm_align.train import ObjectiveTrainer, train_only
 from mm_align.train.trainer import fsdp_config
@@ -32,7 +34,8 @@ def parts() -> Any:
 
 
 class Rows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
-    """24 rows of twelve tokens; of row i the last 1 + i % 5 train, and two rows of three show a picture of four tokens."""
+    """24 rows of twelve tokens; of row i the last 1 + i % 5 train, and two rows of three show a picture of four tokens, of
+    one of four entities."""
 
     def __len__(self) -> int:
         return 24
@@ -42,7 +45,7 @@ class Rows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         ids = torch.randint(0, 250, (12,), generator=noise)
         labels = ids.clone()
         labels[: 11 - i % 5] = -100
-        row = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
+        row = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels, "entity": torch.tensor(i % 4)}
         if i % 3:
             ids[:4] = PLACEHOLDER
             row["pixel_values"] = torch.rand(1, 3, 16, 16, generator=noise)
@@ -53,6 +56,25 @@ def collate(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     batch = {key: torch.stack([row[key] for row in rows]) for key in ("input_ids", "attention_mask", "labels")}
     pictures = [row["pixel_values"] for row in rows if "pixel_values" in row]
     return batch | ({"pixel_values": torch.cat(pictures)} if pictures else {})
+
+
+def labelled(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """`collate` with what EecaObjective.annotate gives: entities of two levels on the rows with a picture."""
+    shown = torch.tensor(["pixel_values" in row for row in rows])
+    entity = torch.stack([row["entity"] for row in rows])
+    labels = {"entity": entity, "entity_levels": torch.stack([entity % 2, entity], 1), "entity_block": shown.cumsum(0) - 1}
+    return collate(rows) | {
+        name: value.masked_fill(~(shown if value.ndim == 1 else shown[:, None]), _NONE[name]) for name, value in labels.items()
+    }
+
+
+_NONE = {"entity": -100, "entity_levels": -100, "entity_block": -1}
+
+
+def eeca(seed: int = 0) -> EecaObjective:
+    torch.manual_seed(seed)
+    names = ("e0", "e1", "e2", "e3")
+    return EecaObjective(EntityClasses((("odd", "even"), names), names), [[1], [2], [3], [4, 5]], 32, contrast_width=8)
 
 
 class Pull(LmObjective):
@@ -126,9 +148,9 @@ def make(
     if fsdp:
         settings |= {"fsdp": True, "fsdp_config": fsdp_config(model)}
     args = TrainingArguments(**(settings | options))
-    data = Rows()
+    data, collator = Rows(), labelled if isinstance(objective, EecaObjective) else collate
     return ObjectiveTrainer(
-        model, args, objective or LmObjective(), schedule=schedule, train_dataset=data, eval_dataset=data, data_collator=collate,
+        model, args, objective or LmObjective(), schedule=schedule, train_dataset=data, eval_dataset=data, data_collator=collator,
         callbacks=list(callbacks),
     )  # fmt: skip
 
@@ -148,12 +170,12 @@ def measured(out: Path, objective: Any, **options: Any) -> tuple[dict[str, torch
 def main(out: Path, kind: str) -> None:
     """Two processes of four rows each; rank 0 writes what it measured."""
     rank = int(os.environ["RANK"])
-    options: dict[str, Any] = {"per_device_train_batch_size": 4, "fsdp": kind == "fsdp"}
-    tensors, log = measured(out, Pull(rank), **options)  # ranks start apart: rank 0 decides
+    options: dict[str, Any] = {"per_device_train_batch_size": 4, "fsdp": "fsdp" in kind}
+    tensors, log = measured(out, eeca(rank) if "eeca" in kind else Pull(rank), **options)  # ranks start apart: rank 0 decides
     if rank == 0:
         save_file(tensors, out / "tensors.safetensors")
         (out / "log.json").write_text(json.dumps(log))
-    if kind != "ddp":
+    if kind in ("ddp-resumed", "fsdp"):
         losses = resumed(out / "resumed", **options)
         if rank == 0:
             (out / "losses.json").write_text(json.dumps(losses))
