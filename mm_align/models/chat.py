@@ -35,13 +35,15 @@ class Unplaceable(ValueError):
 class Chat:
     """A chat template, asked by rendering and never by reading its source.
 
-    image_token: what stands for one picture. controls: the tokenizer's added tokens, which data must not speak.
+    image_token: what stands for one picture. controls: the special tokens of the tokenizer, which data must not speak.
     special_tokens: what templates call bos_token, eos_token ....
     """
 
     def __init__(self, template: str, image_token: str, controls: Sequence[str], special_tokens: Mapping[str, Any]) -> None:
         self.template, self.image_token = template, image_token
-        self.controls, self.special_tokens = list(controls), dict(special_tokens)
+        self.controls, self.special_tokens = tuple(controls), dict(special_tokens)
+        longest_first = sorted(map(re.escape, controls), key=len, reverse=True)
+        self._pieces = re.compile("|".join([*longest_first, "."]), re.DOTALL)
         self.in_parts = self._takes_parts()
         self._heads: dict[str, int] = {}
         self._tails: dict[str, int] = {}
@@ -152,15 +154,19 @@ class Chat:
         return self._heads[before]
 
     def _tail(self, turns: list[dict[str, Any]], mark: str, after: str) -> int:
-        """How much of what follows a turn belongs to it: as much as follows it too where it is the last turn."""
+        """How much of what follows a turn belongs to it: as much as follows it too where it is the last turn.
+
+        White space behind its last control token does not: generation has stopped there.
+        """
         if after not in self._tails:
-            self._tails[after] = _shared(self._text(turns, False).rpartition(mark)[2], after)
+            shared = self._shared(self._text(turns, False).rpartition(mark)[2], after)
+            self._tails[after] = len(shared if not shared.rstrip().endswith(self.controls) else shared.rstrip())
         return self._tails[after]
 
-
-def _shared(one: str, other: str) -> int:
-    """How many characters two texts have in common at their start."""
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+    def _shared(self, one: str, other: str) -> str:
+        """What two texts have in common at their start, in characters and whole control tokens."""
+        pieces = zip(*(self._pieces.findall(text) for text in (one, other)), strict=False)
+        return "".join(a for a, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pieces))
 
 
 def _mark() -> str:

@@ -150,8 +150,7 @@ class LvlmProcessor(ProcessorMixin):
                 "prompt_style 'chat' needs a chat template, and neither processor nor tokenizer has one; give one, or use 'plain'"
             )
         if self._chat is None or self._chat.template != template:
-            controls = [token.content for token in self.tokenizer.added_tokens_decoder.values()]
-            self._chat = Chat(template, self.image_token, controls, self.tokenizer.special_tokens_map)
+            self._chat = Chat(template, self.image_token, list(self._controls().values()), self.tokenizer.special_tokens_map)
         return self._chat
 
     def _chat_ids(self, messages: Sequence[Message], add_generation_prompt: bool) -> list[int]:
@@ -164,13 +163,12 @@ class LvlmProcessor(ProcessorMixin):
             return self._turn_by_turn(messages, str(error))
         if rendered is None:
             return self._turn_by_turn(messages, "a tokenizer in pure Python does not say where its tokens stand in the text")
-        return self._tokens(rendered, own_ends=self.chat.marks_generation)
+        return self._tokens(rendered)
 
-    def _tokens(self, rendered: Rendered, own_ends: bool = False) -> Encoded:
+    def _tokens(self, rendered: Rendered) -> Encoded:
         """Ids of a rendered conversation: hidden data split into plain text, placeholders as many as tokens of a picture.
 
-        A token trains when any character of it lies in a span; unless the template marked the spans itself, only to the end of
-        the turn.
+        A token trains when any character of it lies in a span.
         """
         pieces, at, left = [], 0, rendered.text
         for mark, text in rendered.hidden.items():
@@ -181,38 +179,20 @@ class LvlmProcessor(ProcessorMixin):
             at += len(mark)
         pieces += [self._piece(left, at, rendered.spans)]
         ids = np.concatenate([np.array(piece.ids, np.int64) for piece in pieces])
-        turns = np.concatenate([piece.turns for piece in pieces])
-        trains = (turns >= 0) & (ids != self.image_token_id)
-        for turn in range(0 if own_ends else len(rendered.spans)):
-            self._end_turn(ids, trains, np.flatnonzero(turns == turn))
+        trains = np.concatenate([piece.trains for piece in pieces]) & (ids != self.image_token_id)
         repeats = np.where(ids == self.image_token_id, self.num_image_tokens, 1)
         return Encoded(np.repeat(ids, repeats).tolist(), np.repeat(trains, repeats).tolist())
 
     def _piece(self, text: str, at: int, spans: Sequence[tuple[int, int]]) -> _Piece:
         if not spans:
             ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-            return _Piece(ids, np.full(len(ids), -1))
+            return _Piece(ids, np.zeros(len(ids), bool))
         told = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        return _Piece(told["input_ids"], _turns(np.array(told["offset_mapping"], np.int64).reshape(-1, 2) + at, spans))
+        return _Piece(told["input_ids"], _within(np.array(told["offset_mapping"], np.int64).reshape(-1, 2) + at, spans))
 
     def _hidden(self, text: str, at: int, spans: Sequence[tuple[int, int]]) -> _Piece:
         ids = self.text_ids(text)
-        return _Piece(ids, _turns(np.tile([at, at + 1], (len(ids), 1)), spans))
-
-    def _end_turn(self, ids: np.ndarray, trains: np.ndarray, places: np.ndarray) -> None:
-        """Within a turn nothing trains behind its end: the first control token, or the end-of-sequence token if that comes later.
-
-        Data cannot hold control tokens, so the first one is the template's. What follows (a newline, mostly) is never
-        generated. A turn that ends without such a token trains whole.
-        """
-        controls = np.flatnonzero(np.isin(ids[places], self._control_ids()))
-        if len(controls):
-            ends = np.flatnonzero(ids[places] == self.tokenizer.eos_token_id)
-            last = max(int(controls[0]), int(ends[0]) if len(ends) else 0)
-            trains[places[last + 1 :]] = False
-
-    def _control_ids(self) -> list[int]:
-        return [token for token in self.tokenizer.added_tokens_decoder if token != self.image_token_id]
+        return _Piece(ids, _within(np.tile([at, at + 1], (len(ids), 1)), spans))
 
     def _turn_by_turn(self, messages: Sequence[Message], why: str) -> Encoded:
         """The second way, for templates that change words: the tokens by which a conversation grows with each turn."""
@@ -223,24 +203,34 @@ class LvlmProcessor(ProcessorMixin):
                 ids, trains = _grown(ids, trains, self._chat_ids(messages[: count - 1], True), False, why)
             before = len(ids)
             ids, trains = _grown(ids, trains, self._chat_ids(messages[:count], False), message.trains, why)
-            self._end_turn(np.array(ids), trains, np.arange(before, len(ids)))
+            trains[before + self._end(ids[before:]) :] = False
         return Encoded(ids, (trains & (np.array(ids) != self.image_token_id)).tolist())
+
+    def _controls(self) -> dict[int, str]:
+        """Special tokens by id. Others that were added (<think>, say) are words: data may hold them, and templates look for them."""
+        return {i: token.content for i, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+
+    def _end(self, turn: list[int]) -> int:
+        """Where a turn ends: behind its last control token, if only white space follows."""
+        controls = np.flatnonzero(np.isin(turn, list(self._controls())))
+        end = int(controls[-1]) + 1 if len(controls) else len(turn)
+        return len(turn) if self.tokenizer.decode(turn[end:]).strip() else end
 
 
 class _Piece(NamedTuple):
-    """Ids of a stretch of text, and for each the number of the span it lies in (-1: none)."""
+    """Ids of a stretch of text, and for each whether it lies in a span."""
 
     ids: list[int]
-    turns: np.ndarray
+    trains: np.ndarray
 
 
-def _turns(places: np.ndarray, spans: Sequence[tuple[int, int]]) -> np.ndarray:
-    """The span that each token [n, 2] (first character, end) overlaps; -1 for none. Spans are sorted and apart."""
+def _within(places: np.ndarray, spans: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Whether each token [n, 2] (first character, end) overlaps a span. Spans are sorted and apart."""
     if not spans:
-        return np.full(len(places), -1)
+        return np.zeros(len(places), bool)
     first, last = np.array(spans, np.int64).T
     near = np.searchsorted(first, places[:, 1]) - 1  # the last span that begins before the token's end
-    return np.where((near >= 0) & (places[:, 0] < last[near]), near, -1)
+    return (near >= 0) & (places[:, 0] < last[near])
 
 
 def _grown(ids: list[int], trains: np.ndarray, longer: list[int], value: bool, why: str) -> tuple[list[int], np.ndarray]:

@@ -56,6 +56,11 @@ QWEN3 = (  # thoughts of earlier turns are taken away; a last turn without a tho
     "{{ '<think>\n' + (thought if '</think>' in message.content else '') + '\n</think>\n\n' }}{% endif %}"
     "{{ content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )  # fmt: skip
+HARMONY = (  # control tokens before the words too
+    LOOP + "<|start|>{{ message.role }}{% if message.role == 'assistant' %}<|channel|>final{% endif %}<|message|>{{ message.content }}"
+    "{{ '<|return|>' if message.role == 'assistant' and loop.last else '<|end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>assistant{% endif %}"
+)
 # family -> template, what closes a turn and trains, what precedes the words of the last turn and trains
 FAMILIES: dict[str, tuple[str, str, str]] = {
     "chatml": (CHATML, "<|im_end|>", ""),
@@ -69,7 +74,21 @@ FAMILIES: dict[str, tuple[str, str, str]] = {
     "marked": (MARKED, "<|im_end|>\n", ""),
     "qwen3": (QWEN3, "<|im_end|>", "<think>\n\n</think>\n\n"),
 }
-CONTROLS = ["<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<s>", "</s>", "<start_of_turn>"]
+ADDED = ["<think>", "</think>"]  # tokens that are not special: data may speak them
+CONTROLS = [
+    "<|start|>",
+    "<|channel|>",
+    "<|message|>",
+    "<|return|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eot_id|>",
+    "<s>",
+    "</s>",
+    "<start_of_turn>",
+]
 CONTROLS += ["<end_of_turn>", "<|user|>", "<|assistant|>", "<|system|>", "<|end|>", "<|endoftext|>"]
 
 
@@ -78,6 +97,7 @@ def chat(make_processor: Callable[..., Any]) -> Callable[..., Any]:
     def make(template: str, eos: str = "</s>") -> Any:
         made = make_processor()
         made.tokenizer.add_special_tokens({"additional_special_tokens": ["<image>", *CONTROLS], "bos_token": "<s>", "eos_token": eos})
+        made.tokenizer.add_tokens(ADDED)
         return type(made)(made.image_processor, made.tokenizer, num_image_tokens=4, prompt_style="chat", chat_template=template)
 
     return make
@@ -187,6 +207,12 @@ def test_a_template_may_count_its_turns(chat: Callable[..., Any]) -> None:
         "a<|im_end|>",
         "b<|im_end|>",
     ]
+
+
+def test_control_tokens_before_the_words(chat: Callable[..., Any]) -> None:
+    """The model speaks its channel itself: it is behind the generation prompt. Only the last turn ends with <|return|>."""
+    found = runs(chat(HARMONY), [user("q", 1), assistant("a"), user("r"), assistant("b")])
+    assert found == ["<|channel|>final<|message|>a", "<|channel|>final<|message|>b<|return|>"]
 
 
 def test_a_role_that_the_template_refuses(chat: Callable[..., Any]) -> None:
