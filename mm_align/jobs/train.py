@@ -6,6 +6,7 @@ arguments), `train_watch` (evaluations), `train_dry_run`, `train_results` (final
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections import Counter
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainConfig", "run"]
 log = logging.getLogger(__name__)
+FINISHED = (".mmalign", "finished.json")
 # what may differ between the starts of one run: where it runs and what it tells
 UNBOUND = frozenset({"out", "overwrite", "dry_run", "device", "workers", "report_to", "log_steps", "keep", "micro_batch", "fsdp"})
 
@@ -57,6 +59,8 @@ def _run(config: TrainConfig) -> TrainReport:
     from data_tools.shards import write_atomic
 
     root = Path(config.out)
+    if rank() > 0 and not config.overwrite and root.joinpath(*FINISHED).is_file():
+        return TrainReport(root)  # the first process says so
     with run_folder(config, root) as run_dir:
         if run_dir is not None and run_dir.condition == "finished":
             log.info("this run is already finished; --overwrite starts it anew")
@@ -172,11 +176,9 @@ def make_trainer(config: TrainConfig, parts: Ready, args: TrainingArguments, roo
 
 
 def summary(parts: Ready, trainer: ObjectiveTrainer) -> dict[str, Any]:
-    """What is told at the end."""
-    reasons: Counter[str] = Counter()
-    for data in (parts.data, parts.eval_data):
-        for source in data.report["sources"] if data is not None else ():
-            reasons.update(source["reasons"])
+    """What is told at the end. Rows in quarantine are counted by the files, which hold the pictures that broke on the way too."""
+    files = [data.quarantine for data in (parts.data, parts.eval_data) if data is not None]
+    reasons = Counter(json.loads(line)["reason"] for file in files for line in file.read_text(encoding="utf-8").splitlines())
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     told: dict[str, Any] = {"rows": len(parts.data.store), "quarantined": sum(reasons.values()), "reasons": dict(reasons)}
     return told | ({"first_loss": losses[0], "loss": losses[-1]} if losses else {})

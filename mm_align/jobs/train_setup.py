@@ -84,6 +84,7 @@ def ready(config: TrainConfig, root: Path, world: int) -> Ready:
     """Model, processor, data and objective; frozen and with low-rank updates as the config says. UserError for bad input."""
     from ..train.lora import apply_lora
     from ..train.optim import parameter_groups, train_only
+    from ..train.packing import check_packing
     from .train_model import build, changes_of
 
     model, processor = build(config.model, config.seed)
@@ -92,6 +93,8 @@ def ready(config: TrainConfig, root: Path, world: int) -> Ready:
     data, eval_data = read_data(config, processor, root, world)
     objective = make_objective(config, model, processor, data)
     try:
+        if config.packing:
+            check_packing(model, min(2, batches(config.batch_size, config.micro_batch, world).micro))
         if config.lora is not None:
             apply_lora(model, config.lora.model_dump())
         train_only(model, config.train)
