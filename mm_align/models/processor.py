@@ -133,7 +133,7 @@ class LvlmProcessor(ProcessorMixin):
         """The same for processors that turn conversations into the same tokens."""
         told = [
             _state(self.tokenizer),
-            str(self.chat_template),
+            str(self.chat_template or self.tokenizer.chat_template),
             self.prompt_style,
             self.image_token,
             str(self.num_image_tokens),
@@ -172,6 +172,8 @@ class LvlmProcessor(ProcessorMixin):
         """
         pieces, at, left = [], 0, rendered.text
         for mark, text in rendered.hidden.items():
+            if mark not in left:  # a turn that the template does not show
+                continue
             before, left = left.split(mark, 1)
             pieces += [self._piece(before, at, rendered.spans)]
             at += len(before)

@@ -78,6 +78,24 @@ class TestChat:
         assert encoded.ids == ids_of(chat, "<user>" + "<image>" * 4 + "q<assistant>ab<eos>")
         assert encoded.trains == [False] * (len(encoded.ids) - 3) + [True] * 3
 
+    def test_a_template_may_leave_turns_out(self, make_processor: Callable[..., Any]) -> None:
+        """Of system turns this one shows nothing, not even what had to be hidden from it."""
+        quiet = TEMPLATE.replace("{% for m in messages %}", "{% for m in messages if m.role != 'system' %}")
+        made = make_processor(prompt_style="chat", chat_template=quiet)
+        assert made.encode([Message("system", (Part("text", "be <eos> brief"),)), user("hi")]) == made.encode([user("hi")])
+
+    def test_fingerprint_follows_what_makes_tokens(self, make_processor: Callable[..., Any]) -> None:
+        """Padding of an earlier call is no difference; template, style, tokens of a picture and vocabulary are."""
+        first, used = make_processor(), make_processor()
+        used(text=["a", "bcd"], padding=True, return_tensors="pt")
+        assert first.fingerprint() == used.fingerprint()
+        others = [make_processor(num_image_tokens=9), make_processor(prompt_style="chat"), make_processor(chat_template=TEMPLATE)]
+        own, more = make_processor(), make_processor()
+        own.tokenizer.chat_template = "x" + TEMPLATE
+        more.tokenizer.add_tokens(["newword"])
+        prints = [p.fingerprint() for p in (first, own, more, *others)]
+        assert len(set(prints)) == len(prints)
+
 
 class TestCall:
     def test_marks_become_placeholders_and_padding_is_left(self, processor: Any, picture: Callable[[int], Any]) -> None:
