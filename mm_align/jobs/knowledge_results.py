@@ -138,7 +138,7 @@ def _summary(
         "entities": len({candidates.of[name] for name in pool.entities}),
         "candidates": len(candidates.names),
         "spellings_joined": spellings - len(candidates.names),
-        "split": {name: Counter(splits)[name] for name in COLORS},
+        "split": {name: splits.count(name) for name in COLORS},
         "rank_1": _share(ranks == 1),
         f"rank_{config.rank_limit}": _share(ranks <= config.rank_limit),
         "median_discrimination": float(measures.discrimination.median()),

@@ -47,16 +47,17 @@ def _assembled(config: ModelConfig) -> tuple[LvlmForConditionalGeneration, LvlmP
         image_token=config.image_token,
         prompt_style=config.prompt_style,
         template=config.chat_template,
-        **_pictures(config, vision.get("from")),
+        **_pictures(config, model.config.vision_config, vision.get("from")),
     )
     return model, processor
 
 
-def _pictures(config: ModelConfig, tower: str | None) -> dict[str, Any]:
+def _pictures(config: ModelConfig, vision: Any, tower: str | None) -> dict[str, Any]:
     """How pictures become pixels: what the config says, else what the tower's checkpoint says, else SigLIP's constants."""
     from ..models import assembly
 
-    return (assembly.picture_constants(tower) if tower else {}) | _given_pictures(config)
+    stated = {key: value for key in ("image_mean", "image_std") if (value := getattr(vision, key, None)) is not None}  # timm's, open_clip's
+    return (stated or (assembly.picture_constants(tower) if tower else {})) | _given_pictures(config)
 
 
 def _given_pictures(config: ModelConfig) -> dict[str, Any]:
@@ -71,7 +72,9 @@ def changes_of(config: ModelConfig) -> dict[str, Any]:
 
 
 def _placed(described: dict[str, Any]) -> dict[str, Any]:
-    return described | ({"from": place_of(described["from"])} if "from" in described else {})
+    if "from" not in described or described.get("library", "transformers") != "transformers":
+        return described  # timm's and open_clip's names are theirs to understand
+    return described | {"from": place_of(described["from"])}
 
 
 def place_of(name: str) -> str:

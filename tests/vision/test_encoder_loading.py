@@ -98,6 +98,7 @@ class TestTimm:
             assert torch.equal(ours, theirs.flatten(2).transpose(1, 2))
         else:
             torch.testing.assert_close(model.norm(ours), theirs[:, 1:], rtol=0, atol=0)
+        assert (got.config.image_mean, got.config.image_std) == (list(model.pretrained_cfg["mean"]), list(model.pretrained_cfg["std"]))
         again = AutoModel.from_config(got.config)  # without the folder
         assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in got.state_dict().items()}
 
@@ -122,7 +123,7 @@ class TestOpenClip:
         import open_clip
 
         folder.mkdir(exist_ok=True)
-        (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": sizes, "preprocess_cfg": {}}))
+        (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": sizes, "preprocess_cfg": {"mean": [0.1, 0.2, 0.3]}}))
         kind = open_clip.CustomTextCLIP if "timm_model_name" in sizes["vision_cfg"] else open_clip.CLIP
         model = kind(**{k: v for k, v in sizes.items() if k != "custom_text"}).eval()
         save_file(model.state_dict(), folder / "open_clip_model.safetensors")
@@ -132,6 +133,7 @@ class TestOpenClip:
         visual = self.folder(tmp_path, CLIP_SIZES)
         tower = load_tower({"library": "open_clip", "from": str(tmp_path)})
         visual.output_tokens = True
+        assert tower.config.image_mean == [0.1, 0.2, 0.3]
         ours = encoder_for(tower, layer=-1)(noise(16)).features
         torch.testing.assert_close(visual.ln_post(ours), visual(noise(16))[1], rtol=0, atol=0)
 

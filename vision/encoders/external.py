@@ -20,7 +20,8 @@ class ExternalTowerConfig(PreTrainedConfig):
 
     hidden_size, grid, prefix and image_size follow from these and are filled in by building the tower without memory; so does
     `stages` of a staged tower, a list of [width, rows, columns], and the others are those of its last stage. image_size may be
-    given for a staged tower, which has none of its own. Raises ValueError for an unknown library or a tower without features.
+    given for a staged tower, which has none of its own. image_mean, image_std: of the pixels its weights were trained with, where
+    they came from a checkpoint that says. Raises ValueError for an unknown library or a tower without features.
     """
 
     model_type = "mm_align_tower"
@@ -33,6 +34,8 @@ class ExternalTowerConfig(PreTrainedConfig):
     prefix: int | None = None
     image_size: int | None = None
     stages: Any = None
+    image_mean: Any = None
+    image_std: Any = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         if self.library not in LIBRARIES:

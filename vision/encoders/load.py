@@ -77,12 +77,19 @@ def _timm(source: str, name: str | None, kwargs: dict[str, Any], changes: dict[s
     if Path(source).is_file():
         if name is None:
             raise ValueError(f"{source} is a file of weights: give timm's name of the tower it belongs to as 'name'")
-        return _wrapped("timm", name, kwargs, changes, timm_.build(name, kwargs, source))
+        model = timm_.build(name, kwargs, source)
+        return _wrapped("timm", name, kwargs, _constants(model.pretrained_cfg) | changes, model)
     if name is not None:
         raise ValueError(f"'from' is {source}, which is no file: leave 'name' out, and give timm's name or a folder as 'from'")
     model = timm_.build(f"local-dir:{source}" if Path(source).is_dir() else source, kwargs, True)
     architecture, stored = _architecture(source)
-    return _wrapped("timm", architecture, stored | kwargs | timm_.sizes(model), {"image_size": _input_size(model)} | changes, model)
+    told = _constants(model.pretrained_cfg) | {"image_size": int(model.pretrained_cfg["input_size"][-1])}
+    return _wrapped("timm", architecture, stored | kwargs | timm_.sizes(model), told | changes, model)
+
+
+def _constants(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What timm's or open_clip's settings of a checkpoint say of its pixels."""
+    return {f"image_{key}": list(told[key]) for key in ("mean", "std") if told.get(key) is not None}
 
 
 def _architecture(source: str) -> tuple[str, dict[str, Any]]:
@@ -93,10 +100,6 @@ def _architecture(source: str) -> tuple[str, dict[str, Any]]:
         return source, {}
     told = load_model_config_from_path(source) if Path(source).is_dir() else load_model_config_from_hf(source.removeprefix("hf-hub:"))
     return told[1], dict(told[2] or {})
-
-
-def _input_size(model: nn.Module) -> int:
-    return int(model.pretrained_cfg["input_size"][-1])
 
 
 def _open_clip(source: str, name: str | None, kwargs: dict[str, Any], changes: dict[str, Any]) -> ExternalTower:
@@ -113,7 +116,7 @@ def _open_clip(source: str, name: str | None, kwargs: dict[str, Any], changes: d
     else:
         model = open_clip.create_model(name, pretrained=source, require_pretrained=True, **kwargs)
         described = open_clip.get_model_config(name) or {}
-    vision = described["vision_cfg"]
+    vision, changes = described["vision_cfg"], _constants(open_clip.get_model_preprocess_cfg(model)) | changes
     if "timm_model_name" in vision:
         trunk = model.visual.trunk
         return _wrapped("timm", vision["timm_model_name"], timm_.sizes(trunk), {"image_size": vision["image_size"]} | changes, trunk)
