@@ -291,6 +291,23 @@ class TestRepeatable:
         assert len(make(None)) == 2
         assert gone(folder) == []
 
+    def test_a_kill_while_rows_are_read_leaves_nothing_half_done(
+        self, make: Callable[..., TrainingSet], processor: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        calls = iter([None] * 5)
+        real = type(processor).encode_for_training
+
+        def killed(self: Any, messages: Any) -> Any:
+            if next(calls, "end") == "end":
+                raise KeyboardInterrupt
+            return real(self, messages)
+
+        monkeypatch.setattr(type(processor), "encode_for_training", killed)
+        with pytest.raises(KeyboardInterrupt):
+            make(ROWS)
+        monkeypatch.undo()
+        assert len(make(None)) == 23
+
     def test_a_changed_source_is_read_again(self, make: Callable[..., TrainingSet]) -> None:
         assert len(make(ROWS)) == 23
         assert len(make(ROWS[:7])) == 7
