@@ -298,8 +298,8 @@ def test_convert_refuses_what_it_cannot_do(released, tmp_path):
     with pytest.raises(UserError, match="exists; choose another --out"):
         run(ConvertConfig(source=str(released), out=tmp_path))
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "config.json").write_text('{"model_type": "llava"}')
-    with pytest.raises(UserError, match="holds a llava model; expected a released AITQE"):
+    (tmp_path / "other" / "config.json").write_text('{"model_type": "qwen2_vl"}')
+    with pytest.raises(UserError, match="holds a qwen2_vl model; expected a released AITQE"):
         run(ConvertConfig(source=str(tmp_path / "other"), out=tmp_path / "new"))
     assert [p.name for p in tmp_path.iterdir()] == ["other"]
     with pytest.raises(UserError, match="has no weights to convert"):
