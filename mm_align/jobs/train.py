@@ -1,24 +1,25 @@
 """`mmalign train`: one job for every stage; what is trained on what, and how, is the config's business.
 
-What surrounds the steps has files of its own: `train_config`, `train_model` (loading, assembling), `train_setup` (data, objective,
-arguments), `train_watch` (evaluations), `train_dry_run`, `train_results` (final model, curves, counts).
+What surrounds the steps has files of its own: `train_config`, `train_folder` (who takes part, where it is written), `train_model`
+(loading, assembling), `train_setup` (data, objective), `train_arguments` (batches, steps), `train_watch` (evaluations), `train_dry_run`,
+`train_results` (final model, curves, counts).
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import Stopped, UserError, to_yaml
+from .train_arguments import CHECKPOINTS, arguments
 from .train_config import TrainConfig
-from .train_results import LOG, LOWER, OUTPUTS, SAMPLES, TrainReport, finish, lines
-from .train_setup import CHECKPOINTS, Ready, arguments, check_options, ready
+from .train_folder import FINISHED, joined, rank, run_folder, world
+from .train_results import LOG, LOWER, SAMPLES, TrainReport, finish, lines
+from .train_setup import Ready, check_options, ready
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -29,23 +30,40 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainConfig", "run"]
 log = logging.getLogger(__name__)
-FINISHED = (".mmalign", "finished.json")
-# what may differ between the starts of one run: where it runs and what it tells
-UNBOUND = frozenset({"out", "overwrite", "dry_run", "device", "workers", "report_to", "log_steps", "keep", "micro_batch", "fsdp"})
 
 
 def run(config: TrainConfig) -> TrainReport:
     """Train, or continue, or say that it is done. Raises UserError for bad input and Stopped when the same command continues."""
-    from data_tools.shards import RunRefused
+    import torch
+
+    from data_tools.pipeline import stopping_on_full_disk
+    from data_tools.shards import RunRefused, RunStopped
 
     check_options(config)
     try:
-        report = _dry(config) if config.dry_run else _run(config)
+        with stopping_on_full_disk(Path(config.out)):
+            report = _dry(config) if config.dry_run else _run(config)
     except RunRefused as error:
         raise UserError(str(error)) from error
+    except RunStopped as error:
+        raise Stopped(str(error)) from error
+    except FloatingPointError as error:
+        return _failed(config, str(error))
+    except torch.OutOfMemoryError as error:
+        return _failed(config, f"memory ran out ({first_line(error)}). Lower micro_batch, or try gradient_checkpointing, lora, fsdp")
     if rank() == 0:
         print("\n".join(report.told))
     return report
+
+
+def _failed(config: TrainConfig, why: str) -> TrainReport:
+    log.error("error: %s", why)
+    return TrainReport(Path(config.out), exit_code=1)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first."""
+    return (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0]
 
 
 def _dry(config: TrainConfig) -> TrainReport:
@@ -72,53 +90,6 @@ def _run(config: TrainConfig) -> TrainReport:
             remove(root / "quarantine" / "eval_data.jsonl") if not config.eval_data else None
         summary = _train(config, root, run_dir)
         return TrainReport(root) if run_dir is None else finish(config, run_dir, summary)
-
-
-def rank() -> int:
-    """The number of this process among those that train together."""
-    return int(os.environ.get("RANK", 0))
-
-
-def world() -> int:
-    """How many processes train together (torchrun and accelerate launch say so)."""
-    return int(os.environ.get("WORLD_SIZE", 1))
-
-
-@contextmanager
-def run_folder(config: TrainConfig, root: Path) -> Iterator[RunDir | None]:
-    """The run's folder, held by the first process; None in the others, which only write where the trainer tells them."""
-    from data_tools.shards import open_run
-
-    if rank() > 0:
-        yield None
-        return
-    binding = {"config": config.model_dump(mode="json", by_alias=True, exclude=set(UNBOUND)), "source": sources(config)}
-    with open_run(root, binding, OUTPUTS, overwrite=config.overwrite) as run_dir:
-        yield run_dir
-
-
-def sources(config: TrainConfig) -> dict[str, str]:
-    """What the data is known by. UserError for a path that holds nothing readable."""
-    from data_tools.io import SourceError, list_shards
-    from data_tools.shards import fingerprint
-
-    try:
-        shards = [shard for source in [*config.data, *config.eval_data] for shard in list_shards(source.path, source.format)]
-    except SourceError as error:
-        raise UserError(str(error)) from error
-    return {shard.path: fingerprint(shard.path) for shard in shards}
-
-
-@contextmanager
-def joined(config: TrainConfig) -> Iterator[None]:
-    """The processes that train together, the first one some steps ahead: it reads the data, the others find it read."""
-    from accelerate import PartialState
-
-    if world() == 1:
-        yield
-        return
-    with PartialState(cpu=config.device == "cpu").main_process_first():
-        yield
 
 
 def _train(config: TrainConfig, root: Path, run_dir: RunDir | None) -> dict[str, Any]:

@@ -72,7 +72,9 @@ class TrainConfig(JobConfig):
     weight_decay: float = Field(0.0, ge=0, description="of matrices; biases and norms have none")
     max_grad_norm: float = Field(1.0, ge=0, description="gradients are scaled down to this norm (0: never)")
     optimizer: str = Field("adamw_torch", description="adamw_torch, adamw_torch_fused, sgd, or another of transformers")
-    schedule: ScheduleConfig = Field(CosineSchedule(), description="{type: cosine | linear | constant | wsd, warmup: 0.03, ...}")
+    schedule: ScheduleConfig = Field(
+        CosineSchedule.model_validate({}), description="{type: cosine | linear | constant | wsd, warmup: 0.03, ...}"
+    )
     epochs: float = Field(1.0, gt=0, description="passes over the data")
     steps: int | None = Field(None, ge=1, description="optimiser steps; decides instead of epochs")
     batch_size: int = Field(128, ge=1, description="rows of one optimiser step, over all processes")

@@ -6,7 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .train_setup import Ready, batches, in_bf16, ready, total_steps
+from .train_arguments import batches, in_bf16, total_steps
+from .train_setup import Ready, ready
 
 if TYPE_CHECKING:
     from .train_config import TrainConfig

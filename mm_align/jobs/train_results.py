@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import UserError
-from .train_setup import CACHE, CHECKPOINTS, in_bf16
+from .train_arguments import CHECKPOINTS, in_bf16
+from .train_setup import CACHE
 
 if TYPE_CHECKING:
     from data_tools.shards import RunDir

@@ -1,28 +1,23 @@
-"""Before `mmalign train` takes a step: what cannot work is refused, then data, objective, arguments and trainer are made ready."""
+"""Before `mmalign train` takes a step: what cannot work is refused, then model, data and objective are made ready."""
 
 from __future__ import annotations
 
 import logging
-import math
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..config import UserError
+from .train_arguments import batches, in_bf16
 
 if TYPE_CHECKING:
-    from transformers import TrainingArguments
-
     from ..losses import Objective
     from ..models import LvlmForConditionalGeneration, LvlmProcessor
     from ..train.data import TrainingSet
     from .train_config import TrainConfig
 
 log = logging.getLogger(__name__)
-CHECKPOINTS, CACHE = "checkpoints", ".mmalign/training_rows"
-LARGEST_GUESS = 8  # rows of one forward where nobody says
-TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
+CACHE = ".mmalign/training_rows"
 
 
 class Ready(NamedTuple):
@@ -35,13 +30,6 @@ class Ready(NamedTuple):
     eval_data: TrainingSet | None
 
 
-class Batches(NamedTuple):
-    """How `batch_size` comes about: rows of a forward, forwards of a step; times the number of processes."""
-
-    micro: int
-    accumulation: int
-
-
 def check_options(config: TrainConfig) -> None:
     """What can be refused before anything is loaded."""
     from data_tools.io.paths import REMOTE
@@ -50,34 +38,11 @@ def check_options(config: TrainConfig) -> None:
         raise UserError(f"--out '{config.out}' is no local folder; write to one and copy the result to where it belongs")
     if config.select_by and not (config.eval_data or config.eval_suites):
         raise UserError("select_by chooses among evaluations: give eval_data or eval_suites")
-    if config.show_answers and config.fsdp and config.eval_data:
-        log.info("answers during evaluation are written by models that are whole on every process: none with fsdp")
     for tracker in config.report_to:
-        if find_spec(TRACKERS[tracker]) is None:
+        if find_spec(tracker) is None:
             raise UserError(f"report_to names {tracker}, which is not installed: pip install {tracker}, or leave it away")
     if config.lora is not None and find_spec("peft") is None:
         raise UserError("lora needs peft: pip install 'mm-align[lora]'")
-
-
-def batches(batch_size: int, micro_batch: int | None, world: int) -> Batches:
-    """UserError where `batch_size` is not micro_batch x processes x a whole number."""
-    share, left = divmod(batch_size, world)
-    if left:
-        raise UserError(f"batch_size {batch_size} cannot be shared evenly by {world} processes; choose a multiple of {world}")
-    micro = micro_batch or max(n for n in range(1, min(share, LARGEST_GUESS) + 1) if share % n == 0)
-    if share % micro:
-        each = f"batch_size {batch_size}" if world == 1 else f"batch_size {batch_size} over {world} processes ({share} each)"
-        raise UserError(f"{each} is no multiple of micro_batch {micro}; change one of them")
-    return Batches(micro, share // micro)
-
-
-def total_steps(config: TrainConfig, items: int, world: int) -> int:
-    """Optimiser steps of the run over a data set of `items` rows or packs, counted as the library does (an epoch's last may be short)."""
-    if config.steps is not None:
-        return config.steps
-    micro, accumulation = batches(config.batch_size, config.micro_batch, world)
-    forwards = math.ceil(math.ceil(items / micro) / world)  # of one process in an epoch
-    return math.ceil(config.epochs * math.ceil(forwards / accumulation))
 
 
 def ready(config: TrainConfig, root: Path, world: int) -> Ready:
@@ -104,14 +69,6 @@ def ready(config: TrainConfig, root: Path, world: int) -> Ready:
     if in_bf16(config) and not config.fsdp:  # its units hold frozen and moving weights together, in one dtype
         halve_frozen(model)
     return Ready(model, processor, objective, data, eval_data)
-
-
-def in_bf16(config: TrainConfig) -> bool:
-    """Whether the run computes in bfloat16."""
-    import torch
-
-    gpu = torch.cuda.is_available() and config.device == "auto"
-    return config.precision == "bf16" or (config.precision == "auto" and gpu)
 
 
 def halve_frozen(model: Any) -> None:
@@ -167,43 +124,3 @@ def make_objective(config: TrainConfig, model: Any, processor: LvlmProcessor, da
         )
     except (ValueError, TypeError) as error:
         raise UserError(f"objective {kind}: {error}") from error
-
-
-def arguments(config: TrainConfig, root: Path, parts: Ready, world: int) -> TrainingArguments:
-    """The library's settings for this run."""
-    import torch
-    from transformers import TrainingArguments
-
-    from ..train.trainer import fsdp_config
-
-    micro, accumulation = batches(config.batch_size, config.micro_batch, world)
-    gpu = torch.cuda.is_available() and config.device == "auto"
-    checkpointing = "activation_checkpointing" if hasattr(TrainingArguments, "activation_checkpointing") else "gradient_checkpointing"
-    return TrainingArguments(
-        output_dir=str(root / CHECKPOINTS),
-        per_device_train_batch_size=micro,
-        per_device_eval_batch_size=micro,
-        gradient_accumulation_steps=accumulation,
-        max_steps=total_steps(config, len(parts.data), world),
-        learning_rate=config.lr,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
-        optim=config.optimizer,
-        bf16=in_bf16(config),
-        fsdp=config.fsdp or None,
-        fsdp_config=fsdp_config(parts.model) if config.fsdp else None,
-        logging_steps=config.log_steps,
-        save_steps=config.save_steps,
-        eval_strategy="steps" if config.eval_data else "no",
-        eval_steps=config.eval_steps,
-        report_to=list(config.report_to),
-        run_name=root.name,
-        seed=config.seed,
-        use_cpu=config.device == "cpu",
-        train_sampling_strategy="sequential",  # TrainingSet orders its rows itself
-        dataloader_num_workers=config.workers,
-        dataloader_pin_memory=gpu,
-        disable_tqdm=not (sys.stderr.isatty() and log.isEnabledFor(logging.INFO)),
-        log_level="warning",
-        **{checkpointing: config.gradient_checkpointing},
-    )

@@ -34,7 +34,7 @@ class Watch:
         self.parts, self.trainer, self.path = parts, trainer, path
         self.suites = suites(config.eval_suites)
         self.tokens = config.answer_tokens
-        rows = parts.eval_data.samples() if parts.eval_data is not None and not config.fsdp else iter(())
+        rows = parts.eval_data.samples() if parts.eval_data is not None else iter(())
         self.shown = list(islice(filter(None, map(asked, rows)), config.show_answers))
 
     @property

@@ -9,6 +9,7 @@ import time
 
 import PIL.Image
 import pytest
+import torch
 import yaml
 
 from mm_align.cli import main
@@ -274,8 +275,6 @@ def test_low_rank_updates_are_merged_into_the_final_model(recipe, base, tmp_path
 
 
 def test_bfloat16_halves_what_is_frozen_and_the_export(recipe, tmp_path):
-    import torch
-
     assert train(recipe(precision="bf16", train=["adapter"], steps=2), tmp_path / "out") == 0
     from safetensors.torch import load_file
 
@@ -302,7 +301,6 @@ def test_packs_and_entities_go_through_the_same_door(recipe, base, rows, tmp_pat
 
 def test_training_starts_from_llava(recipe, tmp_path, processor, tokenizer):
     """A tiny LLaVA as transformers writes it; only the adapter trains, and the result is a model of this toolkit."""
-    import torch
     from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2}
@@ -323,15 +321,17 @@ def test_training_starts_from_llava(recipe, tmp_path, processor, tokenizer):
 
 
 @pytest.mark.slow
-def test_two_processes_train_the_same_model(recipe, tmp_path):
+def test_two_processes_train_and_answer_the_same(recipe, rows, tmp_path):
     """Over gloo: one process, two of data parallelism, two of FSDP2; gradients are sums over the same rows."""
-    path = recipe(steps=3, optimizer="sgd", lr=0.1)
+    evaluated = {"eval_data": [{"path": str(rows / "rows.jsonl"), "limit": 4}], "eval_steps": 3, "show_answers": 1, "answer_tokens": 4}
+    path = recipe(steps=3, optimizer="sgd", lr=0.1, **evaluated)
     assert train(path, tmp_path / "one") == 0
     for name, more in (("two", []), ("fsdp", ["--fsdp"])):
         command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "scripts/train.py", path, "--out", str(tmp_path / name), *more]
         assert subprocess.run([sys.executable, *command], check=False, cwd=config_root().parent).returncode == 0
         one, other = weights(tmp_path / "one"), weights(tmp_path / name)
         assert all((one[key] - other[key]).abs().max() < 1e-5 for key in one)
+        assert (tmp_path / "one" / "samples.jsonl").read_text() == (tmp_path / name / "samples.jsonl").read_text()
 
 
 def test_a_dry_run_shows_and_writes_nothing(recipe, tmp_path, capsys):
@@ -374,6 +374,20 @@ def test_bad_configs_are_refused_in_a_sentence(recipe, tmp_path, capsys, changes
 
 
 @pytest.mark.parametrize(
+    ("error", "message"), [(FloatingPointError, "the loss of step 1"), (torch.OutOfMemoryError, "memory ran out (the loss of step 1")]
+)
+def test_failures_of_the_machine_are_told_in_a_sentence(recipe, tmp_path, capsys, monkeypatch, error, message):
+    from mm_align.train import ObjectiveTrainer
+
+    def fail(*args, **kwargs):
+        raise error("the loss of step 1")
+
+    monkeypatch.setattr(ObjectiveTrainer, "training_step", fail)
+    assert train(recipe(), tmp_path / "out") == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"adapter": {"type": "mpl"}}, "unknown adapter type 'mpl'; did you mean 'mlp'?"),
@@ -407,7 +421,7 @@ def test_list_and_schema(capsys):
 def test_batches_are_shared_evenly():
     """128 over 8 processes is 16 each: 2 forwards of 8; over 3 processes it is nothing whole."""
     from mm_align.config import UserError
-    from mm_align.jobs.train_setup import batches
+    from mm_align.jobs.train_arguments import batches
 
     assert batches(128, None, 8) == (8, 2)
     assert batches(12, None, 1) == (6, 2)
