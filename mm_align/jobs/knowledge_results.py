@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .knowledge import KnowledgeConfig, Pool
 
 log = logging.getLogger(__name__)
-COLORS = {"known": "tab:green", "uncertain": "tab:gray", "unknown": "tab:red"}
+COLORS: dict[Split, str] = {"known": "tab:green", "uncertain": "tab:gray", "unknown": "tab:red"}
 NOTE = (
     "Source-stated: a split into VE-Known and VE-Unknown by CLIP-style similarity, and a selection called HDS. The formulas, thresholds "
     "and other selections are this toolkit's choice."
