@@ -22,6 +22,7 @@ from ..losses import Objective
 from .optim import parameter_groups, summary
 from .own_optimizer import OwnOptimizer, write_tensors
 from .schedules import Schedule
+from .stand_in import stand_in_for
 
 OBJECTIVE_FILE = "objective.safetensors"
 
@@ -37,7 +38,8 @@ class ObjectiveTrainer(Trainer):
     **The objective's parameters** start as process 0 has them, get gradients averaged over processes, are clipped to
     `max_grad_norm` by themselves (so that no head changes how the model is clipped), and go into checkpoints as
     `objective.safetensors`; `save_model` does not write it for exports. Under FSDP they are whole in every process, with an
-    optimiser of their own. ValueError under DeepSpeed, and under FSDP with fp16.
+    optimiser of their own. ValueError under DeepSpeed, and under FSDP with fp16. FSDP also gets a stand-in where a batch shows no
+    picture (`StandIn`).
 
     **Metrics** are means over the units of the batches that gave them, over all processes; so is `eval_loss`. Several processes fill
     up the last batches of an evaluation with repeated rows: a batch of such rows has no weight, and one that holds both counts by
@@ -78,6 +80,7 @@ class ObjectiveTrainer(Trainer):
             self._share_own_parameters()
         self._sums: dict[str, dict[str, torch.Tensor]] = {"train": {}, "eval": {}}
         self._step_loss = torch.zeros((), device=args.device)
+        self._stand_in = stand_in_for(self.model) if self.is_fsdp_enabled else None
         self._own_optimizer: OwnOptimizer | None = None
         self._continued: Path | None = None  # the checkpoint that `train` continues
 
@@ -121,7 +124,7 @@ class ObjectiveTrainer(Trainer):
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         units = self.objective.units(inputs).to(self.args.device)  # before the forward: counting may wait for the device
-        output = self.objective(model, inputs)
+        output = self.objective(model, inputs if self._stand_in is None else self._stand_in.fill(inputs))
         loss = output.loss
         if num_items_in_batch is not None:
             loss = loss * units / num_items_in_batch * self.args.world_size  # gradients are averaged over processes

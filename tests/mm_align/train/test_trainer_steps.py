@@ -13,6 +13,7 @@ from mm_align.train.optim import train_only
 from mm_align.train.own_optimizer import OwnOptimizer
 from mm_align.train.schedules import SCHEDULES
 from mm_align.train.schedules.wsd import WsdSchedule
+from mm_align.train.stand_in import stand_in_for
 from mm_align.train.trainer import fsdp_config
 
 
@@ -249,3 +250,35 @@ def test_units_of_fsdp_are_the_layers_that_the_model_has(tiny: Any) -> None:
     wrapped = fsdp_config(tiny.make_model())["transformer_layer_cls_to_wrap"]
     assert {"Qwen2DecoderLayer", "SiglipEncoderLayer"} <= set(wrapped)
     assert "SiglipMultiheadAttentionPoolingHead" not in wrapped  # one that this tower lacks
+
+
+def test_a_stand_in_picture_changes_nothing_but_what_runs(tiny: Any) -> None:
+    """Text alone, with and without the stand-in: the same logits and gradients, and zeros where there were none."""
+
+    def run(stands: bool) -> tuple[torch.Tensor, dict[str, torch.Tensor | None]]:
+        model = tiny.make_model()
+        batch = {key: value for key, value in tiny.collate([tiny.Rows()[0]]).items() if key != "labels"}
+        stand_in = stand_in_for(model)
+        assert stand_in is not None
+        logits = model(**(stand_in.fill(batch) if stands else batch)).logits
+        logits.square().sum().backward()
+        return logits, {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+
+    (logits, gradients), (plain, without) = run(True), run(False)
+    assert torch.equal(logits, plain)
+    assert all(gradient is not None for gradient in gradients.values())
+    for name, gradient in without.items():
+        given = gradients[name]
+        assert given is not None
+        assert torch.equal(given, torch.zeros_like(given) if gradient is None else gradient)
+    assert any(gradient is None for gradient in without.values())
+
+
+def test_pictures_need_no_stand_in(tiny: Any) -> None:
+    model = tiny.make_model()
+    stand_in = stand_in_for(model)
+    assert stand_in is not None
+    batch = tiny.collate([tiny.Rows()[1]])
+    assert stand_in.fill(batch) == batch
+    assert model.model.visual_tokens(batch["pixel_values"]).mask.all()
+    assert stand_in_for(torch.nn.Linear(2, 2)) is None

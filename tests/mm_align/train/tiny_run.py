@@ -175,6 +175,11 @@ def main(out: Path, kind: str) -> None:
     if rank == 0:
         save_file(tensors, out / "tensors.safetensors")
         (out / "log.json").write_text(json.dumps(log))
+    if kind in ("ddp", "fsdp"):
+        halves = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
+        tensors, _ = measured(out, Pull(), **(options | halves))
+        if rank == 0:
+            save_file(tensors, out / "accumulated.safetensors")
     if kind in ("ddp-resumed", "fsdp"):
         losses = resumed(out / "resumed", **options)
         if rank == 0:
