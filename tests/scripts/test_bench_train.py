@@ -41,3 +41,11 @@ def test_packs_hold_the_rows_and_shared_pictures_give_the_same_loss(bench, capsy
     bench.main(["--only", "pictures", "--rounds", "1"])
     found = lines(capsys.readouterr().out)
     assert found["a picture a row"] == found["each picture once"]
+
+
+def test_the_model_for_a_gpu_has_the_size_it_is_said_to_have(bench):
+    """The run itself needs a GPU and was never made; here its shapes on the meta device."""
+    model, inputs = bench.random_model(24, 2048, 2048, 8, device="meta")
+    assert 1.6e9 < model.num_parameters() < 1.7e9
+    assert 1.3e9 < sum(p.numel() for p in model.parameters() if p.requires_grad) < 1.4e9
+    assert inputs["pixel_values"].shape == (8, 3, 336, 336)
