@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import logging
 from importlib.util import find_spec
 from pathlib import Path
@@ -104,23 +106,30 @@ def read_data(config: TrainConfig, processor: LvlmProcessor, root: Path, world: 
 
 def make_objective(config: TrainConfig, model: Any, processor: LvlmProcessor, data: TrainingSet) -> Objective:
     """The objective that the config names, seeded. UserError for an unknown type or option, with the nearest known."""
-    import difflib
-
     from transformers import set_seed
 
     from ..losses import OBJECTIVES, ObjectiveSetup
 
     kind = str(config.objective.get("type"))
     if kind not in OBJECTIVES:
-        near = difflib.get_close_matches(kind, OBJECTIVES, 1)
-        raise UserError(
-            f"unknown objective type '{kind}'; " + (f"did you mean '{near[0]}'?" if near else f"known: {', '.join(OBJECTIVES)}")
-        )
+        raise UserError(f"unknown objective type '{kind}'; {nearest(kind, list(OBJECTIVES))}")
     options = {key: value for key, value in config.objective.items() if key != "type"}
     set_seed(config.seed)
     try:
         return OBJECTIVES[kind].from_options(
             options, ObjectiveSetup(processor.text_ids, model.config.text_config.hidden_size, data.samples)
         )
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise UserError(f"objective {kind}: {error}") from error
+    except TypeError as error:
+        known = [name for name, p in inspect.signature(OBJECTIVES[kind]).parameters.items() if p.kind is p.KEYWORD_ONLY]
+        wrong = next((option for option in options if f"'{option}'" in str(error)), None)
+        raise UserError(
+            f"objective {kind} has no option '{wrong}'; {nearest(wrong, known)}" if wrong else f"objective {kind}: {error}"
+        ) from error
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """A hint at the name that was meant."""
+    near = difflib.get_close_matches(word, known, 1)
+    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known) or 'none'}"

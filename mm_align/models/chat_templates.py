@@ -24,8 +24,7 @@ VICUNA = (
 )
 # LLaVA's conversation "plain" of stage 1: the picture alone, then the caption [R: llava/train/train.py, preprocess_plain]
 LLAVA_PRETRAIN = (
-    _PARTS + _START + "{%- for m in messages -%}{%- if m['role'] == 'user' and m['content'] is not string -%}"
-    "{%- for p in m['content'] if p['type'] == 'image' -%}{{- '<image>' -}}{%- endfor -%}"
+    _PARTS + _START + "{%- for m in messages -%}{%- if m['role'] == 'user' -%}{{- '<image>' * show(m).count('<image>') -}}"
     "{%- elif m['role'] == 'assistant' -%}{{- show(m) + '\\n' -}}{%- endif -%}{%- endfor -%}"
 )
 # The format of Qwen2 and many others

@@ -359,7 +359,7 @@ def test_a_dry_run_shows_and_writes_nothing(recipe, tmp_path, capsys):
         ({"max_length": 8}, "none of the 18 rows can be trained on (16 too_long"),
         ({"objective": {"type": "eecca"}}, "unknown objective type 'eecca'; did you mean 'eeca'?"),
         ({"objective": {"type": "eeca"}}, "no training sample carries an entity"),
-        ({"objective": {"type": "lm", "smoothing": 1}}, "smoothing"),
+        ({"objective": {"type": "lm", "smoothing": 1}}, "objective lm has no option 'smoothing'; known: none"),
         ({"train": ["adaptor"]}, "unknown part adaptor"),
         ({"lrs": {"adaptor": 1.0}}, "unknown part adaptor"),
         ({"lora": {"r": 2, "targets": ["query"]}}, "is called 'query'; there are"),
