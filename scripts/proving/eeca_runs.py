@@ -56,7 +56,7 @@ class Recipe:
     lr: float = 5e-3
     llm: float = 0.2
     weight: float = 1.0
-    steps: int = 220
+    steps: int = 300
 
 
 class World(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ from eeca_facts import fact_accuracy, train_llm
 from eeca_runs import Features, World, new_model, read_features, world_of
 from eeca_world import Pictures, build_tokenizer, general_pictures, landmark_pictures, together
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPModel
+from transformers import AutoModelForCausalLM, CLIPModel
 
+from data_tools.durable import put_in_place
 from data_tools.scenes.entities import SPEC, landmarks
 from vision.knowledge import Knowledge, measure, split
 
@@ -47,17 +49,17 @@ class Seen(NamedTuple):
 
 
 class Stage:
-    """One world in `folder`; everything is made on first use and loaded afterwards. clip, llm: folders of models to use instead."""
+    """One world in `folder`; everything is made on first use and loaded afterwards."""
 
-    def __init__(self, folder: Path, world: int, scale: Scale, clip: str | None = None, llm: str | None = None) -> None:
+    def __init__(self, folder: Path, world: int, scale: Scale) -> None:
         self.folder, self.number, self.scale = folder, world, scale
         self._kept: dict[str, Seen] = {}
         folder.mkdir(parents=True, exist_ok=True)
         self.entities = landmarks(world)[: scale.families * SPEC["siblings"]]
         self.known = self._known()
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(llm) if llm else build_tokenizer((self.entities,))
-        self.clip, self.clip_tokenizer = self._clip(clip)
-        self.llm = self._llm(llm)
+        self.tokenizer = build_tokenizer((self.entities,))
+        self.clip = self._clip()
+        self.llm = self._llm()
         self.world: World = world_of(self.entities, self.tokenizer, world)
 
     def _known(self) -> list[int]:
@@ -65,16 +67,14 @@ class Stage:
         rng, n = random.Random(f"known-{self.number}"), SPEC["siblings"]
         return sorted(k for f in range(0, len(self.entities), n) for k in rng.sample(range(f, f + n), n // 2))
 
-    def _clip(self, given: str | None) -> tuple[Any, Any]:
-        if given:
-            return CLIPModel.from_pretrained(given).eval(), AutoTokenizer.from_pretrained(given)
+    def _clip(self) -> CLIPModel:
         folder = self.folder / "clip"
         if not (folder / "model.safetensors").is_file():
             train_clip(self.entities, self.known, self.tokenizer, self.number, self.scale.clip_steps).save_pretrained(folder)
-        return CLIPModel.from_pretrained(folder).eval(), self.tokenizer
+        return CLIPModel.from_pretrained(folder).eval()
 
-    def _llm(self, given: str | None) -> Any:
-        folder = Path(given) if given else self.folder / "llm"
+    def _llm(self) -> Any:
+        folder = self.folder / "llm"
         if not (folder / "model.safetensors").is_file():
             train_llm(self.entities, self.tokenizer, self.number, self.scale.llm_steps).save_pretrained(folder)
         return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
@@ -105,11 +105,13 @@ class Stage:
     def _features(self, name: str, pictures: Pictures) -> Features:
         file = self.folder / f"features-{name}.safetensors"
         if not file.is_file():
-            save_file(read_features(self.model(True, 0).eval(), pictures.pixels)._asdict(), file)
+            temporary = file.with_name(f".{os.getpid()}-{file.name}")  # two processes may share the folder
+            save_file(read_features(self.model(True, 0).eval(), pictures.pixels)._asdict(), temporary)
+            put_in_place(temporary, file)
         return Features(**load_file(file))
 
     def _knowledge(self, pictures: Pictures) -> Knowledge:
-        names = embed_names(self.clip, self.clip_tokenizer, [e.name for e in self.entities])
+        names = embed_names(self.clip, self.tokenizer, [e.name for e in self.entities])
         images = torch.cat([embed_pictures(self.clip, pictures.pixels[i : i + 256]) for i in range(0, len(pictures.pixels), 256)])
         return measure(images, names, torch.from_numpy(np.asarray(pictures.entities)))
 
@@ -138,8 +140,6 @@ class Stage:
 
 def write_json(file: Path, what: Any) -> None:
     """Whole or not at all."""
-    from data_tools.durable import put_in_place
-
-    temporary = file.with_name(f".{file.name}.tmp")
+    temporary = file.with_name(f".{os.getpid()}-{file.name}")
     temporary.write_text(json.dumps(what) + "\n", encoding="utf-8")
     put_in_place(temporary, file)
