@@ -175,6 +175,27 @@ class TestTransformersRefusals:
             load_tower({"from": "x", "library": "keras"})
 
 
+@pytest.mark.parametrize(
+    ("described", "message"),
+    [
+        ({"library": "timm", "name": "vit_tiny_patch16_224", "kwarg": {}}, "no key 'kwarg'; did you mean 'kwargs'"),
+        ({"model_type": "clip_vision_model", "image_sise": 32}, "no key 'image_sise'; did you mean 'image_size'"),
+        ({"library": "open_clip", "model_type": "clip"}, "no key 'model_type'; known: image_mean"),
+    ],
+)
+def test_misspelt_keys_are_refused(described: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_tower(described)
+
+
+def test_misspelt_and_unfitting_changes_of_a_checkpoint_are_refused(tmp_path: Path) -> None:
+    AutoModel.from_config(AutoConfig.for_model("clip_vision_model", **SIZES)).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="no key 'imag_size'; did you mean 'image_size'"):
+        load_tower({"from": str(tmp_path), "imag_size": 32})
+    with pytest.raises(ValueError, match="cannot load the tower"):
+        load_tower({"from": str(tmp_path), "hidden_size": 64})
+
+
 LORA = {
     "transformers": (SIZES | {"model_type": "clip_vision_model"}, "encoder.layers.{}.", 6),
     "timm": ({"library": "timm", "name": "vit_tiny_patch16_224", "kwargs": TIMM | {"img_size": 16}}, "model.blocks.{}.", 4),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import difflib
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,10 @@ def load_tower(described: Mapping[str, Any]) -> PreTrainedModel:
     source, library = options.pop("from", None), options.pop("library", "transformers")
     if library not in ("transformers", *LIBRARIES):
         raise ValueError(f"unknown tower library '{library}'; known: transformers, {', '.join(LIBRARIES)}")
+    if library != "transformers":
+        _check_keys(options, ["name", "kwargs", "image_size", "image_mean", "image_std"])
     if source is None:
-        return AutoModel.from_config(tower_config(options | {"library": library}), dtype=torch.float32)
+        return _random(library, options)
     name, kwargs = options.pop("name", None), dict(options.pop("kwargs", None) or {})
     if library == "transformers":
         return _transformers(str(source), options)
@@ -43,14 +46,30 @@ def load_tower(described: Mapping[str, Any]) -> PreTrainedModel:
     return tower.float().eval()
 
 
+def _random(library: str, options: dict[str, Any]) -> PreTrainedModel:
+    kind = options.get("model_type")
+    if library == "transformers" and kind is not None:
+        _check_keys(options, ["model_type", *AutoConfig.for_model(kind).to_dict()])
+    return AutoModel.from_config(tower_config(options | {"library": library}), dtype=torch.float32)
+
+
+def _check_keys(options: Mapping[str, Any], known: Collection[str]) -> None:
+    for key in options:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(known))}"
+            raise ValueError(f"a tower has no key '{key}'; {hint}")
+
+
 def _transformers(source: str, changes: dict[str, Any]) -> PreTrainedModel:
     try:
         config = tower_config(AutoConfig.from_pretrained(source))
     except (OSError, ValueError) as error:
         raise ValueError(_cannot(source, "transformers", error)) from error
+    _check_keys(changes, [*config.to_dict(), "image_size"])
+    for key, value in changes.items():
+        setattr(config, key, value)
     try:
-        for key, value in changes.items():
-            setattr(config, key, value)
         with _quiet():  # the text part of a pair is no loss; what is missing is told below
             tower, told = AutoModel.from_pretrained(source, config=config, dtype=torch.float32, output_loading_info=True)
     except (OSError, RuntimeError) as error:
