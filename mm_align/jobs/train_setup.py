@@ -52,12 +52,12 @@ def ready(config: TrainConfig, root: Path, world: int) -> Ready:
     from ..train.lora import apply_lora
     from ..train.optim import parameter_groups, train_only
     from ..train.packing import check_packing
-    from .train_model import build, changes_of
+    from .train_model import build
 
     model, processor = build(config.model, config.seed)
-    if config.model.from_ and (changed := changes_of(config.model)):
-        log.info("%s with another %s: its adapter starts from random weights", config.model.from_, ", ".join(changed))
-    data, eval_data = read_data(config, processor, root, world)
+    if config.model.from_ and config.model.adapter:
+        log.info("%s with another adapter, which starts from random weights", config.model.from_)
+    data, eval_data = read_data(config, processor, root)
     objective = make_objective(config, model, processor, data)
     try:
         if config.packing:
@@ -82,15 +82,15 @@ def halve_frozen(model: Any) -> None:
             parameter.data = parameter.data.to(torch.bfloat16)
 
 
-def read_data(config: TrainConfig, processor: LvlmProcessor, root: Path, world: int) -> tuple[TrainingSet, TrainingSet | None]:
+def read_data(config: TrainConfig, processor: LvlmProcessor, root: Path) -> tuple[TrainingSet, TrainingSet | None]:
     """The training rows and the evaluation rows, and what left of them with its reason in `quarantine/`. UserError where none is left."""
     from data_tools.io import SourceError
 
     from ..train.data import training_set
 
     common: dict[str, Any] = {"max_length": config.max_length, "too_long": config.too_long, "seed": config.seed, "cache": root / CACHE}
-    micro = batches(config.batch_size, config.micro_batch, world).micro
-    shape: dict[str, Any] = {"packing": config.packing, "length_grouping": config.length_grouping, "batch_size": micro * world}
+    # grouped by whole steps, in which lengths are sorted, so that the order does not depend on the number of processes
+    shape: dict[str, Any] = {"packing": config.packing, "length_grouping": config.length_grouping, "batch_size": config.batch_size}
     gone = root / "quarantine"
     try:
         data = training_set(config.data, processor, quarantine=gone / "data.jsonl", **shape, **common)

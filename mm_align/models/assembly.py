@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from tokenizers import AddedToken
+from torch import nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
 
 from vision.adapters import build_adapter
@@ -50,7 +51,10 @@ def assemble(vision: Mapping[str, Any], text: Mapping[str, Any], **options: Any)
 
 
 def replace_parts(model: LvlmForConditionalGeneration, **changes: Any) -> LvlmForConditionalGeneration:
-    """The same model with a new adapter (random weights) and, where `changes` say so, other branches and further towers."""
+    """The same model with what `changes` name replaced: adapter (random weights), branches, layer, further towers.
+
+    An adapter that is not named keeps its weights; UserError where it no longer fits.
+    """
     old = model.config
     kept = {key: getattr(old, key) for key in (*REPLACED, "image_token_id", "tie_word_embeddings")}
     more = {name: load_tower(described) for name, described in (changes.get("more_towers") or {}).items()}
@@ -59,10 +63,21 @@ def replace_parts(model: LvlmForConditionalGeneration, **changes: Any) -> LvlmFo
     for name, tower in more.items():
         model.model.more_towers[name] = tower
     adapter = build_adapter(config.adapter, config.token_facts, config.text_config.hidden_size)
+    if "adapter" not in changes:
+        _keep_weights(model.model.adapter, adapter)
     model.model.adapter = adapter.to(model.device, model.dtype)
     model.config = model.model.config = config
     model.set_attn_implementation(old._attn_implementation)
     return model
+
+
+def _keep_weights(old: nn.Module, new: nn.Module) -> None:
+    weights, wanted = old.state_dict(), new.state_dict()
+    if {name: value.shape for name, value in weights.items()} != {name: value.shape for name, value in wanted.items()}:
+        raise UserError(
+            "the model's adapter does not fit what is now read of a picture: name an `adapter`, which starts from random weights"
+        )
+    new.load_state_dict(weights)
 
 
 def _checked_config(**fields: Any) -> LvlmConfig:

@@ -107,7 +107,7 @@ def test_a_run_writes_what_it_promises_and_says_when_it_is_done(recipe, tmp_path
     assert sorted(reasons) == ["image_missing", "no_answer"]
 
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path.name != "lock"}
-    assert train(recipe(), out) == 0
+    assert train(str(out / "config.yaml"), out) == 0  # the written config is the same run
     again = capsys.readouterr()
     assert "already finished" in again.err
     assert again.out == told
@@ -261,6 +261,17 @@ def test_only_the_adapter_trains_in_a_loaded_model(recipe, base, tmp_path):
     assert all(".adapter." in name for name in changed)
 
 
+def test_another_layer_keeps_the_adapter(recipe, base, tmp_path):
+    """One step at a rate of 1e-9 moves nothing by 1e-6."""
+    from safetensors.torch import load_file
+
+    changed = recipe(model={"from": str(base), "feature_layer": -1}, train=["adapter"], steps=1, lr=1e-9)
+    assert train(changed, tmp_path / "out") == 0
+    before, after = load_file(base / "model.safetensors"), weights(tmp_path / "out")
+    assert all(torch.allclose(after[name], before[name], atol=1e-6) for name in after if ".adapter." in name)
+    assert json.loads((tmp_path / "out" / "model" / "config.json").read_text())["feature_layer"] == -1
+
+
 def test_low_rank_updates_are_merged_into_the_final_model(recipe, base, tmp_path):
     pytest.importorskip("peft")
     from safetensors.torch import load_file
@@ -394,6 +405,7 @@ def test_failures_of_the_machine_are_told_in_a_sentence(recipe, tmp_path, capsys
         ({"adapter": {"type": "mlp", "hiden_size": 3}}, "did you mean 'hidden_size'?"),
         ({"adapter": {"type": "eeca"}}, "branches of visual tokens, the model has 1; set `branches`"),
         ({"feature_layer": -9}, "feature layer -9 does not exist"),
+        ({"branches": [{}, {"layer": -1}]}, "adapter 'mlp' takes 1 branch of visual tokens, the model has 2"),
         ({"chat_template": "vicunia"}, "no chat template 'vicunia'"),
         ({"from": "somewhere/on/my/disk"}, "no folder somewhere/on/my/disk"),
         ({"from": "tiny-aitq"}, "did you mean 'tiny-aitqe'?"),
