@@ -13,6 +13,7 @@ from vision.encoders.base import layers_needed
 from vision.encoders.transformers_ import patches
 
 SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 16, "patch_size": 8}
+VISION_CFG = {"layers": 3, "width": 32, "head_width": 16, "patch_size": 8, "image_size": 16}
 TOWERS: dict[str, dict[str, Any]] = {
     "siglip": SMALL | {"model_type": "siglip_vision_model"},
     "clip": SMALL | {"model_type": "clip_vision_model"},
@@ -44,7 +45,7 @@ TOWERS: dict[str, dict[str, Any]] = {
     },
     "open_clip": {
         "library": "open_clip",
-        "kwargs": {"embed_dim": 24, "vision_cfg": {"layers": 3, "width": 32, "head_width": 16, "patch_size": 8, "image_size": 16}},
+        "kwargs": {"embed_dim": 24, "vision_cfg": VISION_CFG},
     },
 }
 PREFIX = {name: 0 if name in ("siglip", "siglip2", "timm_convnext") else 1 for name in TOWERS}
@@ -281,6 +282,30 @@ def test_open_clip_at_another_size_equals_a_tower_whose_positions_it_resized(tow
     tokens = encoder_for(towers("open_clip"), layer=-1)(pixels)
     assert tokens.grid == (4, 6)
     torch.testing.assert_close(made.ln_post(tokens.features), open_clip_tokens(made, pixels), rtol=0, atol=1e-6)
+
+
+JITTERED = {
+    "dinov3": TOWERS["dinov3"],  # rescales its rotary positions at random while training
+    "open_clip": {"library": "open_clip", "kwargs": {"embed_dim": 24, "vision_cfg": {**VISION_CFG, "patch_dropout": 0.5}}},  # drops patches
+}
+
+
+@pytest.mark.parametrize("kind", JITTERED)
+def test_a_frozen_tower_is_read_without_the_noise_of_training(kind: str) -> None:
+    torch.manual_seed(0)
+    tower = AutoModel.from_config(tower_config(JITTERED[kind])).eval()
+    pixels = noise(16, 16)
+    quiet = encoder_for(tower)(pixels).features
+    tower.requires_grad_(False).train()
+    torch.testing.assert_close(
+        encoder_for(tower)(pixels).features, quiet, rtol=0, atol=1e-5
+    )  # torch's attention of frozen weights is another
+
+
+def test_a_tower_that_trains_keeps_it() -> None:
+    tower = AutoModel.from_config(tower_config(JITTERED["dinov3"])).train()
+    encoder = encoder_for(tower)
+    assert not torch.equal(encoder(noise(32, 32)).features, encoder(noise(32, 32)).features)
 
 
 def test_the_vision_part_of_a_whole_model_is_its_tower() -> None:

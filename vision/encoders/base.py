@@ -19,7 +19,8 @@ class Encoder(ABC):
     Not a module: it owns no weights, so a model keeps the bare tower under its own name and checkpoint keys stay the
     library's. `layer` counts as `hidden_states` of transformers does: 0 the embeddings, k the output of layer k, -1 the
     last layer's output before any final norm, -2 the one before; of a tower of stages, stages count as layers. `keep_cls`
-    keeps the class token as token 0; register tokens are always dropped.
+    keeps the class token as token 0; register tokens are always dropped. A tower none of whose parameters trains is read in
+    eval mode.
     """
 
     tower: nn.Module
@@ -41,6 +42,8 @@ class Encoder(ABC):
     def __call__(self, pixel_values: torch.Tensor) -> VisualTokens:
         if pixel_values.ndim != 4:
             raise ValueError(f"pixel_values are [B, 3, H, W], got shape {tuple(pixel_values.shape)}")
+        if self.tower.training and not any(p.requires_grad for p in self.tower.parameters()):
+            self.tower.eval()  # frozen: no patch dropped, no position jittered, whatever mode its model trains in
         weight = next(self.tower.parameters())
         hidden = self.hidden(pixel_values.to(weight.device, weight.dtype))  # [B, P + N, D]
         grid = self.grid(pixel_values, hidden.shape[1])
