@@ -5,6 +5,7 @@ python scripts/proving/eeca.py validate --work runs/eeca                   # equ
 python scripts/proving/eeca.py final --work runs/eeca --seeds 0 1 2 3 4    # the chosen recipes, once a seed, on the test world
 python scripts/proving/eeca.py select --work runs/eeca --select-seeds 0 1 2  # HDS, HSS, LDS, random at equal size
 python scripts/proving/eeca.py flops --work runs/eeca                      # the baseline with the others' FLOPs
+python scripts/proving/eeca.py long --work runs/eeca                       # with and without the losses, three times the steps
 python scripts/proving/eeca.py report --work runs/eeca                     # docs/results/eeca.json and the plots
 Two shells may share the runs of a stage: --share 1/2 in one, --share 2/2 in the other.
 Own models and data go through the toolkit's verbs instead: docs/eeca.md says how.
@@ -64,7 +65,7 @@ def main(words: Sequence[str] | None = None) -> None:
     work, scale = Path(args.work), QUICK if args.quick else Scale()
     (work / "runs").mkdir(parents=True, exist_ok=True)
     stages = Stages(work, scale)
-    for stage in ("validate", "final", "select", "flops", "report") if args.stage == "all" else (args.stage,):
+    for stage in ("validate", "final", "select", "flops", "long", "report") if args.stage == "all" else (args.stage,):
         _play(stage, stages, args)
 
 
@@ -78,7 +79,7 @@ def _play(stage: str, stages: Stages, args: argparse.Namespace) -> None:
             Path(args.page) if args.page else None,
         )
         return
-    tasks = list({"validate": trials, "final": finals, "select": selections, "flops": matched}[stage](stages.work, args))
+    tasks = list({"validate": trials, "final": finals, "select": selections, "flops": matched, "long": longer}[stage](stages.work, args))
     mine, of = (int(part) for part in args.share.split("/"))
     for task in tasks[mine - 1 :: of]:
         if not (stages.work / "runs" / task.file).is_file():
@@ -129,9 +130,9 @@ def finals(work: Path, args: argparse.Namespace) -> Iterator[Task]:
 def matched(work: Path, args: argparse.Namespace) -> Iterator[Task]:
     """The low-resolution baseline with as many FLOPs as the others have."""
     recipes = chosen(work, args)
-    longer = replace(recipes["baseline"], steps=round(LONGER * recipes["baseline"].steps))
+    recipe = replace(recipes["baseline"], steps=round(LONGER * recipes["baseline"].steps))
     for seed in args.seeds:
-        yield Task("final", "baseline_flops", "baseline", longer, seed)
+        yield Task("final", "baseline_flops", "baseline", recipe, seed)
 
 
 def selections(work: Path, args: argparse.Namespace) -> Iterator[Task]:
@@ -140,6 +141,14 @@ def selections(work: Path, args: argparse.Namespace) -> Iterator[Task]:
     for seed in args.select_seeds:
         for how in SELECTIONS:
             yield Task("select", how, "eeca", recipe, seed)
+
+
+def longer(work: Path, args: argparse.Namespace) -> Iterator[Task]:
+    """The high-resolution variant without and with both losses, at three times the steps: is the gain one of speed alone?"""
+    recipes = chosen(work, args)
+    for seed in args.long_seeds:
+        for name in ("high_res", "eeca"):
+            yield Task("long", name, name, replace(recipes[name], steps=3 * recipes[name].steps), seed)
 
 
 def _scaled(recipe: Recipe, args: argparse.Namespace) -> Recipe:
@@ -209,10 +218,11 @@ def _bits(table: Any) -> list[str]:
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=("validate", "final", "select", "flops", "report", "all"))
+    parser.add_argument("stage", choices=("validate", "final", "select", "flops", "long", "report", "all"))
     parser.add_argument("--work", required=True, help="folder for models, features and runs; the same folder continues")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="of the final runs")
     parser.add_argument("--select-seeds", type=int, nargs="+", default=[0, 1, 2], help="of the selections")
+    parser.add_argument("--long-seeds", type=int, nargs="+", default=[0, 1], help="of the runs with three times the steps")
     parser.add_argument("--share", default="1/1", help="k/n: run the k-th of n interleaved parts of a stage")
     parser.add_argument("--threads", type=int, default=1, help="of torch; one is fastest at this size")
     parser.add_argument("--quick", action="store_true", help="a few steps of everything: whether it runs, not what it shows")

@@ -37,7 +37,7 @@ def read_runs(work: Path, kind: str) -> Iterator[dict[str, Any]]:
 def write_report(work: Path, worlds: list[dict[str, Any]], out: Path, images: Path, page: Path | None = None) -> None:
     """`out`: every run's metrics, the variants' means, and paired differences. `images`: plots. `page`: Markdown whose part between
     the marks is replaced by the tables."""
-    runs = {kind: list(read_runs(work, kind)) for kind in ("trial", "final", "select")}
+    runs = {kind: list(read_runs(work, kind)) for kind in ("trial", "final", "select", "long")}
     told = {
         "title": "EECA (reconstruction) on SceneWorld landmarks",
         "worlds": worlds,
@@ -45,6 +45,8 @@ def write_report(work: Path, worlds: list[dict[str, Any]], out: Path, images: Pa
         "differences": differences(runs["final"], COMPARED),
         "selections": summary(runs["select"]),
         "selection_differences": differences(runs["select"], tuple((how, "random") for how in ("hds", "hss", "lds"))),
+        "longer": summary(runs["long"]),
+        "longer_differences": differences(runs["long"], (("eeca", "high_res"),)),
         "runs": [{key: value for key, value in run.items() if key != "answers"} for some in runs.values() for run in some],
     }
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -170,10 +172,12 @@ def differences(runs: Sequence[dict[str, Any]], compared: Sequence[tuple[str, st
 
 
 def _by_name(runs: Sequence[dict[str, Any]]) -> dict[str, dict[int, dict[str, Any]]]:
+    """name -> seed -> run, in the order of `NAMES`."""
     told: dict[str, dict[int, dict[str, Any]]] = {}
     for run in runs:
         told.setdefault(run["name"], {})[run["seed"]] = run
-    return told
+    order = [*NAMES, *told]
+    return dict(sorted(told.items(), key=lambda item: order.index(item[0])))
 
 
 def _rounded(what: Any) -> Any:
@@ -201,6 +205,8 @@ def tables(told: dict[str, Any]) -> str:
     parts = [
         ("Means over seeds", _table_of(told["variants"], signed=False)),
         ("Paired differences, in points", _table_of(told["differences"], signed=True)),
+        ("Three times the steps", _table_of(told["longer"], signed=False)),
+        ("Three times the steps, paired difference in points", _table_of(told["longer_differences"], signed=True)),
         ("Selections: EECA on a quarter of the training pictures", _table_of(told["selections"], signed=False)),
         ("Selections against random, in points", _table_of(told["selection_differences"], signed=True)),
     ]

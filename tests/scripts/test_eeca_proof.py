@@ -57,7 +57,7 @@ def test_captions_are_compared_by_f1(report):
 
 @pytest.mark.slow
 def test_the_experiment_runs_from_nothing_to_its_report(tmp_path):
-    words = ["all", "--quick", "--work", str(tmp_path / "w"), "--seeds", "0", "--select-seeds", "0"]
+    words = ["all", "--quick", "--work", str(tmp_path / "w"), "--seeds", "0", "--select-seeds", "0", "--long-seeds", "0"]
     words += ["--out", str(tmp_path / "eeca.json"), "--images", str(tmp_path / "images")]
     done = subprocess.run([sys.executable, SCRIPT, *words], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
