@@ -298,22 +298,28 @@ def with_trl(setting: Setting, rows: TrainingSet) -> Callable[[], Timed]:
 
 
 def bench_packing(setting: Setting, rounds: int) -> None:
-    """Real tokens a second with rows end to end against rows padded to the longest, about as many tokens a step."""
+    """Real tokens a second with rows end to end against rows padded to the longest, about as many tokens a step.
+
+    A pack as long as two of the longest rows, and as four: in a small model attention over long packs eats what padding cost.
+    """
     path = write_rows(setting.work / "packing", BATCH * STEPS * 2, 1)
     processor, padded = setting.processor(), setting.rows("padded", path)
     lengths = padded.store.lengths
-    capacity = int(4 * max(lengths))
-    per_step = max(1, round(BATCH * float(lengths.mean()) / capacity))
-    packed = setting.rows("packed", path, packing=True, max_length=capacity)
-    found = interleaved(
-        {
-            "padded": lambda: ours(setting.model(), processor, padded, setting.work / "padded"),
-            "packed": lambda: ours(setting.model(), processor, packed, setting.work / "packed", per_step),
-        },
-        rounds,
-    )
-    print(f"rows of {min(lengths)}-{max(lengths)} tokens, mean {lengths.mean():.0f}; {BATCH} rows or {per_step} packs of {capacity} a step")
+    ways = {"padded": lambda: ours(setting.model(), processor, padded, setting.work / "padded")}
+    for times in (2, 4):
+        capacity = times * int(max(lengths))
+        packs = max(1, round(BATCH * float(lengths.mean()) / capacity))
+        ways[f"packed, {packs} packs of {capacity}"] = packed_way(setting, path, capacity, packs)
+    found = interleaved(ways, rounds)
+    batches = lengths[: BATCH * STEPS].reshape(STEPS, BATCH)
+    empty = 1 - batches.sum() / (batches.max(1) * BATCH).sum()
+    print(f"rows of {min(lengths)}-{max(lengths)} tokens, mean {lengths.mean():.0f}; {BATCH} padded rows a step, {empty:.0%} of it padding")
     told(found, "padded")
+
+
+def packed_way(setting: Setting, path: Path, capacity: int, packs: int) -> Callable[[], Timed]:
+    rows = setting.rows(f"packed-{capacity}", path, packing=True, max_length=capacity)
+    return lambda: ours(setting.model(), setting.processor(), rows, setting.work / f"out-{capacity}", packs)
 
 
 def bench_pictures(setting: Setting, rounds: int) -> None:

@@ -37,7 +37,7 @@ def test_loops_do_the_same_work(bench, capsys):
 
 def test_packs_hold_the_rows_and_shared_pictures_give_the_same_loss(bench, capsys):
     bench.main(["--only", "packing", "--rounds", "1"])
-    assert set(lines(capsys.readouterr().out)) == {"padded", "packed"}
+    assert [name.partition(",")[0] for name in lines(capsys.readouterr().out)] == ["padded", "packed", "packed"]
     bench.main(["--only", "pictures", "--rounds", "1"])
     found = lines(capsys.readouterr().out)
     assert found["a picture a row"] == found["each picture once"]
