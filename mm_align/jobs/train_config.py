@@ -48,12 +48,16 @@ class ModelConfig(JobConfig):
 
 
 class LoraConfig(JobConfig):
-    """Low-rank updates of the language model's linear layers (arXiv 2106.09685) in place of training all of it."""
+    """Low-rank updates of the linear layers of some parts (arXiv 2106.09685) in place of training all of them."""
+
+    parts: list[Literal["language_model", "vision_tower"]] = Field(
+        ["language_model"], description="language_model, vision_tower, or both; list them in `train` too"
+    )
 
     r: int = Field(128, ge=1, description="rank")
     alpha: int = Field(256, ge=1, description="scale: updates are multiplied by alpha / r")
     dropout: float = Field(0.05, ge=0, lt=1, description="dropout before the update")
-    targets: list[str] | None = Field(None, description="names of linear layers (default: every one of the language model's decoder)")
+    targets: list[str] | None = Field(None, description="names of linear layers (default: every one of the parts but the output head)")
 
 
 class TrainConfig(JobConfig):
@@ -66,7 +70,7 @@ class TrainConfig(JobConfig):
     objective: dict[str, Any] = Field({"type": "lm"}, description="{type: lm | eeca, options}")
     save_objective: bool = Field(False, description="write the objective's own weights beside the final model")
     train: list[str] = Field(["adapter", "language_model"], description=f"what trains: {PARTS_HELP}")
-    lora: LoraConfig | None = Field(None, description="train the language model by LoRA: {r: 128, alpha: 256}")
+    lora: LoraConfig | None = Field(None, description="train parts by LoRA: {r: 128, alpha: 256, parts: [language_model]}")
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
     lrs: dict[str, float] = Field({}, description="other peak rates of parts: {adapter: 2e-5}; `objective` is one too")
     weight_decay: float = Field(0.0, ge=0, description="of matrices; biases and norms have none")

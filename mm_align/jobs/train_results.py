@@ -62,7 +62,7 @@ def export(config: TrainConfig, checkpoint: Path, root: Path) -> None:
 
     model, processor = build(config.model, config.seed)
     if config.lora is not None:
-        apply_lora(model, config.lora.model_dump())
+        apply_lora(model, config.lora.model_dump(exclude={"parts"}), config.lora.parts)
     load_weights(model, checkpoint)
     if config.lora is not None:
         merge_lora(model)

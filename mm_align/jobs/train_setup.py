@@ -45,6 +45,9 @@ def check_options(config: TrainConfig) -> None:
             raise UserError(f"report_to names {tracker}, which is not installed: pip install {tracker}, or leave it away")
     if config.lora is not None and find_spec("peft") is None:
         raise UserError("lora needs peft: pip install 'mm-align[lora]'")
+    idle = sorted(set(config.lora.parts) - set(config.train)) if config.lora is not None else []
+    if idle:
+        raise UserError(f"lora puts updates into the {idle[0]}, which `train` does not list, so they would never move: add it there")
 
 
 def ready(config: TrainConfig, root: Path, world: int) -> Ready:
@@ -63,7 +66,7 @@ def ready(config: TrainConfig, root: Path, world: int) -> Ready:
         if config.packing:
             check_packing(model, min(2, batches(config.batch_size, config.micro_batch, world).micro))
         if config.lora is not None:
-            apply_lora(model, config.lora.model_dump())
+            apply_lora(model, config.lora.model_dump(exclude={"parts"}), config.lora.parts)
         train_only(model, config.train)
         parameter_groups(model, objective, lr=config.lr, weight_decay=config.weight_decay, lrs=config.lrs)
     except (ValueError, IndexError) as error:

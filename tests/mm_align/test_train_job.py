@@ -285,6 +285,18 @@ def test_low_rank_updates_are_merged_into_the_final_model(recipe, base, tmp_path
     assert not any("vision_tower" in name or "embed_tokens" in name for name in changed)
 
 
+def test_low_rank_updates_of_the_tower(recipe, base, tmp_path):
+    pytest.importorskip("peft")
+    from safetensors.torch import load_file
+
+    lora = {"r": 2, "alpha": 4, "dropout": 0.0, "parts": ["vision_tower"]}
+    assert train(recipe(lora=lora, train=["vision_tower"], steps=2), tmp_path / "out") == 0
+    before, after = load_file(base / "model.safetensors"), weights(tmp_path / "out")
+    changed = {name for name in after if not (after[name] == before[name]).all()}
+    assert any("q_proj" in name for name in changed)
+    assert all("vision_tower" in name for name in changed)
+
+
 def test_bfloat16_halves_what_is_frozen_and_the_export(recipe, tmp_path):
     assert train(recipe(precision="bf16", train=["adapter"], steps=2), tmp_path / "out") == 0
     from safetensors.torch import load_file
@@ -374,6 +386,7 @@ def test_a_dry_run_shows_and_writes_nothing(recipe, tmp_path, capsys):
         ({"train": ["adaptor"]}, "unknown part adaptor"),
         ({"lrs": {"adaptor": 1.0}}, "unknown part adaptor"),
         ({"lora": {"r": 2, "targets": ["query"]}}, "is called 'query'; there are"),
+        ({"lora": {"r": 2, "parts": ["vision_tower"]}, "train": ["adapter"]}, "the vision_tower, which `train` does not list"),
         ({"select_by": "qa/accuracy"}, "give eval_data or eval_suites"),
         ({"eval_suites": [{"type": "qaa"}]}, "unknown benchmark 'qaa'; did you mean 'qa'?"),
         ({"report_to": ["trackio"]}, "trackio, which is not installed"),
