@@ -66,7 +66,7 @@ VERBS = {
         "mm_align.jobs.convert",
         "ConvertConfig",
         "run",
-        "turn a released AITQE checkpoint into this toolkit's layout, or back",
+        "turn a released AITQE or LLaVA checkpoint into this toolkit's layout, or back",
         "mmalign convert HymanH/AITQE --out aitqe/",
     ),
     "scenes make": Verb(
