@@ -47,6 +47,7 @@ def write_report(work: Path, worlds: list[dict[str, Any]], out: Path, images: Pa
         "selection_differences": differences(runs["select"], tuple((how, "random") for how in ("hds", "hss", "lds"))),
         "longer": summary(runs["long"]),
         "longer_differences": differences(runs["long"], (("eeca", "high_res"),)),
+        "cpu_minutes": sum(run["cpu_seconds"] for some in runs.values() for run in some) / 60,
         "runs": [{key: value for key, value in run.items() if key != "answers"} for some in runs.values() for run in some],
     }
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -203,6 +204,7 @@ COLUMNS = (
 def tables(told: dict[str, Any]) -> str:
     """Markdown of the variants, the differences and the selections; shares in percent, 95 % intervals in brackets."""
     parts = [
+        ("The two worlds", _table_of_worlds(told["worlds"])),
         ("Means over seeds", _table_of(told["variants"], signed=False)),
         ("Paired differences, in points", _table_of(told["differences"], signed=True)),
         ("Three times the steps", _table_of(told["longer"], signed=False)),
@@ -210,7 +212,20 @@ def tables(told: dict[str, Any]) -> str:
         ("Selections: EECA on a quarter of the training pictures", _table_of(told["selections"], signed=False)),
         ("Selections against random, in points", _table_of(told["selection_differences"], signed=True)),
     ]
-    return "\n\n".join(f"**{title}** (SceneWorld landmarks)\n\n{table}" for title, table in parts if table)
+    shown = [f"**{title}** (SceneWorld landmarks)\n\n{table}" for title, table in parts if table]
+    return "\n\n".join([*shown, f"{len(told['runs'])} runs, {told['cpu_minutes']:.0f} CPU minutes of one thread in all on a busy machine."])
+
+
+def _table_of_worlds(worlds: Sequence[dict[str, Any]]) -> str:
+    lines = [
+        "| | facts by name: all | names the encoder learned | the others | rank 1: learned | rank 1: others | known, uncertain, unknown |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for w in worlds:
+        shares = [*w["facts_by_name"].values(), w["rank_1"]["trained"], w["rank_1"]["others"]]
+        counts = ", ".join(str(count) for count in w["split_of_seed_0"].values())
+        lines.append(f"| world {w['world']} | " + " | ".join(f"{100 * v:.1f} %" for v in shares) + f" | {counts} |")
+    return "\n".join(lines) if worlds else ""
 
 
 def _table_of(rows: dict[str, Any], signed: bool) -> str:
