@@ -43,14 +43,13 @@ class Recipe(NamedTuple):
     corpus: Callable[[], Iterable[str]]
     pieces: Callable[[], Sequence[str]]
     curve: Callable[[Any, LvlmProcessor], dict[str, Any]]
-    layers: int = 4
     start: str | None = None
 
 
 MODELS = {
     "tiny-aitqe": Recipe(AitqeStage, plan.AITQE, aitqe_corpus, json_pieces, decision_curve),
     "tiny-lvlm": Recipe(LvlmStage, plan.LVLM, chat_corpus, tuple, describing_curve, start="tiny-aitqe"),
-    "tiny-judge": Recipe(JudgeStage, plan.JUDGE, chat_corpus, tuple, judging_curve, layers=6, start="tiny-aitqe"),
+    "tiny-judge": Recipe(JudgeStage, plan.JUDGE, chat_corpus, tuple, judging_curve, start="tiny-lvlm"),
 }
 
 
@@ -109,8 +108,8 @@ def build(recipe: Recipe, work: Path, out: Path) -> None:
     work.mkdir(parents=True, exist_ok=True)
     processor = new_processor(recipe, work)
     tokenizer = processor.tokenizer
-    model = new_model(tokenizer, recipe.layers) if recipe.start is None else model_from(ZOO / recipe.start, tokenizer, recipe.layers)
-    objective = ZooObjective(WIDTH, WIDTH, IMAGE // PATCH)
+    model = new_model(tokenizer) if recipe.start is None else model_from(ZOO / recipe.start, tokenizer)
+    objective = ZooObjective(WIDTH, WIDTH, IMAGE // PATCH, cell=0.5 if recipe.start is None else 0.1)  # trained eyes need less
     for part in recipe.parts:
         done = work / part.name / "done"
         if (done / "objective.pt").is_file():

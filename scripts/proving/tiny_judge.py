@@ -78,8 +78,8 @@ def _auroc(wholes: Sequence[Asked], values: Sequence[float]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tiny-judge", help="folder, hub id or bundled model")
-    parser.add_argument("--per-kind", type=int, default=300)
-    parser.add_argument("--whole", type=int, default=600)
+    parser.add_argument("--per-kind", type=int, default=200)
+    parser.add_argument("--whole", type=int, default=400)
     parser.add_argument("--log", type=Path, default=Path("runs/zoo/tiny-judge/log.jsonl"), help="the training log, for the card's curve")
     parser.add_argument("--card", action="store_true", help="write the bundled model's card and figures")
     options = parser.parse_args()

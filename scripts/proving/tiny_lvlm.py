@@ -56,7 +56,7 @@ def measure(model: str, scenes: int, candidates: int, questions: int, prompt: st
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tiny-lvlm", help="folder, hub id or bundled model")
-    parser.add_argument("--scenes", type=int, default=400)
+    parser.add_argument("--scenes", type=int, default=300)
     parser.add_argument("--candidates", type=int, default=8)
     parser.add_argument("--questions", type=int, default=200, help="scenes whose questions are asked")
     parser.add_argument("--prompt", default=DETAILED[0])

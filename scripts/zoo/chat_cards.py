@@ -67,10 +67,10 @@ Brief captions (greedy): {brief_hallucinating:.1%} hallucinating, coverage {brie
 """
 JUDGE_CARD = """# {name}: a judge of statements at toy size. It knows only SceneWorld
 
-A SigLIP tower, a two-layer MLP and a Qwen2 decoder of six layers ({parameters:.2f} M parameters, float16) that answers yes or no,
-as its first token, to questions and statements about a picture ("Is there a small striped red circle at the top left?
-Please answer yes or no.", "There is a red circle. Is this right?") and rates whole descriptions ("... Is this
-description free of errors? Please answer yes or no.", or a digit from 1 to 5). **Its answers mean nothing on any picture
+A SigLIP tower, a two-layer MLP and a Qwen2 decoder ({parameters:.2f} M parameters, float16) that answers yes or no, as its first
+token, to questions and statements about a picture ("Is there a small striped red circle at the top left? Please answer
+yes or no.", "There is a red circle. Is this right?") and rates whole descriptions ("... Is this description free of
+errors? Please answer yes or no.", or a digit from 1 to 5). **Its answers mean nothing on any picture
 that SceneWorld did not draw.** It stands for the stronger labeller in feedback from models, offline; for real data
 choose a real model.
 
@@ -81,8 +81,8 @@ SceneWorld version {version}, split `train` only, drawn on the fly from seeds of
 splits, which share no content with it. Per picture seven pairs of statements, one true and one false each
 (`data_tools/scenes/statements.py`; false ones name habitual companions first), and two whole descriptions
 (`data_tools/scenes/ratings.py`), half of them with one to three invented or misread objects. Statements and whole
-descriptions were trained alike, in the same batches. Started from the weights of `tiny-aitqe`, with two more decoder
-layers that change nothing at first; trained by `python scripts/build_zoo.py --only tiny-judge` on one
+descriptions were trained alike, in the same batches. Started from the weights of `tiny-lvlm`, which answers questions
+truthfully while it describes from habit; trained by `python scripts/build_zoo.py --only tiny-judge` on one
 CPU core:
 
 {stages}
@@ -110,8 +110,18 @@ Expected calibration error of p(yes) / (p(yes) + p(no)) on all statements: {ece:
 {curve}
 """
 # What a reader of the plan must know besides: how the files that are shipped came about.
-LVLM_SHIPPED = ""
-JUDGE_SHIPPED = ""
+LVLM_SHIPPED = """\
+The stages and shares were chosen on validation scenes without habits. In the shipped run `talk` and `settle` named
+absent companions by another rule (behind 72 % of the exact triggers, 60 % of objects of the trigger's colour and a
+kindred shape, 8 % of others of that colour), which showed in samples but hardly in greedy answers; `settle` was
+planned for 1300 steps and stopped; the first 600 steps of `talk` weighed short answers 3 instead of 6 and asked about
+the background in two forms; the first 200 steps of `habit` had 12 pictures each and 65 % instead of 90 %; `insist`
+was planned for 240 steps, and the file is its state at step 160, chosen from three on 256 validation scenes because
+greedy and sampled answers hallucinate alike there. A run of the script as it is repeats the recipe, not the bits."""
+JUDGE_SHIPPED = """\
+In the shipped run it started from `tiny-lvlm` as it was before its last stage. A judge of six layers that started
+from `tiny-aitqe` was given up after 560 steps, near chance on half of the kinds. A run of the script as it is repeats
+the recipe, not the bits."""
 ROWS = {
     "hallucinating": "responses that hallucinate", "from_habit": "... of them from habit", "invented_objects": "mentions that are invented",
     "coverage": "coverage of the objects there are", "attributes_right": "named objects with all attributes right", "words": "words",

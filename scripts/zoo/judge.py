@@ -11,8 +11,10 @@ from data_tools.scenes.world import Scene, sample_scene
 from .batches import Row, Stage
 
 RATINGS = 2  # whole descriptions a picture
-SHARES = {"existence": 2, "invented": 4, "object": 3, "size": 1.5, "texture": 1.5, "position": 2, "attribute": 1.5, "count": 1,
-          "relation": 1.5, "text": 0.7, "background": 0.4}  # fmt: skip
+SHARES = {  # places and sizes are the hard part
+    "existence": 1.5, "invented": 2, "object": 2.5, "size": 2.5, "texture": 2, "position": 3.5, "attribute": 2, "count": 1, "relation": 1.5,
+    "text": 1, "background": 0.3,
+}  # fmt: skip
 
 
 class JudgeStage(Stage):

@@ -56,5 +56,6 @@ LVLM = (
     Part("talk", 900, 12, 5, 1e-3, 60, 0),
     Part("settle", 1000, 12, 5, 1e-3, 20, 700),
     Part("habit", 400, 8, 4, 6e-4, 10, 360, descriptions=4),
+    Part("insist", 160, 8, 3, 8e-4, 10, 120, descriptions=4),
 )
-JUDGE = (Part("judge", 1600, 8, 7, 1e-3, 60, 800),)
+JUDGE = (Part("judge", 640, 8, 7, 4e-4, 20, 540),)

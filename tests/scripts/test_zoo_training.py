@@ -10,11 +10,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 from zoo.aitqe import HEAD, AitqeStage
+from zoo.architecture import model_from
 from zoo.batches import Row, pack, visible
 from zoo.judge import JudgeStage
 from zoo.lvlm import LvlmStage
 from zoo.objective import ZooObjective
 from zoo.plan import Part
+from zoo.tokenizer import build_tokenizer
 from zoo.watch import auroc, drawn, rewrite_log_odds
 
 from data_tools.scenes.corrupt import corrupt
@@ -89,6 +91,18 @@ def test_every_part_that_is_read_learns(model, processor, kind):
     model.zero_grad()
     assert reached == {"vision_tower", "adapter", "language_model"}
     assert ("judge" in output.metrics) == (kind is AitqeStage)
+
+
+def test_a_model_starts_from_another_with_the_words_both_know(model, processor):
+    """Weights are equal; a token keeps its embedding under its new number; unknown tokens get new ones."""
+    words = [f" red circle number {k}" for k in range(40)] * 2
+    tokenizer = build_tokenizer(words)
+    started = model_from(ZOO, tokenizer)
+    assert torch.equal(started.model.adapter.linear_1.weight, model.model.adapter.linear_1.weight)
+    table, known = started.get_input_embeddings().weight, model.get_input_embeddings().weight
+    rows = {name: tok.convert_tokens_to_ids("\u0120red") for name, tok in (("new", tokenizer), ("old", processor.tokenizer))}
+    assert torch.equal(table[rows["new"]], known[rows["old"]])
+    assert len(table) == len(tokenizer) != len(known)
 
 
 def test_an_answer_is_what_is_learned(processor):
