@@ -17,7 +17,10 @@ NAMES = {
     "baseline": "baseline MLP", "baseline_flops": "baseline, FLOPs matched", "high_res": "+ high-res",
     "hierarchy": "+ high-res + hierarchical", "contrast": "+ high-res + contrastive", "eeca": "all (EECA)",
 }  # fmt: skip
-COMPARED = (("eeca", "high_res"), ("hierarchy", "high_res"), ("contrast", "high_res"), ("high_res", "baseline"), ("eeca", "baseline_flops"))
+COMPARED = (
+    ("eeca", "high_res"), ("hierarchy", "high_res"), ("contrast", "high_res"), ("eeca", "contrast"), ("high_res", "baseline"),
+    ("eeca", "baseline_flops"),
+)  # fmt: skip
 
 
 class Interval(NamedTuple):
@@ -301,7 +304,8 @@ def plot_levels(variants: dict[str, Any], file: Path) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for axis, metric in zip(axes, ("family", "name"), strict=True):
         _bars(axis, {n: v[metric] for n, v in shown.items()}, ("known", "uncertain", "unknown"))
-        axis.set(title=f'SceneWorld landmarks: right {metric} by "What is this?"', ylabel="share right")
+        axis.set_title(f'SceneWorld landmarks: right {metric}, asked "What is this?"', fontsize=10)
+        axis.set_ylabel("share right")
     axes[1].legend(fontsize=7)
     figure.savefig(file, dpi=130)
     plt.close(figure)
