@@ -370,14 +370,19 @@ class LvlmForConditionalGeneration(LvlmPreTrainedModel, GenerationMixin):
         mask = kwargs.get("attention_mask")
         if mask is not None and mask.ndim == 2 and not bool(mask[:, -1].all()):
             raise ValueError("the prompts are padded on the right; generation needs left padding (processor(..., padding=True))")
+        if kwargs.get("tower_features") is not None or kwargs.get("picture_index") is not None:
+            kwargs = self._encoded_before(kwargs)
         return super().generate(inputs, *args, **kwargs)
 
-    def _expand_inputs_for_generation(self, expand_size: int = 1, **kwargs: Any) -> Any:
-        """The library's, which repeats every tensor row by row: a picture that several rows show is laid out for each first."""
-        index = kwargs.get("picture_index")
-        if expand_size > 1 and index is not None and kwargs.get("pixel_values") is not None:
-            kwargs |= {"pixel_values": kwargs["pixel_values"][index], "picture_index": None}
-        return super()._expand_inputs_for_generation(expand_size=expand_size, **kwargs)
+    @torch.no_grad()
+    def _encoded_before(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Options of `generate` with pictures that rows share, or that towers have read, encoded and laid out in the prompts' order:
+        the library repeats and passes on nothing but these and plain pixels."""
+        pixels, towers, index = (kwargs.pop(key, None) for key in ("pixel_values", "tower_features", "picture_index"))
+        tokens = self.model.adapter(*towers) if towers is not None else self.visual_tokens(pixels)
+        rows = tokens.rows() if index is None else [tokens.rows()[i] for i in index.tolist()]
+        features = tokens.features if index is None else tokens.features[index]
+        return kwargs | {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(last_hidden_state=features, pooler_output=rows)}}
 
     def prepare_inputs_for_generation(
         self,

@@ -194,12 +194,23 @@ class TestGenerate:
         torch.testing.assert_close(got.logits, tiny_model(**rest, pixel_values=pixels[index]).logits)
         assert len(got.visual_tokens.features) == 2
 
-    def test_beams_of_rows_that_show_one_picture(self, tiny_model: Any, singles: list[Any]) -> None:
+    @pytest.mark.parametrize("options", [{"num_beams": 2}, {}, {"use_cache": False}])
+    def test_rows_that_show_one_picture(self, options: dict[str, Any], tiny_model: Any, singles: list[Any]) -> None:
+        """Two rows of one picture, beams included; it goes through the tower once."""
         two = {key: torch.cat([singles[0][key]] * 2) for key in ("input_ids", "attention_mask")}
         pixels, index = singles[0]["pixel_values"], torch.tensor([0, 0])
-        options: dict[str, Any] = {"max_new_tokens": 6, "do_sample": False, "num_beams": 2}
-        got = tiny_model.generate(**two, pixel_values=pixels, picture_index=index, **options)
+        options = {"max_new_tokens": 6, "do_sample": False} | options
+        with tower_rows(tiny_model) as rows:
+            got = tiny_model.generate(**two, pixel_values=pixels, picture_index=index, **options)
+        assert rows == [1]
         assert torch.equal(got, tiny_model.generate(**two, pixel_values=pixels[index], **options))
+
+    @pytest.mark.parametrize("options", [{"num_beams": 2}, {}])
+    def test_from_tower_features(self, options: dict[str, Any], tiny_model: Any, inputs: Any) -> None:
+        options = {"max_new_tokens": 6, "do_sample": False} | options
+        rest = {key: inputs[key] for key in ("input_ids", "attention_mask")}
+        got = tiny_model.generate(**rest, tower_features=tiny_model.tower_features(inputs["pixel_values"]), **options)
+        assert torch.equal(got, tiny_model.generate(**inputs, **options))
 
     @pytest.mark.parametrize("content", ["text", "chat"])
     def test_pipeline(self, content: str, tiny_model: Any, make_processor: Callable[..., Any], picture: Callable[[int], Any]) -> None:
