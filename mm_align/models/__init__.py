@@ -1,7 +1,8 @@
 """The models, known to the Auto classes of transformers once this module is imported."""
 
 from .batch import Prepared, collate, collate_packs
-from .lvlm import LvlmConfig, LvlmForConditionalGeneration, LvlmModel, LvlmOutput
+from .lvlm import LvlmForConditionalGeneration, LvlmModel, LvlmOutput
+from .lvlm_config import LvlmConfig
 from .processor import Encoded, LvlmProcessor
 from .register import register
 

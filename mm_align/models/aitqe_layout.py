@@ -17,7 +17,8 @@ from ..config import UserError
 from .headers import Header, load_tensors, read_headers
 from .layout import TEXT_KEYS, Layout, described_tower, filled, mlp_biases, text_config, write_json
 from .layout import read_json as read_json
-from .lvlm import LvlmConfig, LvlmForConditionalGeneration
+from .lvlm import LvlmForConditionalGeneration
+from .lvlm_config import LvlmConfig
 from .processor import LvlmProcessor
 
 MODEL_TYPE = "mm"

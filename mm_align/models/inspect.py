@@ -16,7 +16,8 @@ from ..config import UserError
 from . import aitqe_layout, hub, llava_layout
 from .headers import DTYPES, Header, has_weights, read_headers
 from .layout import Layout, read_json
-from .lvlm import LvlmConfig, LvlmForConditionalGeneration
+from .lvlm import LvlmForConditionalGeneration
+from .lvlm_config import LvlmConfig
 from .memory import kv_bytes_per_token
 
 PROMPT = 1024  # tokens of one row assumed for the cache estimate, picture and answer included

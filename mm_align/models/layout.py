@@ -11,7 +11,8 @@ import torch
 from transformers import AutoConfig
 
 from ..config import UserError
-from .lvlm import LvlmConfig, LvlmForConditionalGeneration
+from .lvlm import LvlmForConditionalGeneration
+from .lvlm_config import LvlmConfig
 
 TEXT_KEYS = (
     "vocab_size",

@@ -18,7 +18,8 @@ from . import hub
 from .chat_templates import VICUNA
 from .headers import Header, load_tensors, read_headers
 from .layout import Layout, described_tower, filled, mlp_biases, read_json, text_config, write_json
-from .lvlm import LvlmConfig, LvlmForConditionalGeneration
+from .lvlm import LvlmForConditionalGeneration
+from .lvlm_config import LvlmConfig
 from .processor import LvlmProcessor
 
 MODEL_TYPES = ("llava", "llava_llama")

@@ -3,105 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, GenerationMixin, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModel, GenerationMixin, PreTrainedModel
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput
 
 from vision.adapters import StartsItself, build_adapter
-from vision.branches import Branch, facts, read, side
+from vision.branches import Branch, read
 from vision.encoders import Encoder, encoder_for, tower_config
-from vision.tokens import TokenFacts, VisualTokens
+from vision.tokens import VisualTokens
 
-
-class LvlmConfig(PreTrainedConfig):
-    """Config of `LvlmForConditionalGeneration`.
-
-    vision_config: any transformers vision config (object or dict with "model_type"), or {"library": "timm"|"open_clip",
-    "name": ..., "kwargs": {...}}. text_config: any transformers config of a causal language model. adapter: {"type": ...,
-    options} of `vision.adapters`. feature_layer, keep_cls: see `vision.encoders.Encoder`. image_token_id: the real token
-    that stands for one visual token. tie_word_embeddings: copied from the text config when None; this top flag decides.
-    branches: dicts of `vision.branches.Branch`, for a model that reads a picture in several ways (an adapter of several
-    inputs); None: one branch with feature_layer and keep_cls. more_towers: name -> vision config, for branches that name them.
-    """
-
-    model_type = "mm_align_lvlm"
-    sub_configs = {"vision_config": AutoConfig, "text_config": AutoConfig}
-
-    vision_config: Any = None
-    text_config: Any = None
-    adapter: Any = None
-    feature_layer: int = -2
-    keep_cls: bool = False
-    image_token_id: int | None = None
-    tie_word_embeddings: bool | None = None
-    branches: Any = None
-    more_towers: Any = None
-
-    def __post_init__(self, **kwargs: Any) -> None:
-        self.vision_config = tower_config(self.vision_config or {"model_type": "siglip_vision_model"})
-        self.text_config = _text_config(self.text_config or {"model_type": "qwen2"})
-        self.adapter = dict(self.adapter or {"type": "mlp"})
-        self.more_towers = {name: tower_config(tower).to_dict() for name, tower in (self.more_towers or {}).items()}
-        self.branches = None if self.branches is None else [self._described(branch) for branch in self.branches]
-        if self.tie_word_embeddings is None:
-            self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
-        self.text_config.tie_word_embeddings = self.tie_word_embeddings
-        super().__post_init__(**kwargs)
-
-    def _described(self, branch: dict[str, Any] | Branch) -> dict[str, Any]:
-        """A branch with its size written out; ValueError for a key or a tower that there is not."""
-        given = asdict(branch) if isinstance(branch, Branch) else dict(branch)
-        unknown = sorted(set(given) - set(Branch.__dataclass_fields__))
-        if unknown:
-            raise ValueError(f"a branch has no '{unknown[0]}'; known: {', '.join(Branch.__dataclass_fields__)}")
-        made = Branch(**given)
-        towers = self.tower_configs
-        if made.tower not in towers:
-            raise ValueError(f"a branch names the tower '{made.tower}'; the model has {', '.join(towers)} (see more_towers)")
-        return asdict(replace(made, image_size=side(made, towers[made.tower])))
-
-    @property
-    def tower_configs(self) -> dict[str, PreTrainedConfig]:
-        """The config of every tower by the name that branches use."""
-        return {"vision_tower": self.vision_config} | {name: tower_config(tower) for name, tower in self.more_towers.items()}
-
-    @property
-    def ways(self) -> list[Branch]:
-        """How the towers read a picture: the configured branches, or the one of `feature_layer` and `keep_cls`."""
-        if self.branches is None:
-            return [Branch(layer=self.feature_layer, keep_cls=self.keep_cls)]
-        return [Branch(**branch) for branch in self.branches]
-
-    @property
-    def token_facts(self) -> list[TokenFacts]:
-        """What each branch gives the adapter. ValueError for a size that does not fit its tower."""
-        towers = self.tower_configs
-        return [facts(branch, towers[branch.tower]) for branch in self.ways]
-
-    @property
-    def num_image_tokens(self) -> int:
-        """How many placeholders one picture takes."""
-        with torch.device("meta"):  # no memory for weights
-            return build_adapter(self.adapter, self.token_facts, self.text_config.hidden_size).tokens_out()
-
-    @property
-    def image_size(self) -> int:
-        """Side of the square pictures that the model reads, in pixels: that of its largest branch."""
-        towers = self.tower_configs
-        return max(side(branch, towers[branch.tower]) for branch in self.ways)
-
-
-def _text_config(described: PreTrainedConfig | dict[str, Any]) -> PreTrainedConfig:
-    if isinstance(described, PreTrainedConfig):
-        return described
-    options = dict(described)
-    return AutoConfig.for_model(options.pop("model_type", "qwen2"), **options)
+from .lvlm_config import LvlmConfig
 
 
 @dataclass

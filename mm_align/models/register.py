@@ -4,7 +4,8 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelFor
 
 from vision.images import SquareImageProcessor
 
-from .lvlm import LvlmConfig, LvlmForConditionalGeneration, LvlmModel
+from .lvlm import LvlmForConditionalGeneration, LvlmModel
+from .lvlm_config import LvlmConfig
 from .processor import LvlmProcessor
 
 

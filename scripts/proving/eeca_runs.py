@@ -22,7 +22,7 @@ from data_tools.scenes.extract import Agreement, agreement
 from mm_align.losses.base import IGNORE
 from mm_align.losses.eeca import EecaObjective, name_ids
 from mm_align.losses.entity_classes import EntityClasses
-from mm_align.models.lvlm import LvlmConfig, LvlmForConditionalGeneration
+from mm_align.models import LvlmConfig, LvlmForConditionalGeneration
 from mm_align.train import ObjectiveTrainer, train_only
 from vision.tokens import VisualTokens
 
