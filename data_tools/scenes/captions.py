@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import dataclass, replace
+from typing import Any
 
 from .spec import SPEC, weighted
 from .world import Item, Scene, relation
@@ -22,6 +23,11 @@ class Mention:
     texture: str = ""
     place: str = ""
     count: int = 1
+
+
+def changed(mention: Mention, **attributes: Any) -> Mention:
+    """The mention with other attributes, whose names may come from data."""
+    return replace(mention, **attributes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
-from .captions import Mention
+from .captions import Mention, changed
 from .descriptions import Description, described, plan_description
 from .extract import agreement
 from .questions import distractors
@@ -73,7 +73,7 @@ def misread(plan: Description, scene: Scene, rng: random.Random) -> Description:
     k, attribute = rng.randrange(len(mentions)), rng.choice(list(ATTRIBUTES))
     now = getattr(mentions[k], attribute)
     values = [v for v in ATTRIBUTES[attribute] if v not in (now, "plain")]
-    mentions[k] = replace(mentions[k], **{attribute: rng.choice(values)})
+    mentions[k] = changed(mentions[k], **{attribute: rng.choice(values)})
     return replace(plan, mentions=tuple(mentions))
 
 

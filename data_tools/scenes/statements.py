@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
-from .captions import NUMBERS, Mention, noun_phrase, place_phrase
+from .captions import NUMBERS, Mention, changed, noun_phrase, place_phrase
 from .descriptions import full_mention
 from .questions import distractors
 from .spec import COLORS, PLACES, SHAPES, SIZES, SPEC, TEXTURES
@@ -97,7 +96,7 @@ def _changed(attributes: tuple[str, ...]) -> Callable[[Scene, random.Random], To
     def made(scene: Scene, rng: random.Random) -> Told:
         attribute = rng.choice(attributes)
         mention = _partial(rng.choice(scene.items), attribute, rng)
-        wrong = [replace(mention, **{attribute: value}) for value in ATTRIBUTES[attribute] if value != "plain"]
+        wrong = [changed(mention, **{attribute: value}) for value in ATTRIBUTES[attribute] if value != "plain"]
         wrong = [m for m in wrong if not holds(m, scene.items)]
         sayable = [i for i in scene.items if getattr(i, attribute) != "plain"]  # so that a texture that is said is true as often as not
         return _both(_partial(rng.choice(sayable), attribute, rng), rng.choice(wrong), rng) if wrong and sayable else []
@@ -109,7 +108,7 @@ def _partial(item: Item, attribute: str, rng: random.Random) -> Mention:
     """The object with `attribute` and, mostly, what else there is to say of it."""
     mention = full_mention(item)
     left_out = {a: "" for a in ("size", "texture", "place") if a != attribute and rng.random() < 0.25}
-    return replace(mention, **left_out)
+    return changed(mention, **left_out)
 
 
 def _both(true: Mention, false: Mention, rng: random.Random) -> Told:
