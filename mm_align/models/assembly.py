@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from tokenizers import AddedToken
 from torch import nn
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
+from transformers import AutoImageProcessor, AutoTokenizer, GenerationConfig, PreTrainedModel
 
 from vision.adapters import build_adapter
 from vision.images import SquareImageProcessor
@@ -18,9 +18,11 @@ from ..config import UserError
 from .aitqe_layout import load_released
 from .chat_templates import chat_template
 from .headers import check_whole
+from .language import check_head, check_logits, first_line, load_language_model
 from .layout import read_json
 from .llava_layout import load_llava
-from .lvlm import LvlmConfig, LvlmForConditionalGeneration
+from .lvlm import LvlmForConditionalGeneration
+from .lvlm_config import LvlmConfig
 from .processor import LvlmProcessor, PromptStyle
 
 REPLACED = ("adapter", "branches", "more_towers", "feature_layer", "keep_cls")  # what a config may change of a model that is there
@@ -31,7 +33,7 @@ def assemble(vision: Mapping[str, Any], text: Mapping[str, Any], **options: Any)
     """The model of a described tower and language model, each of a checkpoint ({"from": ...}) or random ({"model_type": ...}).
 
     options: further fields of `LvlmConfig`. Random weights follow torch's seed. UserError for parts that cannot be had or do
-    not fit.
+    not fit, and for a language model that is more than a decoder and a linear head (see `check_logits`).
     """
     tower, language = load_tower(vision), load_language_model(text)
     more = {name: load_tower(described) for name, described in (options.pop("more_towers", None) or {}).items()}
@@ -40,6 +42,7 @@ def assemble(vision: Mapping[str, Any], text: Mapping[str, Any], **options: Any)
     )
     with torch.device("meta"):
         model = LvlmForConditionalGeneration(config)
+    check_head(language, type(model.model.language_model))
     model.model.vision_tower, model.model.language_model = tower, language.base_model
     model.lm_head = language.get_output_embeddings()
     model.generation_config = GenerationConfig(**{key: getattr(language.generation_config, key) for key in ENDS})
@@ -47,6 +50,7 @@ def assemble(vision: Mapping[str, Any], text: Mapping[str, Any], **options: Any)
         model.model.more_towers[name] = further
     model.model.adapter = build_adapter(config.adapter, config.token_facts, config.text_config.hidden_size)
     model.tie_weights()
+    check_logits(model, language)
     return model
 
 
@@ -100,19 +104,7 @@ def load_tower(described: Mapping[str, Any]) -> PreTrainedModel:
     try:
         return encoders.load_tower(dict(described))
     except (ValueError, OSError, KeyError, RuntimeError) as error:
-        raise UserError(f"cannot make the vision tower {dict(described)}: {_first_line(error)}") from error
-
-
-def load_language_model(described: Mapping[str, Any]) -> PreTrainedModel:
-    """A causal language model in float32. UserError where it cannot be had."""
-    options = dict(described)
-    name = options.pop("from", None)
-    try:
-        if name is None:
-            return AutoModelForCausalLM.from_config(AutoConfig.for_model(**options), dtype=torch.float32)
-        return AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, **options)
-    except (ValueError, OSError, KeyError, TypeError) as error:
-        raise UserError(f"cannot load the language model {dict(described)}: {_first_line(error)}") from error
+        raise UserError(f"cannot make the vision tower {dict(described)}: {first_line(error)}") from error
 
 
 # -- words -------------------------------------------------------------------------------------------------------------
@@ -123,7 +115,7 @@ def load_tokenizer(name: str) -> Any:
     try:
         return AutoTokenizer.from_pretrained(name)
     except (ValueError, OSError) as error:
-        raise UserError(f"cannot load the tokenizer of '{name}': {_first_line(error)}") from error
+        raise UserError(f"cannot load the tokenizer of '{name}': {first_line(error)}") from error
 
 
 def make_processor(
@@ -156,10 +148,6 @@ def make_processor(
     )
 
 
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
-
-
 # -- models that are there ---------------------------------------------------------------------------------------------
 
 Pair = tuple[LvlmForConditionalGeneration, LvlmProcessor]
@@ -176,7 +164,7 @@ def _ours(folder: Path) -> Pair:
     try:
         return LvlmForConditionalGeneration.from_pretrained(folder, dtype=torch.float32), LvlmProcessor.from_pretrained(folder)
     except (ValueError, OSError, RuntimeError) as error:
-        raise UserError(f"cannot load the model in {folder}: {_first_line(error)}") from error
+        raise UserError(f"cannot load the model in {folder}: {first_line(error)}") from error
 
 
 def _aitqe(folder: Path) -> Pair:
