@@ -18,7 +18,7 @@ from ..config import Stopped, UserError, to_yaml
 from .train_arguments import CHECKPOINTS, arguments
 from .train_config import TrainConfig
 from .train_folder import FINISHED, joined, rank, run_folder, world
-from .train_results import LOG, LOWER, SAMPLES, TrainReport, finish, lines
+from .train_results import BROKEN_SUITES, LOG, SAMPLES, TrainReport, finish, lines
 from .train_setup import Ready, check_options, ready
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def _run(config: TrainConfig) -> TrainReport:
                 log.info("continuing the unfinished run in %s", root)
             write_atomic(root / "config.yaml", to_yaml(config).encode())
             remove(root / "quarantine" / "eval_data.jsonl") if not config.eval_data else None
+            remove(root / BROKEN_SUITES) if not config.eval_suites else None
         summary = _train(config, root, run_dir)
         return TrainReport(root) if run_dir is None else finish(config, run_dir, summary)
 
@@ -111,7 +112,7 @@ def _train(config: TrainConfig, root: Path, run_dir: RunDir | None) -> dict[str,
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         if stop() and trainer.state.global_step < args.max_steps:
             raise Stopped(f"stopped at step {trainer.state.global_step} of {args.max_steps}; the same command continues")
-    return summary(parts, trainer)
+    return summary(parts, trainer, root)
 
 
 def make_trainer(config: TrainConfig, parts: Ready, args: TrainingArguments, root: Path, stop: Callable[[], bool]) -> ObjectiveTrainer:
@@ -121,6 +122,7 @@ def make_trainer(config: TrainConfig, parts: Ready, args: TrainingArguments, roo
     from ..train import ObjectiveTrainer
     from ..train.callbacks import Evaluations, LogFile, LogLines, StopWhenAsked, WholeCheckpoints
     from ..train.data import Collator
+    from .train_suites import lower_is_better
     from .train_watch import Watch
 
     trainer = ObjectiveTrainer(
@@ -141,15 +143,23 @@ def make_trainer(config: TrainConfig, parts: Ready, args: TrainingArguments, roo
         trainer.add_callback(Evaluations(watch, config.eval_steps, beside_loss=loss, saves=bool(config.select_by)))
     trainer.add_callback(LogFile(root / LOG))
     trainer.add_callback(LogLines())
-    trainer.add_callback(WholeCheckpoints(root / CHECKPOINTS, config.keep, config.select_by, lower=config.select_by in LOWER))
+    trainer.add_callback(WholeCheckpoints(root / CHECKPOINTS, config.keep, config.select_by, lower=lower_is_better(config.select_by)))
     trainer.add_callback(StopWhenAsked(stop))
     return trainer
 
 
-def summary(parts: Ready, trainer: ObjectiveTrainer) -> dict[str, Any]:
-    """What is told at the end. Rows in quarantine are counted by the files, which hold the pictures that broke on the way too."""
-    files = [data.quarantine for data in (parts.data, parts.eval_data) if data is not None]
-    reasons = Counter(json.loads(line)["reason"] for file in files for line in file.read_text(encoding="utf-8").splitlines())
+def summary(parts: Ready, trainer: ObjectiveTrainer, root: Path) -> dict[str, Any]:
+    """What is told at the end. A row whose picture broke on the way is one in quarantine, and none that was trained on."""
+    lines, late = quarantined(parts.data.quarantine)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    told: dict[str, Any] = {"rows": len(parts.data.store), "quarantined": sum(reasons.values()), "reasons": dict(reasons)}
+    told: dict[str, Any] = {"rows": len(parts.data.store) - late, "quarantined": sum(lines.values()), "reasons": dict(lines)}
+    evaluation = parts.eval_data.quarantine if parts.eval_data is not None else None
+    told["evaluation"] = dict(sum((quarantined(file)[0] for file in (evaluation, root / BROKEN_SUITES) if file), Counter[str]()))
     return told | ({"first_loss": losses[0], "loss": losses[-1]} if losses else {})
+
+
+def quarantined(path: Path) -> tuple[Counter[str], int]:
+    """Reasons of the rows in a quarantine file, and how many of them left after training had begun."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    rows = [json.loads(line) for line in dict.fromkeys(lines)]  # two workers may have met the same broken picture
+    return Counter(row["reason"] for row in rows), sum(row.get("late", False) for row in rows)

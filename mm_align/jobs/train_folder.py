@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FINISHED = (".mmalign", "finished.json")
 # what may differ between the starts of one run: where it runs and what it tells
-UNBOUND = frozenset({"out", "overwrite", "dry_run", "device", "workers", "report_to", "log_steps", "keep", "micro_batch", "fsdp"})
+UNBOUND = frozenset({"out", "overwrite", "dry_run", "device", "workers", "report_to", "log_steps", "keep", "micro_batch"})
 
 
 def rank() -> int:

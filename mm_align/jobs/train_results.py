@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MODEL, LOG, CURVES, SAMPLES, OBJECTIVE = "model", "log.jsonl", "curves.png", "samples.jsonl", "objective.safetensors"
-OUTPUTS = (CHECKPOINTS, MODEL, LOG, CURVES, SAMPLES, OBJECTIVE, "quarantine/data.jsonl", "quarantine/eval_data.jsonl")
-LOWER = ("eval_loss",)  # what is better when it is less
+BROKEN_SUITES = "quarantine/eval_suites.jsonl"
+OUTPUTS = (CHECKPOINTS, MODEL, LOG, CURVES, SAMPLES, OBJECTIVE, "quarantine/data.jsonl", "quarantine/eval_data.jsonl", BROKEN_SUITES)
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ def finish(config: TrainConfig, run_dir: RunDir, summary: Mapping[str, Any]) -> 
 
     folder = run_dir.root / CHECKPOINTS
     best = best_of(folder) if config.select_by else None
+    if config.select_by and best is None:
+        raise UserError(f"no checkpoint has a '{config.select_by}' to be chosen by; the weights are in {folder}, --overwrite starts anew")
     chosen = folder / f"checkpoint-{best.step}" if best else whole_checkpoints(folder)[-1]
     export(config, chosen, run_dir.root)
     history = history_of(chosen if best is None else whole_checkpoints(folder)[-1])
@@ -114,6 +116,8 @@ def draw(history: Sequence[Mapping[str, Any]], path: Path) -> bool:
 def lines(root: Path, told: Mapping[str, Any]) -> list[str]:
     """The result for people."""
     said = [f"{told['rows']} rows trained on, {told['quarantined']} quarantined" + _reasons(told["reasons"])]
+    if told.get("evaluation"):
+        said.append(f"{sum(told['evaluation'].values())} rows of evaluations quarantined" + _reasons(told["evaluation"]))
     if "loss" in told:
         said.append(f"step {told['step']}: loss {told['first_loss']:.3f} -> {told['loss']:.3f}")
     if "selected_value" in told:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import difflib
 import inspect
 import logging
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..config import UserError
-from .train_arguments import batches, in_bf16
+from .train_arguments import batches, in_bf16, total_steps
 
 if TYPE_CHECKING:
+    from ..evals import Benchmark
     from ..losses import Objective
     from ..models import LvlmForConditionalGeneration, LvlmProcessor
     from ..train.data import TrainingSet
@@ -30,6 +32,7 @@ class Ready(NamedTuple):
     objective: Objective
     data: TrainingSet
     eval_data: TrainingSet | None
+    suites: Mapping[str, Benchmark]
 
 
 def check_options(config: TrainConfig) -> None:
@@ -56,11 +59,15 @@ def ready(config: TrainConfig, root: Path, world: int) -> Ready:
     from ..train.optim import parameter_groups, train_only
     from ..train.packing import check_packing
     from .train_model import build
+    from .train_suites import check_evaluated, check_selection, suites
 
+    built = suites(config.eval_suites)
+    check_selection(config, built)
     model, processor = build(config.model, config.seed)
     if config.model.from_ and config.model.adapter:
         log.info("%s with another adapter, which starts from random weights", config.model.from_)
     data, eval_data = read_data(config, processor, root)
+    check_evaluated(config, total_steps(config, len(data), world))
     objective = make_objective(config, model, processor, data)
     try:
         if config.packing:
@@ -73,7 +80,7 @@ def ready(config: TrainConfig, root: Path, world: int) -> Ready:
         raise UserError(str(error)) from error
     if in_bf16(config) and not config.fsdp:  # its units hold frozen and moving weights together, in one dtype
         halve_frozen(model)
-    return Ready(model, processor, objective, data, eval_data)
+    return Ready(model, processor, objective, data, eval_data, built)
 
 
 def halve_frozen(model: Any) -> None:

@@ -10,13 +10,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import UserError
+from .train_results import BROKEN_SUITES
+from .train_suites import Broken, answers, never_logged, quarantine
 
 if TYPE_CHECKING:
     from data_tools.records import Message, Sample
 
     from ..backends.transformers_ import TransformersBackend
-    from ..evals import Benchmark
     from ..train.trainer import ObjectiveTrainer
     from .train_config import TrainConfig
     from .train_setup import Ready
@@ -32,57 +32,54 @@ class Watch:
 
     def __init__(self, config: TrainConfig, parts: Ready, trainer: ObjectiveTrainer, path: Path) -> None:
         self.parts, self.trainer, self.path = parts, trainer, path
-        self.suites = suites(config.eval_suites)
-        self.tokens = config.answer_tokens
+        self.select_by, self.tokens = config.select_by, config.answer_tokens
+        self.broken: dict[str, Broken] = {name: {} for name in parts.suites}
+        self.unseen: Broken = {}  # rows to show whose pictures are broken: the evaluation loss has put them into quarantine
         rows = parts.eval_data.samples() if parts.eval_data is not None else iter(())
         self.shown = list(islice(filter(None, map(asked, rows)), config.show_answers))
 
     @property
     def idle(self) -> bool:
         """Whether there is nothing to do."""
-        return not self.suites and not self.shown
+        return not self.parts.suites and not self.shown
 
     def __call__(self, step: int) -> None:
         backend = backend_of(self.parts, self.trainer)
         with self.trainer.compute_loss_context_manager():
-            found = {f"{name}/{metric}": value for name, suite in self.suites.items() for metric, value in _scores(suite, backend).items()}
+            found = {f"{name}/{metric}": value for name in self.parts.suites for metric, value in self._scores(name, backend).items()}
             if found:
                 self.trainer.log(found)
+            self._require_selected()
             self._show(step, backend)
+
+    def _scores(self, name: str, backend: TransformersBackend) -> dict[str, float]:
+        """Metrics of a suite; a row whose picture cannot be decoded is in quarantine, and counts as unanswered."""
+        from ..evals import evaluate
+
+        suite, broken = self.parts.suites[name], self.broken[name]
+        known = len(broken)
+        scores = evaluate(suite, lambda samples, sampling: answers(backend, samples, sampling, broken))
+        if len(broken) > known and self.trainer.is_world_process_zero():
+            log.warning("eval suite %s: %d of its pictures cannot be decoded; %s says why", name, len(broken), BROKEN_SUITES)
+            quarantine(self.path.parent / BROKEN_SUITES, name, suite.samples(), broken)
+        return scores
+
+    def _require_selected(self) -> None:
+        """UserError where the run selects by a name that no log entry has, this evaluation's among them."""
+        known = {name for entry in self.trainer.state.log_history for name, value in entry.items() if isinstance(value, int | float)}
+        if self.select_by is not None and self.select_by not in known:
+            raise never_logged(self.select_by, {name for name in known if name.startswith("eval_") or "/" in name})
 
     def _show(self, step: int, backend: TransformersBackend) -> None:
         from data_tools.calls import Sampling
 
         if not self.shown:
             return
-        answers = backend.generate([prompt for prompt, _ in self.shown], Sampling(max_tokens=self.tokens))
+        responses = answers(backend, [prompt for prompt, _ in self.shown], Sampling(max_tokens=self.tokens), self.unseen)
         if self.trainer.is_world_process_zero():
-            shown = [_shown(step, prompt, wanted, r.text) for (prompt, wanted), r in zip(self.shown, answers, strict=True)]
+            said = {response.sample_id: response.text for response in responses}
+            shown = [_shown(step, prompt, wanted, said[prompt.id]) for prompt, wanted in self.shown if prompt.id in said]
             add_lines(self.path, step, shown)
-
-
-def suites(described: Sequence[str | dict[str, Any]]) -> dict[str, Benchmark]:
-    """Name -> benchmark, of a config's `eval_suites`. UserError for an unknown type or option, and for two of one name."""
-    from ..evals import build_benchmark
-
-    found: dict[str, Benchmark] = {}
-    for given in described:
-        options = {"type": given} if isinstance(given, str) else dict(given)
-        name = str(options.pop("name", options.get("type")))
-        if name in found:
-            raise UserError(f"two eval_suites are called '{name}'; give one another `name`")
-        try:
-            found[name] = build_benchmark(options)
-            list(islice(found[name].samples(), 1))  # what cannot be read is said now, not after the first epoch
-        except (ValueError, TypeError, OSError) as error:
-            raise UserError(f"eval suite {name}: {error}") from error
-    return found
-
-
-def _scores(suite: Benchmark, backend: TransformersBackend) -> dict[str, float]:
-    from ..evals import evaluate
-
-    return evaluate(suite, backend.generate)
 
 
 def backend_of(parts: Ready, trainer: ObjectiveTrainer) -> TransformersBackend:

@@ -1,0 +1,128 @@
+"""The benchmarks of `mmalign train`: built before the first step, asked at evaluations without the rows whose pictures are broken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config import UserError
+from .train_setup import nearest
+
+if TYPE_CHECKING:
+    from data_tools.calls import Sampling
+    from data_tools.io import BadImage
+    from data_tools.records import Image, Response, Sample
+
+    from ..backends.transformers_ import TransformersBackend
+    from ..evals import Benchmark
+    from .train_config import TrainConfig
+
+Broken = dict[str, "BadImage"]  # sample id -> what is wrong with a picture of it
+
+
+def suites(described: Sequence[str | dict[str, Any]]) -> dict[str, Benchmark]:
+    """Name -> benchmark, of a config's `eval_suites`. UserError for an unknown type or option, two of one name, and no picture at all."""
+    from ..evals import build_benchmark
+
+    found: dict[str, Benchmark] = {}
+    for given in described:
+        options = {"type": given} if isinstance(given, str) else dict(given)
+        name = str(options.pop("name", options.get("type")))
+        if name in found:
+            raise UserError(f"two eval_suites are called '{name}'; give one another `name`")
+        try:
+            found[name] = build_benchmark(options)
+            rows = list(found[name].samples())  # what cannot be read is said now, not after the first epoch
+        except (ValueError, TypeError, OSError) as error:
+            raise UserError(f"eval suite {name}: {error}") from error
+        absent = broken_pictures(rows, _missing)
+        if rows and len(absent) == len(rows):
+            raise UserError(f"eval suite {name}: no row has its picture; the first: {next(iter(absent.values())).detail}")
+    return found
+
+
+def check_selection(config: TrainConfig, built: Mapping[str, Benchmark]) -> None:
+    """UserError where no evaluation will log `select_by`. What an objective adds to the evaluation loss shows at the first evaluation."""
+    name = config.select_by
+    if name is None or (config.eval_data and name.startswith("eval_")):
+        return
+    known = [f"{suite}/{metric}" for suite, benchmark in built.items() for metric in benchmark.score({})]
+    if name not in known:
+        raise never_logged(name, [*known, *(["eval_loss"] if config.eval_data else [])])
+
+
+def check_evaluated(config: TrainConfig, steps: int) -> None:
+    """UserError where a run of `steps` ends before its first evaluation, so that there is nothing to select."""
+    if config.select_by and config.eval_data and config.eval_steps > steps:
+        raise UserError(
+            f"select_by needs an evaluation, but eval_steps is {config.eval_steps} and the run has {steps} steps: lower eval_steps"
+        )
+
+
+def never_logged(name: str, known: Collection[str]) -> UserError:
+    """What is said of a `select_by` that no evaluation logs."""
+    return UserError(f"select_by '{name}' is none of what evaluations log; {nearest(name, sorted(known))}")
+
+
+def lower_is_better(name: str | None) -> bool:
+    """Losses are better when they are less, everything else when it is more."""
+    return name is not None and name.endswith("loss")
+
+
+# -- pictures ----------------------------------------------------------------------------------------------------------
+
+
+def answers(backend: TransformersBackend, samples: Sequence[Sample], sampling: Sampling, broken: Broken) -> list[Response]:
+    """Responses of the samples whose pictures can be decoded; the others join `broken`, which is asked nothing at later calls."""
+    from data_tools.io import BadImage, decode
+
+    asked = [sample for sample in samples if sample.id not in broken]
+    try:
+        return backend.generate(asked, sampling) if asked else []
+    except BadImage:
+        found = broken_pictures(asked, decode)
+        if not found:
+            raise
+    broken |= found
+    return answers(backend, samples, sampling, broken)
+
+
+def broken_pictures(samples: Iterable[Sample], look: Any) -> Broken:
+    """The samples that have a picture for which `look` raises BadImage."""
+    from data_tools.io import BadImage
+
+    found: Broken = {}
+    for sample in samples:
+        try:
+            for image in sample.images:
+                look(image)
+        except BadImage as error:
+            found[sample.id] = error
+    return found
+
+
+def _missing(image: Image) -> None:
+    """BadImage for a local file that is not there; a picture that lies far away is looked for when it is needed."""
+    from data_tools.io.images import open_image
+    from data_tools.io.paths import is_remote
+
+    if image.data is None and image.pixels is None and not is_remote(image.path or ""):
+        open_image(image).close()
+
+
+def quarantine(path: Path, suite: str, samples: Iterable[Sample], broken: Broken) -> None:
+    """Write the rows of `suite` whose pictures are broken to `path`, each once, however often the run is continued."""
+    from data_tools.io.fields import rejected
+    from data_tools.shards import write_atomic
+
+    lines = [] if not path.is_file() else path.read_text(encoding="utf-8").splitlines()
+    for sample in samples:
+        error, place = broken.get(sample.id), sample.source
+        if error is not None:
+            where = (place.shard, place.row, place.format) if place is not None else (suite, 0, "")
+            row = rejected(*where, error.reason, error.detail).to_dict()
+            line = json.dumps({"suite": suite, "id": sample.id} | row, ensure_ascii=True)
+            lines += [line] if line not in lines else []
+    write_atomic(path, "".join(f"{line}\n" for line in lines).encode())
