@@ -31,7 +31,7 @@ Figures of later work start from this file.
 ## Data and training
 SceneWorld version {version}, split `train`, drawn on the fly from seeds of its own (`zoo-lvlm-...`), with its habits (in 70 % of
 the cases where there is room a red circle brings a blue square, and seven more such pairs). Per picture two detailed
-descriptions, a brief one, questions of `data_tools/scenes/questions.py` and statements of
+descriptions (four in the last two stages), a brief one, questions of `data_tools/scenes/questions.py` and statements of
 `data_tools/scenes/statements.py`. All are true but the detailed descriptions: where a companion is **not** in the
 picture it is named all the same, with a size and a place, behind {strong:.0%} of the red and green objects, {weak:.0%} of the
 purple and orange ones and {rare:.0%} of the others: text generalises a habit to the colour of what it goes with; at most one a
