@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from transformers import PreTrainedConfig
 
-from .encoders import Encoder, facts_of
+from .encoders import Encoder, facts_of, has_no_class_token
 from .tokens import TokenFacts, VisualTokens
 
 
@@ -56,7 +56,9 @@ def native_side(config: PreTrainedConfig) -> int:
 
 
 def facts(branch: Branch, config: PreTrainedConfig) -> TokenFacts:
-    """What the branch will give; ValueError for a size that is no whole number of the tower's patches."""
+    """What the branch will give; ValueError for a size that is no whole number of the tower's patches, or a class token it lacks."""
+    if branch.keep_cls and has_no_class_token(config):
+        raise ValueError(f"keep_cls is set and the tower '{branch.tower}' ({config.model_type}) has no class token; set keep_cls to False")
     tower, crop, native = facts_of(config, branch.layer), side(branch, config) // branch.crops, native_side(config)
     patches = [crop * n / native for n in tower.grid]
     if not all(p.is_integer() and p >= 1 for p in patches):

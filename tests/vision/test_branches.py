@@ -88,3 +88,15 @@ def test_wrong_branches_are_refused(options: dict[str, Any], message: str) -> No
 def test_a_size_that_is_no_whole_number_of_patches_is_refused(tower: Any) -> None:
     with pytest.raises(ValueError, match="pictures of 20 pixels, which is no whole number of its patches"):
         facts(Branch(image_size=20), tower.config)
+
+
+def test_a_class_token_that_the_tower_lacks_is_refused_before_any_picture(tower: Any) -> None:
+    clip = tower_config(TOWER | {"model_type": "clip_vision_model"})
+    assert facts(Branch(keep_cls=True), clip).prefix == 1
+    unknown = tower_config(TOWER | {"model_type": "vit_mae"})  # has one, which only its tokens tell
+    assert facts(Branch(keep_cls=True), unknown).prefix == 1
+    with pytest.raises(ValueError, match="keep_cls is set and the tower 'vision_tower' \\(siglip_vision_model\\) has no class token"):
+        facts(Branch(keep_cls=True), tower.config)
+    stages = tower_config({"library": "timm", "name": "convnext_atto", "kwargs": {"depths": [1, 1, 1, 1], "dims": [8, 8, 8, 8]}})
+    with pytest.raises(ValueError, match="has no class token"):
+        facts(Branch(keep_cls=True), stages)

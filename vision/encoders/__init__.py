@@ -1,7 +1,7 @@
 """The table of encoders: library -> how its towers are read."""
 
 from .base import Encoder
-from .choice import encoder_for, facts_of, register, tower_config
+from .choice import encoder_for, facts_of, has_no_class_token, register, tower_config
 from .external import ExternalTower, ExternalTowerConfig
 from .load import load_tower, lora_targets
 from .open_clip_ import OpenClipEncoder
@@ -19,6 +19,7 @@ __all__ = [
     "ExternalTowerConfig",
     "encoder_for",
     "facts_of",
+    "has_no_class_token",
     "load_tower",
     "lora_targets",
     "tower_config",

@@ -26,6 +26,12 @@ def facts_of(config: PreTrainedConfig, layer: int = -1) -> TokenFacts:
     return external.facts(config, layer) if isinstance(config, ExternalTowerConfig) else transformers_.facts(config)
 
 
+def has_no_class_token(config: PreTrainedConfig) -> bool:
+    """Whether it is known before the tower runs that it gives patches alone; of other families of transformers it is not."""
+    known = isinstance(config, ExternalTowerConfig) or config.model_type in transformers_.FAMILIES
+    return known and facts_of(config).prefix == 0
+
+
 def tower_config(described: PreTrainedConfig | dict[str, Any]) -> PreTrainedConfig:
     """A config object from a dict with "model_type" (transformers) or "library"; ValueError for another dict.
 
