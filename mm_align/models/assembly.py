@@ -23,7 +23,7 @@ from .layout import read_json
 from .llava_layout import load_llava
 from .lvlm import LvlmForConditionalGeneration
 from .lvlm_config import LvlmConfig
-from .processor import LvlmProcessor, PromptStyle
+from .processor import LvlmProcessor, PromptStyle, is_one_token
 
 REPLACED = ("adapter", "branches", "more_towers", "feature_layer", "keep_cls")  # what a config may change of a model that is there
 ENDS = ("bos_token_id", "eos_token_id", "pad_token_id")
@@ -132,7 +132,7 @@ def make_processor(
     template: see `chat_template`; without one and without one of the tokenizer's own, prompts are plain. pictures: options of
     `SquareImageProcessor`.
     """
-    if len(tokenizer(image_token, add_special_tokens=False)["input_ids"]) != 1:
+    if not is_one_token(tokenizer, image_token):
         tokenizer.add_tokens([AddedToken(image_token, special=True, normalized=False)], special_tokens=True)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer))

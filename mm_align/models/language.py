@@ -64,8 +64,8 @@ def check_head(language: PreTrainedModel, decoder: type[nn.Module]) -> None:
 def check_logits(model: nn.Module, language: PreTrainedModel) -> None:
     """UserError unless five tokens get the same logits from `model` as from `language`, whose decoder and head it has.
 
-    Families that do more than a linear layer behind the decoder (Cohere and Granite scale their logits) differ. Weights
-    without memory (meta) are not looked at.
+    Families that do more than a linear layer behind the decoder (Cohere and Granite scale their logits) differ, and sizes that
+    do not fit each other fail here. Weights without memory (meta) are not looked at.
     """
     if language.device.type == "meta":
         return
@@ -73,8 +73,11 @@ def check_logits(model: nn.Module, language: PreTrainedModel) -> None:
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
     was_training = language.training
     language.eval()
-    with torch.no_grad():
-        wanted, found = language(**inputs).logits, model(**inputs).logits  # [1, 5, V]
+    try:
+        with torch.no_grad():
+            wanted, found = language(**inputs).logits, model(**inputs).logits  # [1, 5, V]
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise UserError(f"a {language.config.model_type} of these sizes cannot read five tokens: {first_line(error)}") from error
     language.train(was_training)
     difference, size = (found - wanted).abs().max().item(), wanted.abs().max().item()
     if not difference <= 1e-3 * size:  # not a number differs too

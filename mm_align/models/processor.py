@@ -255,8 +255,15 @@ def _state(tokenizer: Any) -> str:
     return json.dumps(state | {"padding": None, "truncation": None}, sort_keys=True)  # these two follow the last call
 
 
+def is_one_token(tokenizer: Any, text: str) -> bool:
+    """Whether the tokenizer knows `text` as one token of its own: the token of unknown words stands for others too."""
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return len(ids) == 1 and ids[0] != tokenizer.unk_token_id
+
+
 def _image_token_id(tokenizer: Any, image_token: str) -> int:
     ids = tokenizer(image_token, add_special_tokens=False)["input_ids"]
-    if len(ids) != 1:
-        raise ValueError(f"the tokenizer splits '{image_token}' into {len(ids)} tokens; add it as a special token first")
+    if not is_one_token(tokenizer, image_token):
+        found = f"splits '{image_token}' into {len(ids)} tokens" if len(ids) != 1 else f"does not know '{image_token}'"
+        raise ValueError(f"the tokenizer {found}; add it as a special token first")
     return ids[0]

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from mm_align.config import UserError
-from mm_align.models import LvlmForConditionalGeneration, assembly
+from mm_align.models import LvlmForConditionalGeneration, LvlmProcessor, assembly
 from mm_align.models.language import load_language_model
+from vision.images import SquareImageProcessor
 
 TOWER = {
     "model_type": "siglip_vision_model",
@@ -37,6 +38,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "gptj": (GPT | {"rotary_dim": 4}, "a gptj cannot be the language model: its head has a bias"),
     "cohere": (SIZES, "a cohere cannot be the language model: its logits differ"),
     "granite": (SIZES | {"logits_scaling": 8.0}, "a granite cannot be the language model: its logits differ"),
+    "qwen2": (SIZES, "a qwen2 of these sizes cannot read five tokens: The size of tensor"),  # 32 key heads by default, 2 heads
     "opt": (OPT | {"word_embed_proj_dim": 8}, r"its head has the shape \(64, 8\), expected \(64, 16\)"),
 }
 
@@ -57,7 +59,7 @@ def test_a_family_computes_what_its_own_class_computes_and_comes_back(family: st
 
 
 @pytest.mark.parametrize("family", REFUSED)
-def test_a_family_with_another_head_is_refused_by_name(family: str) -> None:
+def test_a_family_that_does_not_fit_is_refused_by_name(family: str) -> None:
     options, message = REFUSED[family]
     with pytest.raises(UserError, match=message):
         assembly.assemble(TOWER, {"model_type": family} | ENDS | options, image_token_id=5)
@@ -87,3 +89,20 @@ def test_the_check_leaves_mode_and_seed_alone() -> None:
 def test_keys_of_a_language_model_are_checked(described: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message.replace("?", r"\?")):
         load_language_model(described)
+
+
+def test_an_image_token_is_never_that_of_unknown_words() -> None:
+    """A tokenizer of whole words reads "<image>" as one token, the one of every unknown word."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(models.WordLevel({"<unk>": 0, "<eos>": 1, "a": 2, "b": 3}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>", eos_token="<eos>", pad_token="<eos>")
+    with pytest.raises(ValueError, match="the tokenizer does not know '<image>'; add it"):
+        LvlmProcessor(SquareImageProcessor(), tokenizer)
+    model = assembly.assemble(TOWER, {"model_type": "qwen2"} | ENDS | ACCEPTED["qwen2"] | {"vocab_size": 4})
+    processor = assembly.make_processor(model, tokenizer)
+    assert processor.text_ids("a zebra b") == [2, 0, 3]
+    assert processor.image_token_id == model.config.image_token_id == 4
+    assert model.get_input_embeddings().num_embeddings == 5
