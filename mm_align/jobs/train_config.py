@@ -32,7 +32,9 @@ class ModelConfig(JobConfig):
     image_mean: list[float] | None = Field(None, description="pixel mean (default: that of the tower's checkpoint, else 0.5)")
     image_std: list[float] | None = Field(None, description="pixel standard deviation (default: that of the tower's checkpoint, else 0.5)")
     tokenizer: str | None = Field(None, description="folder, hub id or bundled name (default: the language model's)")
-    image_token: str = Field("<image>", description="the token that stands for one visual token; added where the tokenizer lacks it")
+    image_token: str | None = Field(
+        None, description="the token that stands for one visual token, added where the tokenizer lacks it (default: <image>)"
+    )
     prompt_style: Literal["plain", "chat"] | None = Field(
         None, description="plain: picture, newline, text; chat: a template (default: chat where the tokenizer has one)"
     )
@@ -44,6 +46,14 @@ class ModelConfig(JobConfig):
             raise ValueError("give `from`, or both `vision` and `text`")
         if self.from_ is not None and (self.vision or self.text):
             raise ValueError("`from` brings its tower and language model: leave `vision` and `text` away, or leave `from` away")
+        if self.from_ is not None and (self.tokenizer or self.image_token):
+            raise ValueError("`from` brings its tokenizer and image token: leave `tokenizer` and `image_token` away, or leave `from` away")
+        if any(key in branch for branch in self.branches or [] for key in ("given_mean", "given_std")):
+            raise ValueError("`given_mean` and `given_std` of a branch are those of the pixels: write `image_mean` and `image_std` instead")
+        if self.from_ is None and self.revision:
+            raise ValueError(
+                "`revision` is that of `from`, which is not given; of a language model write `text: {from: ..., revision: ...}`"
+            )
         return self
 
 

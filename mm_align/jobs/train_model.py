@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from ..models import LvlmForConditionalGeneration, LvlmProcessor
     from .train_config import ModelConfig
 
+CONSTANTS = ("image_mean", "image_std")
 OURS, LLAVA = "mm_align_lvlm", ("llava", "llava_llama")
 
 
@@ -44,20 +46,21 @@ def _assembled(config: ModelConfig) -> tuple[LvlmForConditionalGeneration, LvlmP
     processor = assembly.make_processor(
         model,
         tokenizer,
-        image_token=config.image_token,
+        image_token=config.image_token or "<image>",
         prompt_style=config.prompt_style,
         template=config.chat_template,
-        **_pictures(config, model.config.vision_config, vision.get("from")),
+        **_constants(model.config.vision_config, vision) | _given_pictures(config),
     )
+    _tell_branches(model, processor, _further(model, more))
     return model, processor
 
 
-def _pictures(config: ModelConfig, vision: Any, tower: str | None) -> dict[str, Any]:
-    """How pictures become pixels: what the config says, else what the tower's checkpoint says, else SigLIP's constants."""
+def _constants(tower: Any, described: Mapping[str, Any]) -> dict[str, Any]:
+    """Mean and standard deviation of the pixels that a tower's weights were trained with, where its config or checkpoint says."""
     from ..models import assembly
 
-    stated = {key: value for key in ("image_mean", "image_std") if (value := getattr(vision, key, None)) is not None}  # timm's, open_clip's
-    return (stated or (assembly.picture_constants(tower) if tower else {})) | _given_pictures(config)
+    stated = {key: value for key in CONSTANTS if (value := getattr(tower, key, None)) is not None}  # timm's, open_clip's
+    return stated or (assembly.picture_constants(described["from"]) if "from" in described else {})
 
 
 def _given_pictures(config: ModelConfig) -> dict[str, Any]:
@@ -96,11 +99,13 @@ def _there(config: ModelConfig, name: str) -> tuple[LvlmForConditionalGeneration
     from ..models import assembly
 
     model, processor = _loaded(place_of(name), config.revision)
-    changes = changes_of(config)
-    if changes:
-        more = {key: _placed(tower) for key, tower in changes.pop("more_towers", {}).items()}
+    changes, further = changes_of(config), _read_so_far(model)
+    more = {key: _placed(tower) for key, tower in changes.pop("more_towers", {}).items()}
+    if changes or more:
         model = assembly.replace_parts(model, **changes, **({"more_towers": more} if more else {}))
-    return model, assembly.adjusted(model, processor, config.prompt_style, config.chat_template, **_given_pictures(config))
+    processor = assembly.adjusted(model, processor, config.prompt_style, config.chat_template, **_given_pictures(config))
+    _tell_branches(model, processor, further | _further(model, more))
+    return model, processor
 
 
 def _loaded(place: str, revision: str | None) -> tuple[LvlmForConditionalGeneration, LvlmProcessor]:
@@ -114,3 +119,40 @@ def _loaded(place: str, revision: str | None) -> tuple[LvlmForConditionalGenerat
             f"({', '.join(LLAVA)}) or released AITQE (mm). For another architecture give `model.vision` and `model.text`."
         )
     return assembly.LOADERS[kind](folder)
+
+
+# -- constants of the pixels -------------------------------------------------------------------------------------------
+
+
+def _further(model: LvlmForConditionalGeneration, described: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The constants of each described further tower."""
+    return {name: _constants(model.config.tower_configs[name], tower) for name, tower in described.items()}
+
+
+def _read_so_far(model: LvlmForConditionalGeneration) -> dict[str, dict[str, Any]]:
+    """The constants by which each further tower of a model that is there reads its pixels; its branches then say them too."""
+    if model.config.branches is None:
+        return {}
+    model.config.branches = [_said(branch) for branch in model.config.branches]
+    ways = [branch for branch in model.config.branches if branch["tower"] != "vision_tower"]
+    return {branch["tower"]: {"image_mean": branch["mean"], "image_std": branch["std"]} for branch in reversed(ways)}
+
+
+def _said(branch: Mapping[str, Any]) -> dict[str, Any]:
+    if branch["tower"] == "vision_tower" or branch["mean"] is not None:
+        return dict(branch)
+    return dict(branch) | {"mean": branch["given_mean"], "std": branch["given_std"]}
+
+
+def _tell_branches(model: LvlmForConditionalGeneration, processor: LvlmProcessor, further: Mapping[str, Mapping[str, Any]]) -> None:
+    """Writes into the branches which constants the pixels come with, and for those of `further` towers, unless given, their own."""
+    given = [list(getattr(processor.image_processor, key)) for key in CONSTANTS]
+    if model.config.branches is not None:
+        model.config.branches = [_told(branch, given, further.get(branch["tower"], {})) for branch in model.config.branches]
+
+
+def _told(branch: Mapping[str, Any], given: list[list[float]], own: Mapping[str, Any]) -> dict[str, Any]:
+    known = [branch["mean"], branch["std"]] if branch["mean"] is not None else [own.get(key) for key in CONSTANTS]
+    wanted = [list(given[i] if values is None else values) for i, values in enumerate(known)]
+    mean, std = (None, None) if wanted == given else wanted
+    return dict(branch) | {"given_mean": given[0], "given_std": given[1], "mean": mean, "std": std}
