@@ -61,13 +61,15 @@ def ready(config: TrainConfig, root: Path, world: int) -> Ready:
     from .train_model import build
     from .train_suites import check_evaluated, check_selection, suites
 
+    check_names(config)
     built = suites(config.eval_suites)
     check_selection(config, built)
     model, processor = build(config.model, config.seed)
     if config.model.from_ and config.model.adapter:
         log.info("%s with another adapter, which starts from random weights", config.model.from_)
     data, eval_data = read_data(config, processor, root)
-    check_evaluated(config, total_steps(config, len(data), world))
+    steps = total_steps(config, len(data), world)
+    check_evaluated(config, steps)
     objective = make_objective(config, model, processor, data)
     try:
         if config.packing:
@@ -75,12 +77,32 @@ def ready(config: TrainConfig, root: Path, world: int) -> Ready:
         if config.lora is not None:
             apply_lora(model, config.lora.model_dump(exclude={"parts"}), config.lora.parts)
         train_only(model, config.train)
-        parameter_groups(model, objective, lr=config.lr, weight_decay=config.weight_decay, lrs=config.lrs)
+        groups = parameter_groups(model, objective, lr=config.lr, weight_decay=config.weight_decay, lrs=config.lrs)
+        for step in (0, steps):  # phases longer than the run show at one of its ends
+            config.schedule.lr_factor(step, steps)
     except (ValueError, IndexError) as error:
         raise UserError(str(error)) from error
+    if not groups:
+        raise UserError(f"nothing trains: `train` is {config.train}; list vision_tower, adapter, language_model or patterns of names")
     if in_bf16(config) and not config.fsdp:  # its units hold frozen and moving weights together, in one dtype
         halve_frozen(model)
     return Ready(model, processor, objective, data, eval_data, built)
+
+
+def check_names(config: TrainConfig) -> None:
+    """UserError for an optimiser that the library does not have, and for a rate of a part that no model has."""
+    from transformers.training_args import OptimizerNames
+
+    from ..train.optim import PARTS
+
+    known = [name.value for name in OptimizerNames]
+    if config.optimizer not in known:
+        alike = [name for name in known if name.startswith(config.optimizer[:4])]  # the nearest of adamww would be grokadamw
+        raise UserError(f"unknown optimizer '{config.optimizer}'; known: {', '.join(alike or known)}")
+    parts = [*PARTS, "other", "objective"]
+    for part in config.lrs:
+        if part not in parts:
+            raise UserError(f"lrs: unknown part {part}; {nearest(part, parts)}")
 
 
 def halve_frozen(model: Any) -> None:
@@ -129,7 +151,7 @@ def make_objective(config: TrainConfig, model: Any, processor: LvlmProcessor, da
         return OBJECTIVES[kind].from_options(
             options, ObjectiveSetup(processor.text_ids, model.config.text_config.hidden_size, data.samples)
         )
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise UserError(f"objective {kind}: {error}") from error
     except TypeError as error:
         known = [name for name, p in inspect.signature(OBJECTIVES[kind]).parameters.items() if p.kind is p.KEYWORD_ONLY]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -157,6 +158,7 @@ class EecaObjective(Objective):
         targets: torch.Tensor | None = None,
     ) -> None:
         super().__init__()
+        _check_numbers(hierarchy_weight, contrast_weight, label_smoothing, cosine_above, contrast_width, temperature, level_weights)
         _check(classes, token_ids, level_weights, targets)
         self.classes, self.token_ids, self.lm = classes, [list(ids) for ids in token_ids], LmObjective()
         self.hierarchy_weight, self.contrast_weight = hierarchy_weight, contrast_weight
@@ -265,11 +267,49 @@ def labelled_pictures(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def read_targets(file: Path, names: Sequence[str]) -> torch.Tensor:
-    """[E, d] from a safetensors file with a vector [d] under each name. ValueError for names that it lacks."""
-    found = load_file(file)
+    """[E, d] from a safetensors file with a vector [d] under each name. ValueError where it cannot be read, for names that it
+    lacks, and for vectors of different widths."""
+    try:
+        found = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(
+            f"cannot read text_targets {file} ({error}); it is a safetensors file with a vector for each entity name"
+        ) from error
     if lacking := [name for name in names if name not in found]:
         raise ValueError(f"{file} lacks {len(lacking)} of {len(names)} entity names, {lacking[0]!r} for one; it needs a vector for each")
+    shapes = {tuple(found[name].shape) for name in names}
+    if len(shapes) > 1 or len(next(iter(shapes))) != 1:
+        raise ValueError(f"{file} should hold vectors [d] of one width; it has the shapes {', '.join(map(str, sorted(shapes)))}")
     return torch.stack([found[name].float() for name in names])
+
+
+def _check_numbers(
+    hierarchy_weight: Any,
+    contrast_weight: Any,
+    label_smoothing: Any,
+    cosine_above: Any,
+    contrast_width: Any,
+    temperature: Any,
+    level_weights: Any,
+) -> None:
+    """ValueError naming the option: a config may say anything."""
+    for name, value in {"hierarchy_weight": hierarchy_weight, "contrast_weight": contrast_weight}.items():
+        _expect(name, value, "a number from 0 on", _is_number(value) and value >= 0)
+    _expect("label_smoothing", label_smoothing, "a number from 0 to 1", _is_number(label_smoothing) and 0 <= label_smoothing <= 1)
+    _expect("temperature", temperature, "a number above 0", _is_number(temperature) and temperature > 0)
+    _expect("cosine_above", cosine_above, "a whole number from 0 on", type(cosine_above) is int and cosine_above >= 0)
+    _expect("contrast_width", contrast_width, "a whole number above 0", type(contrast_width) is int and contrast_width > 0)
+    numbers = level_weights is None or (isinstance(level_weights, list | tuple) and all(map(_is_number, level_weights)))
+    _expect("level_weights", level_weights, "a list of numbers, one a level", numbers)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _expect(name: str, value: Any, expected: str, fits: bool) -> None:
+    if not fits:
+        raise ValueError(f"{name} should be {expected}, but is {value!r}")
 
 
 def _check(

@@ -151,3 +151,31 @@ def test_fsdp_may_not_change_between_starts(train):
     code, said = train("--fsdp", steps=1)
     assert code == 2
     assert "config.fsdp: was False, now True" in said
+
+
+# What cannot work
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": []}, "nothing trains: `train` is []"),
+        ({"schedule": {"type": "wsd", "warmup": 3, "decay": 5}}, "a warm-up of 3 steps is longer than the run of 2"),
+        ({"schedule": {"type": "wsd", "warmup": 1, "decay": 5}}, "a warm-up of 1 and a decay of 5 steps are longer than the run of 2"),
+        ({"optimizer": "adamww"}, "unknown optimizer 'adamww'; known: adamw_torch, "),
+        ({"lrs": {"adaptr": 1.0}}, "lrs: unknown part adaptr; did you mean 'adapter'?"),
+        ({"objective": {"type": "eeca", "hierarchy_weight": "big"}}, "hierarchy_weight should be a number from 0 on, but is 'big'"),
+        ({"objective": {"type": "eeca", "contrast_weight": -1}}, "contrast_weight should be a number from 0 on, but is -1"),
+        ({"objective": {"type": "eeca", "temperature": 0}}, "temperature should be a number above 0, but is 0"),
+        ({"objective": {"type": "eeca", "label_smoothing": 2}}, "label_smoothing should be a number from 0 to 1, but is 2"),
+        ({"objective": {"type": "eeca", "contrast_width": 0}}, "contrast_width should be a whole number above 0, but is 0"),
+        ({"objective": {"type": "eeca", "cosine_above": 1.5}}, "cosine_above should be a whole number from 0 on, but is 1.5"),
+        ({"objective": {"type": "eeca", "level_weights": "ab"}}, "level_weights should be a list of numbers, one a level, but is 'ab'"),
+        ({"objective": {"type": "eeca", "text_targets": "/nope.safetensors"}}, "cannot read text_targets /nope.safetensors"),
+        ({"objective": {"type": "eeca", "text_targets": __file__}}, "it is a safetensors file with a vector for each entity name"),
+    ],
+)
+def test_a_dry_run_refuses_what_cannot_work(train, changes, message):
+    code, said = train("--dry-run", **changes)
+    assert code == 2
+    assert message in said
