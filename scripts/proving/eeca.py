@@ -222,7 +222,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--work", required=True, help="folder for models, features and runs; the same folder continues")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="of the final runs")
     parser.add_argument("--select-seeds", type=int, nargs="+", default=[0, 1, 2], help="of the selections")
-    parser.add_argument("--long-seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="of the runs with three times the steps")
+    parser.add_argument("--long-seeds", type=int, nargs="+", default=[0, 1, 2], help="of the runs with three times the steps")
     parser.add_argument("--share", default="1/1", help="k/n: run the k-th of n interleaved parts of a stage")
     parser.add_argument("--threads", type=int, default=1, help="of torch; one is fastest at this size")
     parser.add_argument("--quick", action="store_true", help="a few steps of everything: whether it runs, not what it shows")
