@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,8 +99,9 @@ def _there(config: ModelConfig, name: str) -> tuple[LvlmForConditionalGeneration
     from ..models import assembly
 
     model, processor = _loaded(place_of(name), config.revision)
-    changes, further = changes_of(config), _read_so_far(model)
+    changes = changes_of(config)
     more = {key: _placed(tower) for key, tower in changes.pop("more_towers", {}).items()}
+    further = _read_so_far(model, more)
     if changes or more:
         model = assembly.replace_parts(model, **changes, **({"more_towers": more} if more else {}))
     processor = assembly.adjusted(model, processor, config.prompt_style, config.chat_template, **_given_pictures(config))
@@ -129,16 +130,21 @@ def _further(model: LvlmForConditionalGeneration, described: Mapping[str, Mappin
     return {name: _constants(model.config.tower_configs[name], tower) for name, tower in described.items()}
 
 
-def _read_so_far(model: LvlmForConditionalGeneration) -> dict[str, dict[str, Any]]:
-    """The constants by which each further tower of a model that is there reads its pixels; its branches then say them too."""
+def _read_so_far(model: LvlmForConditionalGeneration, replaced: Collection[str]) -> dict[str, dict[str, Any]]:
+    """The constants by which each further tower of a model that is there reads its pixels; its branches then say them too.
+
+    Branches of towers that are to be replaced forget theirs.
+    """
     if model.config.branches is None:
         return {}
-    model.config.branches = [_said(branch) for branch in model.config.branches]
-    ways = [branch for branch in model.config.branches if branch["tower"] != "vision_tower"]
+    model.config.branches = [_said(branch, branch["tower"] in replaced) for branch in model.config.branches]
+    ways = [branch for branch in model.config.branches if branch["tower"] not in ("vision_tower", *replaced)]
     return {branch["tower"]: {"image_mean": branch["mean"], "image_std": branch["std"]} for branch in reversed(ways)}
 
 
-def _said(branch: Mapping[str, Any]) -> dict[str, Any]:
+def _said(branch: Mapping[str, Any], replaced: bool) -> dict[str, Any]:
+    if replaced:
+        return dict(branch) | {"mean": None, "std": None}
     if branch["tower"] == "vision_tower" or branch["mean"] is not None:
         return dict(branch)
     return dict(branch) | {"mean": branch["given_mean"], "std": branch["given_std"]}

@@ -1,6 +1,7 @@
 """A model assembled around a tower of timm: its pictures are normalised as the tower's checkpoint says, its stages are read."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,8 @@ def red_as_read(model: Any, processor: Any, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_each_tower_reads_pixels_by_its_own_constants(parts: Path, siglip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Red (1, 0, 0) is (1, -1, -1) by 0.5, 0.5 and (3, -1, -1) by 0.25, 0.25. Beside `from`, image_mean is of the first tower alone."""
+    """Red (1, 0, 0) is (1, -1, -1) by 0.5, 0.5 and (3, -1, -1) by 0.25, 0.25. Beside `from`, image_mean is of the first tower alone;
+    a tower that is replaced brings its constants."""
     clip = [(one - mean) / std for one, mean, std in zip((1, 0, 0), CLIP_MEAN, CLIP_STD, strict=True)]
     model, processor = build(two_towers(parts, siglip), seed=0)
     for found, wanted in zip(red_as_read(model, processor, monkeypatch), (clip, [1, -1, -1], [3, -1, -1]), strict=True):
@@ -135,4 +137,10 @@ def test_each_tower_reads_pixels_by_its_own_constants(parts: Path, siglip: str, 
     processor.save_pretrained(tmp_path)
     again = build(ModelConfig(**{"from": str(tmp_path), "image_mean": [0.5] * 3, "image_std": [1.0] * 3}), seed=0)
     for found, wanted in zip(red_as_read(*again, monkeypatch), ([0.5, -0.5, -0.5], [1, -1, -1], [3, -1, -1]), strict=True):
+        assert found == pytest.approx(wanted, abs=1e-5)
+    other = shutil.copytree(siglip, tmp_path / "other")
+    told = (other / "preprocessor_config.json").read_text()
+    (other / "preprocessor_config.json").write_text(json.dumps(json.loads(told) | {"image_mean": [0.25] * 3, "image_std": [0.5] * 3}))
+    replaced = build(ModelConfig(**{"from": str(tmp_path), "more_towers": {"second": {"from": str(other)}}}), seed=0)
+    for found, wanted in zip(red_as_read(*replaced, monkeypatch), (clip, [1.5, -0.5, -0.5], [1.5, -0.5, -0.5]), strict=True):
         assert found == pytest.approx(wanted, abs=1e-5)
