@@ -11,6 +11,8 @@ from typing import Any, ClassVar, NamedTuple
 from data_tools.calls import Generate, Sampling
 from data_tools.records import Response, Sample
 
+from ..option_types import check_types
+
 
 class Judged(NamedTuple):
     """What became of one sample: its score in [0, 1] and the group that it is reported in ("" for none)."""
@@ -59,17 +61,21 @@ def check_known(responses: Mapping[str, Response], samples: Iterable[str]) -> No
 
 
 def build_benchmark(config: Mapping[str, Any]) -> Benchmark:
-    """The benchmark that {"type": ..., options} names; ValueError for an unknown type or option, with the nearest known one."""
+    """The benchmark that {"type": ..., options} names; ValueError for an unknown type or option, with the nearest known
+    one, for an option that is missing, and for a value of another type."""
     from . import BENCHMARKS  # the table imports this module
 
     options = {key: value for key, value in config.items() if key != "type"}
     kind = str(config.get("type"))
     if kind not in BENCHMARKS:
         raise ValueError(f"unknown benchmark '{kind}'; {_nearest(kind, list(BENCHMARKS))}")
-    known = list(inspect.signature(BENCHMARKS[kind]).parameters)
+    known = inspect.signature(BENCHMARKS[kind]).parameters
     for option in options:
         if option not in known:
-            raise ValueError(f"benchmark '{kind}' has no option '{option}'; {_nearest(option, known)}")
+            raise ValueError(f"benchmark '{kind}' has no option '{option}'; {_nearest(option, list(known))}")
+    if lacking := [name for name, parameter in known.items() if parameter.default is parameter.empty and name not in options]:
+        raise ValueError(f"benchmark '{kind}' needs `{lacking[0]}`; give it beside `type`")
+    check_types(f"benchmark '{kind}'", BENCHMARKS[kind], options)
     return BENCHMARKS[kind](**options)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import json
 import logging
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -103,6 +104,21 @@ def check_names(config: TrainConfig) -> None:
     for part in config.lrs:
         if part not in parts:
             raise UserError(f"lrs: unknown part {part}; {nearest(part, parts)}")
+    check_adapter(config.model.adapter or {})
+
+
+def check_adapter(options: Mapping[str, Any]) -> None:
+    """UserError for an option whose value is of another type. Names are for `build_adapter`."""
+    from vision.adapters import ADAPTERS
+
+    from ..option_types import check_types
+
+    kind = str(options.get("type"))
+    try:
+        if kind in ADAPTERS:
+            check_types(f"adapter '{kind}'", ADAPTERS[kind], options)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def halve_frozen(model: Any) -> None:
@@ -131,9 +147,24 @@ def read_data(config: TrainConfig, processor: LvlmProcessor, root: Path) -> tupl
             return data, None
         return data, training_set(config.eval_data, processor, quarantine=gone / "eval_data.jsonl", shuffle=False, **common)
     except (SourceError, ValueError) as error:
-        raise UserError(f"the training data: {error}") from error
+        raise UserError(f"the training data: {_with_reason(str(error), gone, config.dry_run)}") from error
     except FileNotFoundError as error:
         raise UserError(f"the training data: no file {error.filename}") from error
+
+
+def _with_reason(message: str, gone: Path, dry: bool) -> str:
+    """The message with the reason of the first row; without the file that says why of each where a dry run deletes it."""
+    for file in (gone / "eval_data.jsonl", gone / "data.jsonl"):
+        said = f"{file} says why of each"
+        if said in message:
+            lines = file.read_text(encoding="utf-8").splitlines()
+            told = [_first(json.loads(lines[0]))] if lines else []
+            return message.replace(f"; {said}", "".join(f"; {part}" for part in [*told, *([] if dry else [said])]))
+    return message
+
+
+def _first(row: Mapping[str, Any]) -> str:
+    return f"the first, row {row['source']['row']} of {row['source']['shard']}, is {row['reason']}: {row['detail']}"
 
 
 def make_objective(config: TrainConfig, model: Any, processor: LvlmProcessor, data: TrainingSet) -> Objective:

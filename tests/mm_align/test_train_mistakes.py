@@ -163,6 +163,9 @@ def test_fsdp_may_not_change_between_starts(train):
         ({"schedule": {"type": "wsd", "warmup": 3, "decay": 5}}, "a warm-up of 3 steps is longer than the run of 2"),
         ({"schedule": {"type": "wsd", "warmup": 1, "decay": 5}}, "a warm-up of 1 and a decay of 5 steps are longer than the run of 2"),
         ({"optimizer": "adamww"}, "unknown optimizer 'adamww'; known: adamw_torch, "),
+        ({"schedule": {"type": "wds"}}, "its type should be one of cosine, linear, constant, wsd; did you mean 'wsd'?"),
+        ({"eval_suites": [{"type": "qa"}]}, "eval suite qa: benchmark 'qa' needs `data`"),
+        ({"eval_suites": [{"type": "qa", "data": 3}]}, "benchmark 'qa': data should be a valid string, but is 3"),
         ({"lrs": {"adaptr": 1.0}}, "lrs: unknown part adaptr; did you mean 'adapter'?"),
         ({"objective": {"type": "eeca", "hierarchy_weight": "big"}}, "hierarchy_weight should be a number from 0 on, but is 'big'"),
         ({"objective": {"type": "eeca", "contrast_weight": -1}}, "contrast_weight should be a number from 0 on, but is -1"),
@@ -177,5 +180,27 @@ def test_fsdp_may_not_change_between_starts(train):
 )
 def test_a_dry_run_refuses_what_cannot_work(train, changes, message):
     code, said = train("--dry-run", **changes)
+    assert code == 2
+    assert message in said
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_where_no_row_can_train_the_first_reason_is_told(train, tmp_path, more):
+    code, said = train(*more, max_length=8)
+    assert code == 2
+    assert "none of the 4 rows can be trained on (4 too_long); the first, row 0 of rows, is too_long: " in said
+    assert ("says why of each" in said) == (not more)
+    assert (tmp_path / "out" / "quarantine" / "data.jsonl").is_file() == (not more)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "message"),
+    [
+        ({"type": "pool_mlp", "num_tokens": "many"}, "adapter 'pool_mlp': num_tokens should be a valid integer, but is 'many'"),
+        ({"type": "mlp", "bias": 3}, "adapter 'mlp': bias should be a valid boolean or "),
+    ],
+)
+def test_an_adapter_option_of_another_type_is_named(train, base, adapter, message):
+    code, said = train("--dry-run", model={"from": str(base), "adapter": adapter})
     assert code == 2
     assert message in said

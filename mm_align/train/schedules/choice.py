@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -14,9 +15,20 @@ from .cosine import CosineSchedule
 from .linear import LinearSchedule
 from .wsd import WsdSchedule
 
+TYPES = ("cosine", "linear", "constant", "wsd")
+
 
 def _type_of(config: Any) -> str:
     return config.get("type", "cosine") if isinstance(config, dict) else getattr(config, "type", "")
+
+
+def _known_type(config: Any) -> Any:
+    """ValueError for an unknown type, with the nearest."""
+    kind = str(_type_of(config))
+    if kind not in TYPES:
+        near = difflib.get_close_matches(kind, TYPES, 1, cutoff=0.5)
+        raise ValueError(f"its type should be one of {', '.join(TYPES)}" + (f"; did you mean '{near[0]}'?" if near else ""))
+    return config
 
 
 # {type: wsd, decay: 0.2}; without a type it is the cosine.
@@ -25,9 +37,8 @@ ScheduleConfig = Annotated[
     | Annotated[LinearSchedule, pydantic.Tag("linear")]
     | Annotated[ConstantSchedule, pydantic.Tag("constant")]
     | Annotated[WsdSchedule, pydantic.Tag("wsd")],
-    pydantic.Discriminator(
-        _type_of, custom_error_type="schedule", custom_error_message="its type should be one of cosine, linear, constant, wsd"
-    ),
+    pydantic.Discriminator(_type_of),
+    pydantic.BeforeValidator(_known_type),
 ]
 
 
