@@ -39,6 +39,8 @@ def run(config: TrainConfig) -> TrainReport:
     from data_tools.pipeline import stopping_on_full_disk
     from data_tools.shards import RunRefused, RunStopped
 
+    from ..train.data import NoPictureLeft
+
     check_options(config)
     try:
         with stopping_on_full_disk(Path(config.out)):
@@ -47,7 +49,7 @@ def run(config: TrainConfig) -> TrainReport:
         raise UserError(str(error)) from error
     except RunStopped as error:
         raise Stopped(str(error)) from error
-    except FloatingPointError as error:
+    except (FloatingPointError, NoPictureLeft) as error:
         return _failed(config, str(error))
     except torch.OutOfMemoryError as error:
         return _failed(config, f"memory ran out ({first_line(error)}). Lower micro_batch, or try gradient_checkpointing, lora, fsdp")

@@ -23,7 +23,7 @@ from .mixture import Items, Order
 from .sources import Source
 from .store import REJECTED, RowStore, Rules, TooLong, is_late, open_store, quarantine_line
 
-__all__ = ["Collator", "Source", "TrainingSet", "training_set"]
+__all__ = ["Collator", "NoPictureLeft", "Source", "TrainingSet", "training_set"]
 
 Annotate = Callable[[Sequence[Sample]], Mapping[str, torch.Tensor]]
 Item = Prepared | list[Prepared]  # a row, or the rows of a pack
@@ -93,6 +93,10 @@ def _nothing_left(store: RowStore, quarantine: Path) -> str:
     return f"none of the {read} rows can be trained on ({why or 'the sources are empty'}); {quarantine} says why of each"
 
 
+class NoPictureLeft(RuntimeError):
+    """Every row has left because of its picture, so an epoch would have no end."""
+
+
 class TrainingSet(Dataset[Item]):
     """One epoch at a time: item i is row i of the epoch, or pack i (a list of rows), with its pictures decoded.
 
@@ -150,7 +154,7 @@ class TrainingSet(Dataset[Item]):
             rows = [row for number in items[at % len(items)].tolist() if (row := self._decoded(number, seen)) is not None]
             if rows:
                 return rows if self.packed else rows[0]
-        raise RuntimeError(f"no picture of the training rows can be decoded any more; {self.quarantine} says why of each")
+        raise NoPictureLeft(f"no picture of these rows can be decoded any more; {self.quarantine} says why of each")
 
     def _decoded(self, row: int, seen: dict[Hashable, Image | BadImage]) -> Prepared | None:
         prepared = self.store[row]

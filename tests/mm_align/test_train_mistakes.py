@@ -31,7 +31,7 @@ def rows(tmp_path):
     (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
     broken = [lines[0], lines[1] | {"image": "half.png"}, lines[2]]
     gone = [lines[0], lines[1] | {"image": "gone.png"}, lines[2] | {"image": "half.png"}]
-    for name, content in (("rows", lines), ("evaluated", broken), ("asked", gone), ("none", [gone[1]])):
+    for name, content in (("rows", lines), ("evaluated", broken), ("asked", gone), ("none", [gone[1]]), ("halves", [gone[2]])):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in content))
     return tmp_path
 
@@ -141,6 +141,14 @@ def test_a_row_whose_picture_breaks_counts_once(train, rows):
     code, said = train(data=[{"path": str(rows / "evaluated.jsonl")}])
     assert code == 0
     assert "2 rows trained on, 1 quarantined (1 image_truncated)" in said
+
+
+@pytest.mark.parametrize("where", ["data", "eval_data"])
+def test_where_every_picture_breaks_the_run_ends_with_a_sentence(train, rows, where):
+    code, said = train(**{where: [{"path": str(rows / "halves.jsonl")}]}, eval_steps=1)
+    assert code == 1
+    assert "no picture of these rows can be decoded any more" in said
+    assert f"{where}.jsonl says why of each" in said
 
 
 # Starts of one run

@@ -208,7 +208,7 @@ class TestQuarantine:
 
     def test_all_pictures_gone(self, folder: Path, make: Callable[..., TrainingSet]) -> None:
         data = make([{"image": "broken.png", "conversations": talk("<image>\nq", "a")}])
-        with pytest.raises(RuntimeError, match="no picture of the training rows can be decoded"):
+        with pytest.raises(RuntimeError, match="no picture of these rows can be decoded"):
             data[0]
 
 
