@@ -8,7 +8,7 @@ python scripts/proving/eeca.py flops --work runs/eeca                      # the
 python scripts/proving/eeca.py long --work runs/eeca                       # with and without the losses, three times the steps
 python scripts/proving/eeca.py report --work runs/eeca                     # docs/results/eeca.json and the plots
 Two shells may share the runs of a stage: --share 1/2 in one, --share 2/2 in the other.
-Own models and data go through the toolkit's verbs instead: docs/eeca.md says how.
+python scripts/proving/eeca.py models --model HIGH_RES EECA --data facts.jsonl   # own models on own questions, each against the first
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from eeca_models import compare
 from eeca_report import read_runs, write_report
 from eeca_runs import VARIANTS, Batches, Measured, Recipe, measure, objective_of, train
 from eeca_stage import QUICK, Scale, Seen, Stage, write_json
@@ -60,13 +61,25 @@ class Task(NamedTuple):
 
 def main(words: Sequence[str] | None = None) -> None:
     """The command line."""
-    args = _arguments().parse_args(words)
+    parser = _arguments()
+    args = parser.parse_args(words)
+    if args.stage == "models":
+        _compare(parser, args)
+        return
+    if not args.work:
+        parser.error("--work names the folder for models, features and runs")
     torch.set_num_threads(args.threads)
     work, scale = Path(args.work), QUICK if args.quick else Scale()
     (work / "runs").mkdir(parents=True, exist_ok=True)
     stages = Stages(work, scale)
     for stage in ("validate", "final", "select", "flops", "long", "report") if args.stage == "all" else (args.stage,):
         _play(stage, stages, args)
+
+
+def _compare(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    if not args.model or not args.data:
+        parser.error("own models are compared with --model (one or several) and --data (rows with a question and its answer)")
+    print("\n".join(compare(args.model, args.data, kind=args.kind, group=args.group)))
 
 
 def _play(stage: str, stages: Stages, args: argparse.Namespace) -> None:
@@ -218,13 +231,17 @@ def _bits(table: Any) -> list[str]:
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=("validate", "final", "select", "flops", "long", "report", "all"))
-    parser.add_argument("--work", required=True, help="folder for models, features and runs; the same folder continues")
+    parser.add_argument("stage", choices=("validate", "final", "select", "flops", "long", "report", "all", "models"))
+    parser.add_argument("--work", help="folder for models, features and runs; the same folder continues")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="of the final runs")
     parser.add_argument("--select-seeds", type=int, nargs="+", default=[0, 1, 2], help="of the selections")
     parser.add_argument("--long-seeds", type=int, nargs="+", default=[0, 1, 2], help="of the runs with three times the steps")
     parser.add_argument("--share", default="1/1", help="k/n: run the k-th of n interleaved parts of a stage")
     parser.add_argument("--threads", type=int, default=1, help="of torch; one is fastest at this size")
+    parser.add_argument("--model", nargs="+", help="`models`: folders, hub ids or bundled names; each is compared with the first")
+    parser.add_argument("--data", help="`models`: rows with a question and its answer, in any format of the readers")
+    parser.add_argument("--kind", default="kind", help="`models`: the field that says known or unknown")
+    parser.add_argument("--group", help="`models`: the field of what is drawn together for intervals, such as the entity")
     parser.add_argument("--quick", action="store_true", help="a few steps of everything: whether it runs, not what it shows")
     parser.add_argument("--out", default="docs/results/eeca.json", help="where `report` writes the figures")
     parser.add_argument("--images", default="docs/images", help="where `report` draws")

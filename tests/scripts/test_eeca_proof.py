@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -69,3 +70,39 @@ def test_the_experiment_runs_from_nothing_to_its_report(tmp_path):
     again = subprocess.run([sys.executable, SCRIPT, *words], capture_output=True, text=True, cwd=ROOT)
     assert again.returncode == 0
     assert "trial-" not in again.stdout, "finished runs are not run again"
+
+
+def played(*words):
+    return subprocess.run([sys.executable, SCRIPT, *words], cwd=ROOT, capture_output=True, text=True, timeout=200)
+
+
+def test_own_models_are_compared_on_own_questions(tmp_path):
+    """The bundled models: the one that answers questions beats the one that rates captions, on known and unknown ones alike."""
+    from data_tools.scenes.render import render
+    from data_tools.scenes.world import sample_scene
+
+    lines = []
+    for k in range(6):
+        scene = sample_scene(random.Random(f"compared-{k}"), "heldout")
+        render(scene).save(tmp_path / f"{k}.png")
+        item = scene.items[0]
+        where = "in the middle" if item.place == "center" else f"at the {item.place}"
+        row = {"id": str(k), "image": f"{k}.png", "question": f"What color is the object {where}?", "answer": item.color}
+        lines.append(json.dumps(row | {"split": ("known", "unknown")[k % 2]}))
+    (tmp_path / "facts.jsonl").write_text("\n".join(lines))
+    done = played("models", "--model", "tiny-aitqe", "tiny-lvlm", "--data", str(tmp_path / "facts.jsonl"), "--kind", "split")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| tiny")]
+    assert [(row[0], row[1], row[2]) for row in rows[3:]] == [
+        ("| tiny-lvlm", "all", "6"),
+        ("| tiny-lvlm", "known", "3"),
+        ("| tiny-lvlm", "unknown", "3"),
+    ]
+    assert float(rows[3][3].split("%")[0]) > float(rows[0][3].split("%")[0])
+    assert rows[3][4].startswith("+")
+
+
+def test_a_comparison_without_data_says_what_to_give():
+    done = played("models", "--model", "tiny-lvlm")
+    assert done.returncode == 2
+    assert "--model (one or several) and --data" in done.stderr
