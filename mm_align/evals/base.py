@@ -38,7 +38,8 @@ class Benchmark(ABC):
 
     @abstractmethod
     def score(self, responses: Mapping[str, Response]) -> dict[str, float]:
-        """Metrics of responses by sample id, `main` among them. A sample without a response counts as failed.
+        """Metrics of responses by sample id, `main` among them and always of the same names. A sample without a response counts
+        as failed.
 
         Raises ValueError for responses to samples that the benchmark does not have.
         """

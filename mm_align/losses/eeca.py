@@ -134,8 +134,9 @@ class EecaObjective(Objective):
     of all processes together (`gather_rows`), but of one micro-batch: accumulation gives the contrast no further negatives.
 
     classes: see `EntityClasses`. token_ids: of each of `classes.names`. width: of the language model. A weight of 0 leaves the
-    part out, with its heads. level_weights: w_l, 1/L by default. cosine_above: levels with more classes get a `CosineHead`.
-    targets: [E, any] a vector for each name instead of the mean embedding of its tokens. Targets are taken once, before the
+    part out, with its heads. level_weights: w_l, 1/L by default. contrast_width: of the contrast's two learned heads; None: no
+    heads, pooled tokens are pulled to the names' own place among the word embeddings. cosine_above: levels with more classes get a
+    `CosineHead`. targets: [E, any] a vector for each name instead of the mean embedding of its tokens. Targets are taken once, before the
     first step, kept in the checkpoint, never trained, and centred over the entities. ValueError for what does not fit.
     """
 
@@ -153,7 +154,7 @@ class EecaObjective(Objective):
         level_weights: Sequence[float] | None = None,
         label_smoothing: float = 0.1,
         cosine_above: int = 10_000,
-        contrast_width: int = 512,
+        contrast_width: int | None = 512,
         temperature: float = 0.07,
         targets: torch.Tensor | None = None,
     ) -> None:
@@ -171,12 +172,15 @@ class EecaObjective(Objective):
         if contrast_weight:
             self._build_contrast(width, contrast_width, temperature, targets)
 
-    def _build_contrast(self, width: int, contrast_width: int, temperature: float, targets: torch.Tensor | None) -> None:
+    def _build_contrast(self, width: int, contrast_width: int | None, temperature: float, targets: torch.Tensor | None) -> None:
         given = torch.zeros(len(self.classes.names), width) if targets is None else targets.float()
         self.register_buffer("targets", given - given.mean(0))
         self.register_buffer("targets_taken", torch.tensor(targets is not None))
-        self.picture_head = nn.Linear(width, contrast_width, bias=False)
-        self.target_head = nn.Linear(given.shape[1], contrast_width, bias=False)
+        if contrast_width is None and given.shape[1] != width:
+            raise ValueError(f"contrast_width null compares targets of width {given.shape[1]} with tokens of width {width}: give a number")
+        self.picture_head, self.target_head = (
+            nn.Identity() if contrast_width is None else nn.Linear(size, contrast_width, bias=False) for size in (width, given.shape[1])
+        )
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / temperature)))
 
     @classmethod
@@ -237,7 +241,8 @@ class EecaObjective(Objective):
         self._take_targets(model)
         rows = entity != IGNORE
         if not rows.any():  # every head gets a gradient of 0: data parallelism waits for all of them
-            used = (pooled[:0] @ self.picture_head.weight.T).sum() + (self.target_head.weight.sum() + self.log_scale) * 0
+            weights = sum((p.sum() for p in self.target_head.parameters()), self.log_scale)
+            used = self.picture_head(pooled[:0]).sum() + weights * 0
             return used, {}
         pictures = F.normalize(self.picture_head(pooled[rows]), dim=-1)
         targets = F.normalize(self.target_head(self.targets[entity[rows]]), dim=-1)
@@ -298,7 +303,8 @@ def _check_numbers(
     _expect("label_smoothing", label_smoothing, "a number from 0 to 1", _is_number(label_smoothing) and 0 <= label_smoothing <= 1)
     _expect("temperature", temperature, "a number above 0", _is_number(temperature) and temperature > 0)
     _expect("cosine_above", cosine_above, "a whole number from 0 on", type(cosine_above) is int and cosine_above >= 0)
-    _expect("contrast_width", contrast_width, "a whole number above 0", type(contrast_width) is int and contrast_width > 0)
+    wide = contrast_width is None or (type(contrast_width) is int and contrast_width > 0)
+    _expect("contrast_width", contrast_width, "a whole number above 0, or null for no heads", wide)
     numbers = level_weights is None or (isinstance(level_weights, list | tuple) and all(map(_is_number, level_weights)))
     _expect("level_weights", level_weights, "a list of numbers, one a level", numbers)
 

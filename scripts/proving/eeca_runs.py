@@ -211,18 +211,13 @@ def padded(rows: Sequence[list[int]], fill: int) -> torch.Tensor:
 
 
 def objective_of(world: World, variant: Variant, recipe: Recipe, width: int) -> EecaObjective:
-    """The toolkit's objective. Its contrast's two heads are fixed to the identity here, so that pooled tokens are pulled to the
-    names' place in the LLM's own embedding space and to no learned copy of it (this toolkit's choice, found on the validation world).
-    """
+    """The toolkit's objective, without learned heads in its contrast: pooled tokens are pulled to the names' place in the LLM's own
+    embedding space and to no learned copy of it (this toolkit's choice, found on the validation world)."""
     ids = [name_ids(lambda text: world.tokenizer(text)["input_ids"], name) for name in world.classes.names]
-    objective = EecaObjective(
-        world.classes, ids, width, contrast_width=width,
+    return EecaObjective(
+        world.classes, ids, width, contrast_width=None,
         hierarchy_weight=recipe.weight * variant.hierarchy, contrast_weight=recipe.weight * variant.contrast,
     )  # fmt: skip
-    if variant.contrast:
-        for head in (objective.picture_head, objective.target_head):
-            torch.nn.init.eye_(head.weight).requires_grad_(False)
-    return objective
 
 
 def train(

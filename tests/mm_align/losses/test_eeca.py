@@ -211,11 +211,11 @@ def test_gradients_reach_adapter_and_heads_but_not_the_words(make_model: Callabl
     assert not any(g is not None and g.any() for g in grads)
 
 
-@pytest.mark.parametrize("without", ["pictures", "entities"])
+@pytest.mark.parametrize("without", ["pictures", "entities", "heads"])
 def test_rows_without_entity_carry_language_modelling_only(
     make_model: Callable[..., Any], batch: dict[str, torch.Tensor], without: str
 ) -> None:
-    model, eeca = make_model(), objective()
+    model, eeca = make_model(), objective(contrast_width=None if without == "heads" else 8)
     batch |= {"entity": torch.full((4,), -100), "entity_levels": torch.full((4, 3), -100)}
     if without == "pictures":
         batch |= {"input_ids": batch["input_ids"].clamp(max=255), "entity_block": torch.full((4,), -1)}
@@ -226,6 +226,18 @@ def test_rows_without_entity_carry_language_modelling_only(
     assert set(out.metrics) == {"lm_loss", "token_accuracy"}
     out.loss.backward()  # every parameter gets a gradient of 0: data parallelism waits for each
     assert all(p.grad is not None and not p.grad.any() for p in eeca.parameters())
+
+
+def test_without_heads_tokens_meet_the_words_themselves(make_model: Callable[..., Any], batch: dict[str, torch.Tensor]) -> None:
+    """No heads equals two heads that are the identity."""
+    model, plain, fixed = make_model(), objective(contrast_width=None), objective(contrast_width=32)
+    assert not [name for name, _ in plain.named_parameters() if "_head." in name]
+    for head in (fixed.picture_head, fixed.target_head):
+        torch.nn.init.eye_(head.weight)
+    fixed.load_state_dict(plain.state_dict(), strict=False)
+    torch.testing.assert_close(plain(model, batch).loss, fixed(model, batch).loss)
+    with pytest.raises(ValueError, match="compares targets of width 5 with tokens of width 32"):
+        objective(contrast_width=None, targets=torch.zeros(3, 5))
 
 
 def test_weights_of_zero_leave_a_part_and_its_heads_out(tiny_model: Any, batch: dict[str, torch.Tensor]) -> None:
