@@ -1,4 +1,4 @@
-"""The vision-language model: vision tower + adapter + any causal language model, as a native transformers model."""
+"""The vision-language model: vision tower + adapter + a causal language model, as a native transformers model."""
 
 from __future__ import annotations
 
