@@ -179,7 +179,7 @@ def test_fsdp_may_not_change_between_starts(train):
         ({"objective": {"type": "eeca", "contrast_weight": -1}}, "contrast_weight should be a number from 0 on, but is -1"),
         ({"objective": {"type": "eeca", "temperature": 0}}, "temperature should be a number above 0, but is 0"),
         ({"objective": {"type": "eeca", "label_smoothing": 2}}, "label_smoothing should be a number from 0 to 1, but is 2"),
-        ({"objective": {"type": "eeca", "contrast_width": 0}}, "contrast_width should be a whole number above 0, or null for no heads, but is 0"),
+        ({"objective": {"type": "eeca", "contrast_width": 0}}, "a whole number above 0, or null for no heads, but is 0"),
         ({"objective": {"type": "eeca", "cosine_above": 1.5}}, "cosine_above should be a whole number from 0 on, but is 1.5"),
         ({"objective": {"type": "eeca", "level_weights": "ab"}}, "level_weights should be a list of numbers, one a level, but is 'ab'"),
         ({"objective": {"type": "eeca", "text_targets": "/nope.safetensors"}}, "cannot read text_targets /nope.safetensors"),
