@@ -111,7 +111,9 @@ def find_config(name: str, *folders: str) -> Path:
     wanted = name.removesuffix(".yaml")
     if wanted in known:
         return config_root() / f"{wanted if len(folders) > 1 else f'{folders[0]}/{wanted}'}.yaml"
-    raise UserError(f"no config file {name!r}, and no packaged config of that name; packaged: {', '.join(known) or 'none'}")
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    raise UserError(f"no config file {name!r}, and no packaged config of that name{hint}; packaged: {', '.join(known) or 'none'}")
 
 
 def packaged(folders: Sequence[str]) -> list[str]:

@@ -101,6 +101,11 @@ def test_yaml_files_must_hold_a_mapping(tmp_path):
             configs.read_yaml(path)
 
 
+def test_a_misspelt_config_names_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'sft/tiny'"):
+        configs.find_config("sft/tinny", "pretrain", "sft")
+
+
 def test_a_missing_config_names_the_packaged_ones(tmp_path, monkeypatch):
     monkeypatch.setattr(configs, "config_root", lambda: tmp_path)
     (tmp_path / "enhance").mkdir()
