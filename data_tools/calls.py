@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from .records import Response, Sample
 
@@ -48,6 +48,27 @@ class Likelihood(Protocol):
     """
 
     def __call__(self, samples: Sequence[Sample], continuations: Sequence[Sequence[str]]) -> list[list[tuple[float, ...]]]: ...
+
+
+class Decision(NamedTuple):
+    """Probability that the first answer token is a yes, and that it is a no.
+
+    Each is summed over every spelling the tokenizer has (case, leading space), at temperature 1 over the whole vocabulary; what
+    is missing to 1 went to other words.
+    """
+
+    p_yes: float
+    p_no: float
+
+
+class Decide(Protocol):
+    """Yes or no to questions about a sample's pictures; all questions of one sample share one prefill of what they have in common.
+
+    Question [i][j] is asked as a conversation of its own: `samples[i]`'s pictures, then the text `questions[i][j]`. The sample's
+    messages play no part. Result [i][j] belongs to it.
+    """
+
+    def __call__(self, samples: Sequence[Sample], questions: Sequence[Sequence[str]]) -> list[list[Decision]]: ...
 
 
 class CallNotSupported(TypeError):
