@@ -43,12 +43,14 @@ class Wanted:
     """What the caller asked for: field names (None: the defaults in order) and the folder that image paths are relative to.
 
     conversations_first: of a row with a caption and a conversation, the conversation is read.
+    caption_optional: a row without the caption field is a sample whose caption is None.
     """
 
     caption_key: str | None = None
     image_key: str | None = None
     image_root: str = ""
     conversations_first: bool = False
+    caption_optional: bool = False
 
 
 Given = tuple[tuple[str, ...], tuple[Image, ...]]
@@ -83,14 +85,15 @@ def _sample(
     if is_record(meta):
         return _record(meta, shard, row, format, wanted)
     talks = [k for k in CONVERSATION_KEYS if wanted.conversations_first and isinstance(meta.get(k), list)]
-    caption_key = _caption_key(meta, wanted.caption_key, (*talks, *caption_first))
-    talk = caption_key in CONVERSATION_KEYS and isinstance(meta[caption_key], Sequence) and not isinstance(meta[caption_key], (str, bytes))
-    caption = caption_of(meta, caption_key)
-    image_keys, images = _images(meta, wanted, meta[caption_key] if talk else None, given)
-    messages = conversation(meta[caption_key], len(images)) if talk else ()
+    caption_key = _caption_key(meta, wanted, (*talks, *caption_first))
+    said = None if caption_key is None else meta[caption_key]
+    talk = caption_key in CONVERSATION_KEYS and isinstance(said, Sequence) and not isinstance(said, (str, bytes))
+    caption = None if caption_key is None else caption_of(meta, caption_key)
+    image_keys, images = _images(meta, wanted, said if talk else None, given)
+    messages = conversation(said, len(images)) if talk else ()
     id_key, name = _given_id(meta)
     source = Source(shard, row, format, caption_key, image_keys, id_key)
-    return Sample(name or content_id(images, caption), messages, images, caption, source, meta)
+    return Sample(name or content_id(images, caption or ""), messages, images, caption, source, meta)
 
 
 # Our own records
@@ -119,12 +122,16 @@ def _as_struct(image: Any) -> Any:
 # Captions
 
 
-def _caption_key(meta: Mapping[str, Any], asked: str | None, first: tuple[str, ...]) -> str:
+def _caption_key(meta: Mapping[str, Any], wanted: Wanted, first: tuple[str, ...]) -> str | None:
+    asked = wanted.caption_key
+    known = (*first, *CAPTION_KEYS, *CONVERSATION_KEYS) if asked is None else (asked,)
+    if wanted.caption_optional:
+        return next((key for key in known if key in meta), None)
     if asked is not None:
         if asked not in meta:
             raise RowError("missing_caption", f"no field {asked!r}; the row has {_names(meta)}")
         return asked
-    for key in (*first, *CAPTION_KEYS, *CONVERSATION_KEYS):
+    for key in known:
         if key in meta:
             return key
     expected = ", ".join((*CAPTION_KEYS, *CONVERSATION_KEYS))

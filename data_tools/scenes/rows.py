@@ -65,7 +65,8 @@ def scene_rows(n: int, seed: int = 0, split: str = "train", poor_share: float = 
     for index in range(n):
         row, made = make_row(seed, split, index, poor_share)
         name = f"{row['id']}.png"
-        meta = {"id": row["id"], "image": name, "caption": row["caption"], "sceneworld": row["sceneworld"]}
+        objects = [f"{item.color} {item.shape}" for item in made.scene.items]  # two alike are listed twice
+        meta = {"id": row["id"], "image": name, "caption": row["caption"], "objects": objects, "sceneworld": row["sceneworld"]}
         source = Source(f"sceneworld-{split}", index, "jsonl", "caption", ("image",), "id")
         yield Sample(row["id"], (), (Image(path=name, data=png(made.scene)),), row["caption"], source, meta)
 

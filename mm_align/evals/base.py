@@ -25,12 +25,13 @@ class Judged(NamedTuple):
 class Benchmark(ABC):
     """Built as `Benchmark(**options)`; see `BENCHMARKS`.
 
-    sampling: how answers are to be decoded. main: the metric that stands for the whole, higher is better; checkpoints are
-    chosen by it.
+    sampling: how answers are to be decoded. main: the metric that stands for the whole. lower: the metrics of which less is
+    better; of all others more is.
     """
 
-    sampling: ClassVar[Sampling] = Sampling(max_tokens=64)
+    sampling: Sampling = Sampling(max_tokens=64)
     main: ClassVar[str]
+    lower: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def samples(self) -> Iterable[Sample]:

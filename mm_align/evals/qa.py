@@ -7,15 +7,15 @@ import string
 import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import NamedTuple
 
 from data_tools.calls import Sampling
-from data_tools.io import list_shards, read
-from data_tools.records import Message, Part, Rejected, Response, Sample
+from data_tools.records import Message, Part, Response, Sample
 from data_tools.text.words import words
 
 from .base import Benchmark, Judged, check_known
 from .intervals import bootstrap
+from .rows import rows_to_ask
 
 ARTICLES = frozenset(("a", "an", "the"))
 CHOICES_PROMPT = "{question}\n{choices}\nAnswer with the option's letter from the given choices directly."  # LLaVA-1.5's
@@ -45,7 +45,7 @@ class QaBenchmark(Benchmark):
     count as wrong); and `accuracy/KIND`, `rows/KIND`. Raises ValueError for rows that cannot be asked.
     """
 
-    sampling: ClassVar[Sampling] = Sampling(max_tokens=32)
+    sampling = Sampling(max_tokens=32)
     main = "accuracy"
 
     def __init__(
@@ -67,13 +67,8 @@ class QaBenchmark(Benchmark):
     @cached_property
     def questions(self) -> tuple[Question, ...]:
         """All rows, read once. Pictures are not decoded."""
-        rows = [row for shard in list_shards(self.data) for row in self._read(shard)][: self.limit]
-        found = tuple(self._question(row) for row in rows)
-        if not found:
-            raise ValueError(f"{self.data} has no rows to ask")
-        if len({q.sample.id for q in found}) < len(found):
-            raise ValueError(f"{self.data} has rows of the same id; give each question an id of its own")
-        return found
+        options = {"caption_key": self.question, "image_key": self.image_key, "image_root": self.image_root}
+        return tuple(self._question(row) for row in rows_to_ask(self.data, limit=self.limit, **options))
 
     def samples(self) -> list[Sample]:
         return [question.sample for question in self.questions]
@@ -96,10 +91,6 @@ class QaBenchmark(Benchmark):
             metrics |= {f"accuracy/{kind}": sum(scores) / len(scores), f"rows/{kind}": len(scores)}
         return metrics
 
-    def _read(self, shard: Any) -> list[Sample]:
-        rows = read(shard, caption_key=self.question, image_key=self.image_key, image_root=self.image_root, limit=self.limit)
-        return [_accepted(row) for row in rows]
-
     def _question(self, row: Sample) -> Question:
         choices = tuple(str(choice) for choice in row.meta.get("choices") or ())
         answers = _right_choices(row, choices) if choices else _answers(row)
@@ -117,12 +108,6 @@ class QaBenchmark(Benchmark):
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
-
-
-def _accepted(row: Sample | Rejected) -> Sample:
-    if isinstance(row, Rejected):
-        raise ValueError(f"row {row.source.row} of {row.source.shard} cannot be asked: {row.detail or row.reason}")
-    return row
 
 
 def _answers(row: Sample) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from data_tools.records import Sample
 
 MARK = "sceneworld.json"  # lies in every folder this job made; --overwrite deletes no other
+VOCABULARY = "vocabulary.json"  # every kind of object that scenes can hold, for the benchmark `objects`
 
 
 class ScenesConfig(JobConfig):
@@ -62,6 +63,8 @@ def run(config: ScenesConfig) -> ScenesReport:
             for _ in range(min(config.shard_size, config.n - start)):
                 writer.add(_placed(next(rows), out, config.format))
         shards += 1
+    if config.family == "scenes":
+        _write_vocabulary(out)
     _write_mark(out, config)
     print(f"{config.n} {_what(config)} of split {config.split} in {shards} {config.format} file{'s' * (shards > 1)}: {out}")
     return ScenesReport(out, config.n, shards)
@@ -92,6 +95,13 @@ def _placed(sample: Sample, out: Path, format: str) -> Sample:
     (out / path).parent.mkdir(exist_ok=True)
     (out / path).write_bytes(image.data or b"")
     return replace(sample, meta={**sample.meta, "image": path.as_posix()})
+
+
+def _write_vocabulary(out: Path) -> None:
+    from data_tools.scenes.spec import COLORS, SHAPES
+
+    kinds = [f"{color} {shape}" for color in COLORS for shape in SHAPES]
+    (out / VOCABULARY).write_text(json.dumps(kinds, indent=1) + "\n", encoding="utf-8")
 
 
 def _make_room(out: Path, config: ScenesConfig) -> None:

@@ -145,7 +145,8 @@ def make_trainer(config: TrainConfig, parts: Ready, args: TrainingArguments, roo
         trainer.add_callback(Evaluations(watch, config.eval_steps, beside_loss=loss, saves=bool(config.select_by)))
     trainer.add_callback(LogFile(root / LOG))
     trainer.add_callback(LogLines())
-    trainer.add_callback(WholeCheckpoints(root / CHECKPOINTS, config.keep, config.select_by, lower=lower_is_better(config.select_by)))
+    lower = lower_is_better(config.select_by, parts.suites)
+    trainer.add_callback(WholeCheckpoints(root / CHECKPOINTS, config.keep, config.select_by, lower=lower))
     trainer.add_callback(StopWhenAsked(stop))
     return trainer
 

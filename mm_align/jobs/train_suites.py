@@ -66,9 +66,12 @@ def never_logged(name: str, known: Collection[str]) -> UserError:
     return UserError(f"select_by '{name}' is none of what evaluations log; {nearest(name, sorted(known))}")
 
 
-def lower_is_better(name: str | None) -> bool:
-    """Losses are better when they are less, everything else when it is more."""
-    return name is not None and name.endswith("loss")
+def lower_is_better(name: str | None, built: Mapping[str, Benchmark]) -> bool:
+    """Of a benchmark's metric the benchmark knows; of the rest, losses are better when they are less, everything else when it is more."""
+    if name is None:
+        return False
+    suite = next((suite for suite in built if name.startswith(f"{suite}/")), None)
+    return name.endswith("loss") if suite is None else name.removeprefix(f"{suite}/") in built[suite].lower
 
 
 # -- pictures ----------------------------------------------------------------------------------------------------------

@@ -104,12 +104,22 @@ def test_without_a_noted_checkpoint_nothing_is_exported(train, rows, tmp_path, m
 
 
 @pytest.mark.parametrize(
-    ("name", "lower"), [("eval_loss", True), ("eval_lm_loss", True), ("eval_contrast_loss", True), ("qa/accuracy", False), (None, False)]
+    ("name", "lower"),
+    [
+        ("eval_loss", True),
+        ("eval_lm_loss", True),
+        ("eval_contrast_loss", True),
+        ("qa/accuracy", False),
+        ("seen/hallucinating", True),
+        ("seen/coverage", False),
+        (None, False),
+    ],
 )
-def test_of_every_loss_the_lowest_is_the_best(name, lower):
+def test_of_every_loss_the_lowest_is_the_best_and_benchmarks_know_their_own(name, lower):
+    from mm_align.evals import ObjectsBenchmark, QaBenchmark
     from mm_align.jobs.train_suites import lower_is_better
 
-    assert lower_is_better(name) is lower
+    assert lower_is_better(name, {"qa": QaBenchmark("any"), "seen": ObjectsBenchmark("any")}) is lower
 
 
 # Pictures of evaluations

@@ -51,6 +51,14 @@ def test_ids_are_given_or_the_hash_of_picture_and_caption(write_lines, tmp_path,
     assert [s.id for s in rows(path)] == [hashlib.sha256(png + "é".encode()).hexdigest(), "k1", "u"]
 
 
+def test_a_row_may_do_without_a_caption_where_the_caller_can(write_lines, png):
+    path = write_lines({"id": "a", "image": "a.png", "question": "What?"}, {"id": "b", "image": "b.png", "caption": "not asked for"})
+    first, second = rows(path, caption_key="question", caption_optional=True)
+    assert (first.caption, second.caption) == ("What?", None)
+    assert (second.id, second.source.caption_key, second.meta["caption"]) == ("b", None, "not asked for")
+    assert rows(path, caption_key="question")[1].reason == "missing_caption"
+
+
 def test_a_missing_file_still_has_an_id_and_fails_when_decoded(write_lines):
     first, second = rows(write_lines({"image": "no.png", "caption": "a"}, {"image": "no.png", "caption": "b"}))
     assert first.id != second.id

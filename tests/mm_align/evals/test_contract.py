@@ -17,7 +17,13 @@ def qa(folder: Path) -> dict[str, Any]:
     return {"data": str(folder / "rows.jsonl"), "question": None}
 
 
-OPTIONS: dict[str, Callable[[Path], dict[str, Any]]] = {"qa": qa}  # one row a benchmark: writes its data, gives its options
+def objects(folder: Path) -> dict[str, Any]:
+    (folder / "rows.jsonl").write_text("\n".join(json.dumps({"id": f"p{i}", "image": "a.png", "objects": ["x"]}) for i in range(4)))
+    return {"data": str(folder / "rows.jsonl")}
+
+
+# one row a benchmark: writes its data, gives its options
+OPTIONS: dict[str, Callable[[Path], dict[str, Any]]] = {"qa": qa, "objects": objects}
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
@@ -32,7 +38,10 @@ def test_contract(name: str, tmp_path: Path) -> None:
     found = benchmark.score(responses)
     assert found == benchmark.score(responses)
     assert all(isinstance(value, int | float) for value in found.values())
-    assert found[benchmark.main] >= benchmark.score({})[benchmark.main]
+    nothing = benchmark.score({})
+    assert nothing.keys() == found.keys() >= benchmark.lower
+    right, wrong = found[benchmark.main], nothing[benchmark.main]
+    assert right < wrong if benchmark.main in benchmark.lower else right > wrong
     assert benchmark.sampling.temperature == 0
     with pytest.raises(ValueError, match="answer no sample"):
         benchmark.score({"somebody else's": Response("r", "somebody else's", "x")})
