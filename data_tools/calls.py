@@ -44,10 +44,21 @@ class Generate(Protocol):
 class Likelihood(Protocol):
     """Token log-probabilities of given continuations; all continuations of one sample share one prefill.
 
-    Result [i][j] holds the log-probability of each token of `continuations[i][j]` after `samples[i]`.
+    Result [i][j] holds the log-probability of each token of `continuations[i][j]` after `samples[i]`; nan where it does not fit
+    the model. ended: each continuation is the assistant's whole answer, tokenised as in training, and the last log-probability is that
+    of the token which ends its turn. temperature: of the distribution that is scored.
     """
 
-    def __call__(self, samples: Sequence[Sample], continuations: Sequence[Sequence[str]]) -> list[list[tuple[float, ...]]]: ...
+    def __call__(
+        self, samples: Sequence[Sample], continuations: Sequence[Sequence[str]], *, ended: bool = False, temperature: float = 1.0
+    ) -> list[list[tuple[float, ...]]]: ...
+
+
+class Reward(Protocol):
+    """How good answers are: result [i][j] belongs to `responses[i][j]` as an answer to `samples[i]`, more is better, nan where there is
+    nothing to tell (an empty answer, one too long for the model)."""
+
+    def __call__(self, samples: Sequence[Sample], responses: Sequence[Sequence[Response]]) -> list[list[float]]: ...
 
 
 class Decision(NamedTuple):
@@ -86,4 +97,6 @@ class Backend(Protocol):
 
     def generate(self, samples: Sequence[Sample], sampling: Sampling) -> list[Response]: ...
 
-    def likelihood(self, samples: Sequence[Sample], continuations: Sequence[Sequence[str]]) -> list[list[tuple[float, ...]]]: ...
+    def likelihood(
+        self, samples: Sequence[Sample], continuations: Sequence[Sequence[str]], *, ended: bool = False, temperature: float = 1.0
+    ) -> list[list[tuple[float, ...]]]: ...

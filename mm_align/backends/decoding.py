@@ -152,10 +152,13 @@ class Scorer:
     which the input ends.
     """
 
-    def __init__(self, common: Sequence[int], rests: Sequence[Sequence[Sequence[int]]], rows_at_once: int) -> None:
+    def __init__(
+        self, common: Sequence[int], rests: Sequence[Sequence[Sequence[int]]], rows_at_once: int, temperature: float = 1.0
+    ) -> None:
         self.common = list(common)
         self.rests = rests
         self.rows_at_once = rows_at_once
+        self.temperature = temperature
 
     def __call__(self, model: Any, input_ids: torch.Tensor, generation_config: Any, **state: Any) -> list[list[tuple[float, ...]]]:
         for name in ("logits_processor", "stopping_criteria"):
@@ -175,7 +178,8 @@ class Scorer:
         if not self.common:
             return [()] * len(self.rests)
         tokens = torch.tensor(self.common, device=logits.device)
-        found = logits[:, -len(self.common) - 1 : -1].float().log_softmax(-1)[:, torch.arange(len(self.common)), tokens]
+        logprobs = (logits[:, -len(self.common) - 1 : -1].float() / self.temperature).log_softmax(-1)
+        found = logprobs[:, torch.arange(len(self.common)), tokens]
         return [tuple(row) for row in found.tolist()]
 
     def _rows(self, model: Any, rows: list[tuple[int, list[int]]], logits: torch.Tensor, state: dict[str, Any]) -> list[tuple[float, ...]]:
@@ -184,7 +188,7 @@ class Scorer:
         every = logits[index, -1:].float()  # [R, 1, V]
         if width > 1:
             every = torch.cat([every, self._continue(model, rows, width - 1, index, state)], dim=1)
-        every = every.log_softmax(-1)  # [R, width, V]
+        every = (every / self.temperature).log_softmax(-1)  # [R, width, V]
         return [tuple(every[r, torch.arange(len(rest)), torch.tensor(rest, dtype=torch.long)].tolist()) for r, (_, rest) in enumerate(rows)]
 
     def _continue(

@@ -32,10 +32,12 @@ class NullBackend:
         text = self.reply if self.reply.startswith(sampling.prefix) else sampling.prefix + self.reply
         return Response(f"{sample.id}:{j}", sample.id, text, "null", settings, 0.0, branches, tokens=len(text.split()))
 
-    def likelihood(self, samples: Sequence[Sample], continuations: Sequence[Sequence[str]]) -> list[list[tuple[float, ...]]]:
+    def likelihood(
+        self, samples: Sequence[Sample], continuations: Sequence[Sequence[str]], *, ended: bool = False, temperature: float = 1.0
+    ) -> list[list[tuple[float, ...]]]:
         if len(samples) != len(continuations):
             raise ValueError(f"{len(samples)} samples but {len(continuations)} lists of continuations")
-        return [[(0.0,) for _ in texts] for texts in continuations]
+        return [[(0.0,) * (1 + ended) for _ in texts] for texts in continuations]
 
 
 def load(name: str, *, batch_size: int | str = "auto", **_: Any) -> NullBackend:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from data_tools.records import Message, Sample
+from data_tools.records import Message, Part, Sample
 
 ZERO_WIDTH_SPACE = "\u200b"
 _MARKUP = re.compile(r"[<>|\[\]]")
@@ -48,14 +48,34 @@ class ChatPrompts:
         )
         return dict(inputs)
 
-    def render(self, sample: Sample) -> str:
-        """The prompt as one string, with one picture placeholder a picture. Raises ValueError when their numbers differ."""
+    def render(self, sample: Sample, *, to_answer: bool = True) -> str:
+        """The prompt as one string, with one picture placeholder a picture. Raises ValueError when their numbers differ.
+
+        to_answer: it ends where the assistant is to speak.
+        """
         check_pictures(sample)
         safe = [harmless(m, self.controls) for m in sample.messages]
         if self.processor.chat_template is None:
             return self._without_template(safe)
-        text: str = self.processor.apply_chat_template([as_chat(m) for m in safe], add_generation_prompt=True, tokenize=False)
+        text: str = self.processor.apply_chat_template([as_chat(m) for m in safe], add_generation_prompt=to_answer, tokenize=False)
         return text
+
+    def answer_ids(self, sample: Sample, text: str) -> list[int]:
+        """The tokens of `text` as the whole answer to `sample`: what the template writes before it, and the token that ends the turn
+        (the tokenizer's end token where the template writes none)."""
+        prompt, whole = self.render(sample), self.render(answered(sample, text), to_answer=False)
+        spoken = _broken(text, self.controls).strip()
+        at = whole.find(spoken, len(prompt)) if whole.startswith(prompt) else -1
+        before, after = (whole[len(prompt) : at], whole[at + len(spoken) :]) if at >= 0 else ("", "")
+        closing = re.match(rf"\s*(?:{self.controls.pattern})", after)
+        ids = self._behind(prompt, f"{before}{spoken}{closing.group() if closing else ''}")
+        return ids if closing else [*ids, self.tokenizer.eos_token_id]
+
+    def _behind(self, prompt: str, text: str) -> list[int]:
+        """The tokens of `text` where it follows `prompt`: some tokenizers write the start of a text in another way."""
+        first, both, alone = (self.tokenizer.encode(t, add_special_tokens=False) for t in (prompt, prompt + text, text))
+        ids: list[int] = both[len(first) :] if both[: len(first)] == first else alone
+        return ids
 
     def _without_template(self, messages: Sequence[Message]) -> str:
         """Placeholders and texts in their order, a newline behind each picture."""
@@ -92,10 +112,21 @@ class LvlmPrompts:
         ids: list[int] = self.processor.encode([harmless(m, self.controls) for m in sample.messages])
         return ids
 
+    def answer_ids(self, sample: Sample, text: str) -> list[int]:
+        """The tokens of `text` as the whole answer to `sample`, as training counts them: the end of the turn included."""
+        *before, last = [harmless(m, self.controls) for m in answered(sample, text).messages]
+        told = self.processor.encode_for_training([*(replace(m, trains=False) for m in before), last])
+        return [token for token, trains in zip(told.ids, told.trains, strict=True) if trains]
+
     def pad_id(self) -> int:
         """Any token does: padding is masked."""
         known = self.tokenizer.pad_token_id
         return int(self.tokenizer.eos_token_id if known is None else known)
+
+
+def answered(sample: Sample, text: str) -> Sample:
+    """The sample with `text` as the assistant's answer."""
+    return replace(sample, messages=(*sample.messages, Message("assistant", (Part("text", text),), trains=True)))
 
 
 def left_padded(rows: Sequence[Sequence[int]], pad: int) -> dict[str, torch.Tensor]:

@@ -91,29 +91,32 @@ class TransformersBackend:
 
     # -- log-probabilities -------------------------------------------------------------------------------------------
 
-    def likelihood(self, samples: Sequence[Sample], continuations: Sequence[Sequence[str]]) -> list[list[tuple[float, ...]]]:
-        """Log-probability of each token of each continuation; those of one sample share one prefill.
+    def likelihood(
+        self, samples: Sequence[Sample], continuations: Sequence[Sequence[str]], *, ended: bool = False, temperature: float = 1.0
+    ) -> list[list[tuple[float, ...]]]:
+        """Log-probability of each token of each continuation; those of one sample share one prefill. See `data_tools.calls.Likelihood`.
 
         Tokens that all continuations of the call begin with are scored inside the prefill, so two short branches cost
         one forward when they part at their last token. Raises ValueError for an empty continuation.
         """
         if len(samples) != len(continuations):
             raise ValueError(f"{len(samples)} samples but {len(continuations)} lists of continuations")
-        ids = {text: self._continuation(text) for texts in continuations for text in texts}
-        common = self._shared(list(ids.values()))
-        fitting, order = self._fitting(samples, max(map(len, ids.values()), default=0))
-        items = [(sample, [ids[t][len(common) :] for t in continuations[i]]) for i, sample in zip(order, fitting, strict=True)]
+        ids = [[self._continuation(s, text, ended) for text in texts] for s, texts in zip(samples, continuations, strict=True)]
+        flat = [row for rows in ids for row in rows]
+        common = self._shared(flat)
+        fitting, order = self._fitting(samples, max(map(len, flat), default=0))
+        items = [(sample, [row[len(common) :] for row in ids[i]]) for i, sample in zip(order, fitting, strict=True)]
 
         def work(chunk: Sequence[tuple[Sample, list[list[int]]]]) -> list[list[tuple[float, ...]]]:
-            scorer = Scorer(common, [rests for _, rests in chunk], rows_at_once=max(len(chunk), 16))
+            scorer = Scorer(common, [rests for _, rests in chunk], rows_at_once=max(len(chunk), 16), temperature=temperature)
             result: list[list[tuple[float, ...]]] = self._run([sample for sample, _ in chunk], scorer, common, 1)
             return result
 
         found = dict(zip(order, self.batches.run(items, work), strict=True))
-        return [found[i] if i in found else [(math.nan,) * len(ids[t]) for t in texts] for i, texts in enumerate(continuations)]
+        return [found[i] if i in found else [(math.nan,) * len(row) for row in rows] for i, rows in enumerate(ids)]
 
-    def _continuation(self, text: str) -> list[int]:
-        ids = self._ids(text)
+    def _continuation(self, sample: Sample, text: str, ended: bool) -> list[int]:
+        ids: list[int] = self.prompts.answer_ids(sample, text) if ended and text.strip() else self._ids(text)
         if not ids:
             raise ValueError(f"a continuation must hold at least one token, got {text!r}")
         return ids

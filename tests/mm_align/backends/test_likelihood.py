@@ -63,3 +63,45 @@ def test_an_empty_continuation_is_refused(backends, samples):
 def test_lists_of_different_length_are_refused(backends, samples):
     with pytest.raises(ValueError, match="2 samples but 1 lists"):
         backends("lvlm").likelihood(samples[:2], [["a"]])
+
+
+# -- whole answers -----------------------------------------------------------------------------------------------------
+
+
+def test_a_whole_answer_ends_with_the_token_that_ends_its_turn(backend, family, samples):
+    """The text's own tokens are scored as before; behind them stands one more. A template's end of turn wins over the end token."""
+    tokens = backend.prompts.answer_ids(samples[0], "a red <|im_end|> dog")
+    assert backend.tokenizer.convert_ids_to_tokens(tokens[-1]) == {"qwen2_5_vl": "<|im_end|>"}.get(family, "<eos>")
+    assert tokens.count(tokens[-1]) == 1  # what a user wrote ends no turn
+    told, ended = (backend.likelihood(samples[:2], [["a dog"], ["cat"]], ended=e) for e in (False, True))
+    for before, after in zip(told, ended, strict=True):
+        assert len(after[0]) == len(before[0]) + 1
+        assert after[0][:-1] == pytest.approx(before[0], abs=1e-5)
+
+
+def test_the_end_is_scored_as_one_forward_does(backend, samples):
+    ids = backend.prompts.answer_ids(samples[0], "a dog")
+    with torch.no_grad():
+        logits = backend.model(**append(backend.prompts.encode(samples[:1]), ids)).logits[0].log_softmax(-1)
+    expected = logits[-len(ids) - 1 : -1][range(len(ids)), ids].tolist()
+    assert backend.likelihood(samples[:1], [["a dog"]], ended=True)[0][0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_tokens_are_those_that_training_counts(backends, samples):
+    """Ours: every token that trains, of the sample with the answer as its last turn."""
+    from mm_align.backends.prompts import answered
+
+    prompts = backends("lvlm").prompts
+    whole = prompts.processor.encode_for_training(answered(samples[0], "a dog").messages)
+    assert prompts.answer_ids(samples[0], "a dog") == [i for i, trains in zip(whole.ids, whole.trains, strict=True) if trains]
+    assert whole.ids == [*prompts.ids(samples[0]), *prompts.answer_ids(samples[0], "a dog")]
+
+
+def test_a_scorer_s_temperature_divides_the_logits(backend, samples):
+    texts = [["abc", "abd"]]
+    cold = backend.likelihood(samples[:1], texts, temperature=0.5)[0]
+    ids = [backend.tokenizer.encode(text, add_special_tokens=False) for text in texts[0]]
+    for row, tokens in zip(cold, ids, strict=True):
+        with torch.no_grad():
+            logits = (backend.model(**append(backend.prompts.encode(samples[:1]), tokens)).logits[0] / 0.5).log_softmax(-1)
+        assert row == pytest.approx(logits[-len(tokens) - 1 : -1][range(len(tokens)), tokens].tolist(), abs=1e-4)
