@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..records import Image, Message, Part, Rejected, Role, Sample, Source
 from . import images as pictures
@@ -36,6 +36,13 @@ class RowError(ValueError):
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+
+
+class Row(NamedTuple):
+    """One row as it stands in its file: its number from 0, and its fields."""
+
+    number: int
+    meta: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +98,7 @@ def _sample(
     caption = None if caption_key is None else caption_of(meta, caption_key)
     image_keys, images = _images(meta, wanted, said if talk else None, given)
     messages = conversation(said, len(images)) if talk else ()
-    id_key, name = _given_id(meta)
+    id_key, name = given_id(meta)
     source = Source(shard, row, format, caption_key, image_keys, id_key)
     return Sample(name or content_id(images, caption or ""), messages, images, caption, source, meta)
 
@@ -110,12 +117,13 @@ def _record(meta: Mapping[str, Any], shard: str, row: int, format: str, wanted: 
         kept = Sample.from_dict({**meta, "images": [], "source": None})
     except (KeyError, TypeError, ValueError) as error:
         raise RowError("bad_record", f"a row with a schema number should hold a sample of ours: {type(error).__name__}: {error}") from error
-    images = images_in([_as_struct(i) for i in meta["images"]], "images", wanted.image_root)
+    images = images_in([as_struct(i) for i in meta["images"]], "images", wanted.image_root)
     source = Source(shard, row, format, "caption", ("images",), "id")
     return Sample(kept.id, kept.messages, images, kept.caption or "", source, meta)
 
 
-def _as_struct(image: Any) -> Any:
+def as_struct(image: Any) -> Any:
+    """A picture as our records write it in the layout that `images_in` reads."""
     return {"path": image.get("path"), "bytes": image.get("data", image.get("bytes"))} if isinstance(image, Mapping) else image
 
 
@@ -129,13 +137,13 @@ def _caption_key(meta: Mapping[str, Any], wanted: Wanted, first: tuple[str, ...]
         return next((key for key in known if key in meta), None)
     if asked is not None:
         if asked not in meta:
-            raise RowError("missing_caption", f"no field {asked!r}; the row has {_names(meta)}")
+            raise RowError("missing_caption", f"no field {asked!r}; the row has {names_of(meta)}")
         return asked
     for key in known:
         if key in meta:
             return key
     expected = ", ".join((*CAPTION_KEYS, *CONVERSATION_KEYS))
-    raise RowError("missing_caption", f"none of {expected} in the row, which has {_names(meta)}; name the field with --caption-key")
+    raise RowError("missing_caption", f"none of {expected} in the row, which has {names_of(meta)}; name the field with --caption-key")
 
 
 def caption_of(meta: Mapping[str, Any], key: str) -> str:
@@ -144,11 +152,12 @@ def caption_of(meta: Mapping[str, Any], key: str) -> str:
     if value is None:
         return ""
     if isinstance(value, list) and key in CONVERSATION_KEYS:
-        return _turn_text(value[_first_answer(value)])
-    return _text(value, f"caption field {key!r}")
+        return answer_text(value[_first_answer(value)])
+    return text_in(value, f"caption field {key!r}")
 
 
-def _text(value: Any, what: str) -> str:
+def text_in(value: Any, what: str) -> str:
+    """Text that UTF-8 can hold; `what` begins the sentence of the RowError that anything else is."""
     if isinstance(value, bytes):
         try:
             return value.decode("utf-8")
@@ -213,20 +222,21 @@ def _content(turn: Mapping[str, Any]) -> Any:
     return turn["value"] if "value" in turn else turn.get("content")
 
 
-def _turn_text(turn: Mapping[str, Any]) -> str:
+def answer_text(turn: Mapping[str, Any]) -> str:
+    """The text of a turn, "" for null. Raises RowError."""
     content = _content(turn)
     if content is None:
         return ""
     if isinstance(content, list):
         return "".join(p.text for p in _parts(turn) if p.kind == "text")
-    return _text(content, "an assistant turn")
+    return text_in(content, "an assistant turn")
 
 
 def _parts(turn: Mapping[str, Any]) -> tuple[Part, ...]:
     content = _content(turn)
     if isinstance(content, list):
         return tuple(_part(p) for p in content)
-    text = _text(content if content is not None else "", "a turn")
+    text = text_in(content if content is not None else "", "a turn")
     if PLACEHOLDER not in text:
         return (Part("text", text),)
     pieces: list[Part] = []
@@ -239,7 +249,7 @@ def _parts(turn: Mapping[str, Any]) -> tuple[Part, ...]:
 def _part(content: Any) -> Part:
     kind = content.get("type") if isinstance(content, Mapping) else None
     if kind == "text":
-        return Part("text", _text(content.get("text"), "a text part"))
+        return Part("text", text_in(content.get("text"), "a text part"))
     if kind in ("image", "image_url"):
         return Part("image")
     if kind == "video":
@@ -269,19 +279,19 @@ def _images(meta: Mapping[str, Any], wanted: Wanted, turns: Sequence[Any] | None
         return given
     keys = IMAGE_KEYS if wanted.image_key is None else (wanted.image_key,)
     for key in keys if given is None else ():
-        if key in meta and not _nothing(meta[key]):
+        if key in meta and not is_nothing(meta[key]):
             return (key,), images_in(meta[key], key, wanted.image_root)
     if turns is not None and wanted.image_key is None:
-        return (), images_in(_inline(turns), "content", wanted.image_root)
+        return (), images_in(inline_pictures(turns), "content", wanted.image_root)
     raise RowError(
-        "missing_image", f"no picture in {' or '.join(map(repr, keys))}; the row has {_names(meta)}; name the field with --image-key"
+        "missing_image", f"no picture in {' or '.join(map(repr, keys))}; the row has {names_of(meta)}; name the field with --image-key"
     )
 
 
-def _inline(turns: Sequence[Any]) -> list[Any]:
+def inline_pictures(turns: Sequence[Any]) -> list[Any]:
     """What image parts hold themselves: {"type": "image", "path": ...}, {"type": "image_url", "image_url": {"url": ...}}."""
     parts = [p for turn in turns if isinstance(turn, Mapping) for p in _listed(_content(turn)) if isinstance(p, Mapping)]
-    held = [next((p[k] for k in INLINE_KEYS if not _nothing(p.get(k))), None) for p in parts if p.get("type") in ("image", "image_url")]
+    held = [next((p[k] for k in INLINE_KEYS if not is_nothing(p.get(k))), None) for p in parts if p.get("type") in ("image", "image_url")]
     return [value["url"] if isinstance(value, Mapping) and "url" in value else value for value in held if value is not None]
 
 
@@ -289,7 +299,8 @@ def _listed(content: Any) -> list[Any]:
     return content if isinstance(content, list) else []
 
 
-def _nothing(value: Any) -> bool:
+def is_nothing(value: Any) -> bool:
+    """Whether a picture field is empty."""
     if isinstance(value, Mapping):
         return value.get("bytes") is None and not value.get("path") and not value.get("url")
     return value is None or value == "" or value == []
@@ -351,7 +362,8 @@ def _embedded(text: str) -> bytes | None:
 # Ids
 
 
-def _given_id(meta: Mapping[str, Any]) -> tuple[str | None, str]:
+def given_id(meta: Mapping[str, Any]) -> tuple[str | None, str]:
+    """The field that names the row and the name, or (None, "")."""
     for key in ID_KEYS:
         value = meta.get(key)
         if isinstance(value, str) and value and (value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value)):
@@ -421,7 +433,8 @@ def struct_of(image: Image) -> dict[str, Any]:
 # Words for people
 
 
-def _names(meta: Mapping[str, Any]) -> str:
+def names_of(meta: Mapping[str, Any]) -> str:
+    """The fields of a row, the first twelve."""
     return (", ".join(repr(str(k)) for k in list(meta)[:12]) or "no field") + (" ..." if len(meta) > 12 else "")
 
 

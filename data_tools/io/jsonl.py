@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from ..records import Rejected, Sample
-from .fields import RAW_LIMIT, RowError, Wanted, image_keys_of, rejected, row_of, sample_of, struct_of
+from .fields import RAW_LIMIT, Row, RowError, Wanted, image_keys_of, rejected, row_of, sample_of, struct_of
 from .json_array import elements, is_array
 from .paths import open_bytes
 from .shard import Shard
@@ -24,7 +24,13 @@ BOM = b"\xef\xbb\xbf"
 
 
 def read(shard: Shard, wanted: Wanted, skip: int = 0) -> Iterator[Sample | Rejected]:
-    """Rows of a JSONL file, or of a `.json` file that is one array. Blank lines are no rows.
+    """Rows of a JSONL file, or of a `.json` file that is one array, as samples."""
+    for item in rows(shard, skip):
+        yield item if isinstance(item, Rejected) else sample_of(item.meta, shard.name, item.number, "jsonl", wanted)
+
+
+def rows(shard: Shard, skip: int = 0) -> Iterator[Row | Rejected]:
+    """Rows of a JSONL file, or of a `.json` file that is one array, as they are. Blank lines are no rows.
 
     Broken lines, bytes that are not UTF-8 and non-objects are Rejected.
     """
@@ -32,22 +38,22 @@ def read(shard: Shard, wanted: Wanted, skip: int = 0) -> Iterator[Sample | Rejec
     try:
         with open_lines(shard.path) as file:
             if shard.path.endswith(".json") and is_array(file):
-                yield from _array(file, shard, wanted, skip)
+                yield from _array(file, shard, skip)
                 return
             for line in lines(file):
                 if row >= skip:
-                    yield parse(line, shard, row, wanted)
+                    yield parse(line, shard, row)
                 row += 1
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         yield rejected(shard.name, row, "jsonl", "shard_truncated", f"the compressed file ends or breaks here: {error}")
 
 
-def _array(file: IO[bytes], shard: Shard, wanted: Wanted, skip: int) -> Iterator[Sample | Rejected]:
+def _array(file: IO[bytes], shard: Shard, skip: int) -> Iterator[Row | Rejected]:
     row = 0
     try:
         for value in elements(file):
             if row >= skip:
-                yield _sample(value, shard, row, wanted, value)
+                yield _object(value, shard, row, value)
             row += 1
     except RowError as error:
         yield rejected(shard.name, row, "jsonl", error.reason, error.detail)
@@ -76,7 +82,7 @@ def _skip_rest(file: IO[bytes]) -> None:
         pass
 
 
-def parse(line: bytes, shard: Shard, row: int, wanted: Wanted) -> Sample | Rejected:
+def parse(line: bytes, shard: Shard, row: int) -> Row | Rejected:
     if len(line) > MAX_LINE:
         return _refuse(shard, row, "line_too_long", f"more than {MAX_LINE} bytes in one line", line)
     try:
@@ -85,14 +91,14 @@ def parse(line: bytes, shard: Shard, row: int, wanted: Wanted) -> Sample | Rejec
         return _refuse(shard, row, "not_utf8", f"byte {error.start} is not UTF-8: {error.reason}", line)
     except (ValueError, RecursionError) as error:
         return _refuse(shard, row, "bad_json", f"not JSON: {error}", line)
-    return _sample(meta, shard, row, wanted, line)
+    return _object(meta, shard, row, line)
 
 
-def _sample(meta: Any, shard: Shard, row: int, wanted: Wanted, raw: Any) -> Sample | Rejected:
+def _object(meta: Any, shard: Shard, row: int, raw: Any) -> Row | Rejected:
     if not isinstance(meta, dict):
         line = raw if isinstance(raw, bytes) else json.dumps(raw).encode("ascii")
         return _refuse(shard, row, "not_an_object", f"a row should be a JSON object, found {type(meta).__name__}", line)
-    return sample_of(meta, shard.name, row, "jsonl", wanted)
+    return Row(row, meta)
 
 
 def _refuse(shard: Shard, row: int, reason: str, detail: str, line: bytes) -> Rejected:

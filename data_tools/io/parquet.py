@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from ..records import Rejected, Sample
 from .columns import Columns, batch_rows, rows_in, shallow
-from .fields import Wanted, rejected, sample_of
+from .fields import Row, Wanted, rejected, sample_of
 from .paths import open_bytes
 from .schema import keeps_pictures, schema_from
 from .shard import Shard
@@ -23,7 +23,13 @@ BROKEN = (pa.ArrowException, OSError, EOFError, UnicodeDecodeError, ValueError)
 
 
 def read(shard: Shard, wanted: Wanted, skip: int = 0) -> Iterator[Sample | Rejected]:
-    """Rows of a Parquet file, a few MB at a time however large its row groups. `skip` passes over whole row groups unread.
+    """Rows of a Parquet file as samples."""
+    for item in rows(shard, skip):
+        yield item if isinstance(item, Rejected) else sample_of(item.meta, shard.name, item.number, "parquet", wanted)
+
+
+def rows(shard: Shard, skip: int = 0) -> Iterator[Row | Rejected]:
+    """Rows of a Parquet file as they are, a few MB at a time however large its row groups. `skip` passes over whole row groups unread.
 
     A file that cannot be opened is one Rejected (shard_unreadable); every row of a broken row group is one (row_group_unreadable).
     """
@@ -35,13 +41,13 @@ def read(shard: Shard, wanted: Wanted, skip: int = 0) -> Iterator[Sample | Rejec
             return
         start = 0
         for group in range(file.num_row_groups):
-            rows = file.metadata.row_group(group).num_rows
-            if start + rows > skip:
-                yield from _group(file, group, start, max(skip, start), shard, wanted)
-            start += rows
+            count = file.metadata.row_group(group).num_rows
+            if start + count > skip:
+                yield from _group(file, group, start, max(skip, start), shard)
+            start += count
 
 
-def _group(file: pq.ParquetFile, group: int, start: int, first: int, shard: Shard, wanted: Wanted) -> Iterator[Sample | Rejected]:
+def _group(file: pq.ParquetFile, group: int, start: int, first: int, shard: Shard) -> Iterator[Row | Rejected]:
     about = file.metadata.row_group(group)
     row, problem = start, "it holds fewer rows than its header says"
     batches = file.iter_batches(batch_rows(about.num_rows, about.total_byte_size), row_groups=[group], use_threads=False)
@@ -56,7 +62,7 @@ def _group(file: pq.ParquetFile, group: int, start: int, first: int, shard: Shar
         at = row + batch.num_rows - len(metas)
         row += batch.num_rows
         for offset, meta in enumerate(metas):
-            yield sample_of(meta, shard.name, at + offset, "parquet", wanted)
+            yield Row(at + offset, meta)
     for lost in range(max(row, first), start + about.num_rows):
         yield rejected(shard.name, lost, "parquet", "row_group_unreadable", f"row group {group}: {problem}")
 

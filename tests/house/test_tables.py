@@ -28,6 +28,7 @@ ROOMS = [
     Room("mm_align.evals", "BENCHMARKS"),
     Room("mm_align.train.schedules", "SCHEDULES"),
     Room("data_tools.io", "FORMATS", papers=False),
+    Room("data_tools.preference", "FORMATS", papers=False),
 ]
 YAMLS = sorted((ROOT / "configs").rglob("*.yaml"))
 
