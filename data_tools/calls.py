@@ -86,6 +86,17 @@ class CallNotSupported(TypeError):
     """This backend does not offer the call that was asked of it."""
 
 
+class CallFailed(RuntimeError):
+    """The model did not answer, though it was asked as often as its backend allows: an endpoint that stalls, refuses or breaks.
+
+    `again`: another time it may answer (a timeout, 429, 5xx); otherwise it never will (a row that the endpoint refuses).
+    """
+
+    def __init__(self, message: str, *, again: bool = True) -> None:
+        super().__init__(message)
+        self.again = again
+
+
 class Backend(Protocol):
     """Something that runs a model. `faces` names the calls it offers ("generate", "likelihood"); others raise `CallNotSupported`."""
 

@@ -14,18 +14,19 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 Entry = dict[str, Any]
 
 
 class Line(NamedTuple):
-    """One block as it lies on disk: rows `row .. row + n`, their id hashes, and the undecoded entries."""
+    """One block as it lies on disk: rows `row .. row + n`, their id hashes, the undecoded entries, and its byte offset."""
 
     row: int
     n: int
     ids: bytes
     body: bytes
+    at: int = 0
 
     def entries(self) -> list[Entry]:
         decoded: list[Entry] = json.loads(self.body)
@@ -61,6 +62,11 @@ class Journal:
         self.complete = True
         self.sync()
 
+    @property
+    def size(self) -> int:
+        """Bytes of the committed lines: where the next one begins."""
+        return self._end
+
     def sync(self) -> None:
         os.fsync(self._fd)
         self._synced_at = time.monotonic()
@@ -93,14 +99,23 @@ class Journal:
 
 def read_lines(path: Path) -> Iterator[Line]:
     """Blocks of a journal in order, up to the first one that is torn or corrupt; the end line (n = 0) is included."""
-    expected = 0
+    expected = at = 0
     with path.open("rb") as file:
         for raw in file:
             line = _parse(raw, expected)
             if line is None:
                 return
-            yield line
-            expected += line.n
+            yield line._replace(at=at)
+            expected, at = expected + line.n, at + len(raw)
+
+
+def line_at(file: IO[bytes], at: int) -> Line:
+    """The block that begins at byte `at` of a journal open for reading. Raises ValueError where none does."""
+    file.seek(at)
+    line = _parse(file.readline(), None)
+    if line is None:
+        raise ValueError(f"no sound line of a journal begins at byte {at}")
+    return line._replace(at=at)
 
 
 def read_entries(path: Path) -> Iterator[Entry]:
@@ -129,13 +144,13 @@ def _line(row: int, n: int, ids: bytes, entries: Sequence[Entry]) -> bytes:
     return b"%08x\t%s\n" % (zlib.crc32(payload), payload)
 
 
-def _parse(raw: bytes, expected_row: int) -> Line | None:
+def _parse(raw: bytes, expected_row: int | None) -> Line | None:
     checksum, _, payload = raw.partition(b"\t")
     if not raw.endswith(b"\n") or len(checksum) != 8 or b"%08x" % zlib.crc32(payload[:-1]) != checksum:
         return None
     head_text, _, body = payload[:-1].partition(b"\t")
     head = json.loads(head_text)
-    if head["row"] != expected_row:
+    if expected_row is not None and head["row"] != expected_row:
         return None
     return Line(head["row"], head["n"], base64.b64decode(head["ids"]), body)
 

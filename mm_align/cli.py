@@ -90,6 +90,14 @@ VERBS = {
         "turn Google Landmarks v2 files into captions, questions and levels to train on",
         "mmalign vision landmarks train_clean.csv --hierarchy train_label_to_hierarchical.csv --images train/ --out landmarks/",
     ),
+    "rlaif feedback": Verb(
+        "mm_align.jobs.feedback",
+        "FeedbackConfig",
+        "run",
+        "make preference pairs: a model answers, a judge checks what it claims",
+        "mmalign rlaif feedback --images pictures/ --questions default --model OWNER/MODEL --judge OWNER/JUDGE --out feedback/",
+        ("feedback",),
+    ),
     "doctor": Verb(
         "mm_align.jobs.doctor",
         "DoctorConfig",

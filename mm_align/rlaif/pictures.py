@@ -1,0 +1,45 @@
+"""The pictures of a prompt: what they are known by, and decoding them before a model is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from data_tools.io import BadImage, decode
+from data_tools.records import Sample
+from data_tools.shards import fingerprint
+
+from .stage import Done, Gone
+
+Item = TypeVar("Item")
+
+
+def prints(sample: Sample) -> list[str]:
+    """What each picture is known by: the size and the edges of its file, so that another picture under the same name is another."""
+    return [fingerprint(image.path or "") for image in sample.images]
+
+
+def decoded(sample: Sample) -> Sample:
+    """The sample with its pictures decoded. Raises BadImage."""
+    return replace(sample, images=tuple(decode(image) for image in sample.images))
+
+
+def with_pictures(
+    items: Sequence[Item],
+    sample_of: Callable[[Item], Sample],
+    subjects_of: Callable[[Item], Sequence[str]],
+    work: Callable[[Sequence[Item], Sequence[Sample]], Sequence[Done]],
+) -> list[Done]:
+    """`work(items, samples)` for the items whose pictures can be decoded; the subjects of the others leave with the picture's reason."""
+    results: dict[int, Done] = {}
+    ready: list[tuple[int, Sample]] = []
+    for place, item in enumerate(items):
+        try:
+            ready.append((place, decoded(sample_of(item))))
+        except BadImage as error:
+            results[place] = Done(gone=[Gone(subject, error.reason, error.detail) for subject in subjects_of(item)])
+    if ready:
+        done: Any = work([items[place] for place, _ in ready], [sample for _, sample in ready])
+        results |= dict(zip((place for place, _ in ready), done, strict=True))
+    return [results[place] for place in range(len(items))]
