@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,9 +13,10 @@ from pydantic import Field
 from ..config import JobConfig, UserError
 
 if TYPE_CHECKING:
-    from data_tools.calls import Backend, Sampling
-    from data_tools.records import Image, Message
+    from data_tools.calls import Backend, Reward, Sampling
+    from data_tools.records import Image, Message, Response, Sample
 
+log = logging.getLogger(__name__)
 LEAVE = ("exit", "quit", ":q")
 
 
@@ -26,33 +28,73 @@ class ChatConfig(JobConfig):
         [], description="picture files, then the question; without a question, a prompt is opened", json_schema_extra={"positional": True}
     )
     max_tokens: int = Field(256, ge=1, description="longest answer")
-    temperature: float = Field(0.0, ge=0, description="0: always the likeliest token")
+    temperature: float | None = Field(None, ge=0, description="0: always the likeliest token (default: 0; with --best-of 0.7)")
     top_p: float = Field(1.0, gt=0, le=1, description="share of the likeliest tokens that are drawn from")
     seed: int = Field(0, description="of drawn tokens")
     system: str = Field("", description="what the model is told before the conversation")
     revision: str | None = Field(None, description="commit or tag of a hub model")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
     dtype: str = Field("auto", description="auto, float32, bfloat16 or float16")
+    best_of: int = Field(1, ge=1, description="answers that are drawn; the one of the highest implicit reward is told")
+    reference: str | None = Field(None, description="with --best-of: the model that the scorer was before its preference training")
+    scorer: str | None = Field(None, description="with --best-of: the model after preference training (default: the one that answers)")
 
 
 def run(config: ChatConfig) -> int:
     """Print the answer, or converse until the end of input. Raises UserError for pictures and models that cannot be had."""
-    from data_tools.calls import Sampling
-
-    from ..backends import load_backend
-
+    check_best_of(config)
     pictures, question = split(config.shown)
     if question is None and pictures is None:
         raise UserError("name a picture, a question, or both: mmalign chat MODEL picture.png 'What is this?'")
     images = [picture(path) for path in pictures or ()]
-    backend = load_backend(config.model, revision=config.revision, device=config.device, dtype=config.dtype, batch_size=1)
-    sampling = Sampling(temperature=config.temperature, top_p=config.top_p, max_tokens=config.max_tokens, seed=config.seed)
-    talk = Talk(backend, sampling, images, config.system)
+    backend = loaded(config, config.model, config.revision)
+    talk = Talk(backend, sampling_of(config), images, config.system, reward_of(config, backend))
     if question is not None:
         print(talk.ask(question))
         return 0
     converse(talk, len(images))
     return 0
+
+
+def check_best_of(config: ChatConfig) -> None:
+    """UserError for options of --best-of that do not go together."""
+    if config.best_of == 1 and (config.reference or config.scorer):
+        raise UserError("--reference and --scorer choose among several answers: add --best-of 16")
+    if config.best_of > 1 and config.reference is None:
+        raise UserError("--best-of needs --reference: the model that this one was before its preference training")
+    if config.best_of > 1 and config.temperature == 0:
+        raise UserError("--best-of needs a temperature above 0: at 0 all answers are the same")
+
+
+def loaded(config: ChatConfig, model: str, revision: str | None = None) -> Backend:
+    from ..backends import load_backend
+
+    return load_backend(model, revision=revision, device=config.device, dtype=config.dtype, batch_size=1)
+
+
+def sampling_of(config: ChatConfig) -> Sampling:
+    from data_tools.calls import Sampling
+
+    usual = 0.7 if config.best_of > 1 else 0.0  # 0.7: RLAIF-V's candidates
+    temperature = usual if config.temperature is None else config.temperature
+    return Sampling(config.best_of, temperature, config.top_p, config.max_tokens, config.seed)
+
+
+def reward_of(config: ChatConfig, backend: Backend) -> Reward | None:
+    """The implicit reward of the scorer (by default the model that answers) over the reference; None for a single answer.
+
+    Raises UserError for a model that gives no log-probabilities.
+    """
+    from ..rewards import ImplicitReward
+
+    if config.best_of == 1 or config.reference is None:
+        return None
+    models = {config.scorer or config.model: loaded(config, config.scorer) if config.scorer else backend}
+    models[config.reference] = models.get(config.reference) or loaded(config, config.reference)
+    for name, model in models.items():
+        if "likelihood" not in model.faces:
+            raise UserError(f"{name} gives no log-probabilities of answers, which --best-of scores by; use a model in this process")
+    return ImplicitReward(*(models[name].likelihood for name in (config.scorer or config.model, config.reference)))
 
 
 def split(words: Sequence[str]) -> tuple[list[str] | None, str | None]:
@@ -92,10 +134,15 @@ def picture(path: str) -> Image:
 
 
 class Talk:
-    """A conversation about pictures. `ask` remembers what was said; `forget` begins anew with the same pictures."""
+    """A conversation about pictures. `ask` remembers what was said; `forget` begins anew with the same pictures.
 
-    def __init__(self, backend: Backend, sampling: Sampling, images: Sequence[Image], system: str = "") -> None:
-        self.backend, self.sampling, self.images, self.system = backend, sampling, tuple(images), system
+    reward: what is said is the best of `sampling.n` answers by it.
+    """
+
+    def __init__(
+        self, backend: Backend, sampling: Sampling, images: Sequence[Image], system: str = "", reward: Reward | None = None
+    ) -> None:
+        self.backend, self.sampling, self.images, self.system, self.reward = backend, sampling, tuple(images), system, reward
         self.forget()
 
     def forget(self) -> None:
@@ -117,10 +164,19 @@ class Talk:
     def _answered(self) -> str:
         from data_tools.records import Sample
 
-        response = self.backend.generate([Sample("chat", tuple(self.messages), self.images)], self.sampling)[0]
+        sample = Sample("chat", tuple(self.messages), self.images)
+        response = self._best(sample, self.reward) if self.reward else self.backend.generate([sample], self.sampling)[0]
         if response.truncated and not response.text:
             raise UserError("the conversation is too long for the model; begin a new one")
         return response.text
+
+    def _best(self, sample: Sample, reward: Reward) -> Response:
+        from ..search import best_of_n
+
+        (choice,) = best_of_n([sample], self.backend.generate, reward, self.sampling)
+        for response, value in zip(choice.candidates, choice.rewards, strict=True):
+            log.debug("%+.4f  %s", value, response.text)
+        return choice.best or choice.candidates[0]
 
 
 def converse(talk: Talk, pictures: int, read: Callable[[str], str] | None = None) -> None:

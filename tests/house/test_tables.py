@@ -26,6 +26,8 @@ ROOMS = [
     Room("vision.adapters", "ADAPTERS"),
     Room("mm_align.losses", "OBJECTIVES"),
     Room("mm_align.evals", "BENCHMARKS"),
+    Room("mm_align.rewards", "REWARDS"),
+    Room("mm_align.search", "SEARCHES"),
     Room("mm_align.train.schedules", "SCHEDULES"),
     Room("data_tools.io", "FORMATS", papers=False),
     Room("data_tools.preference", "FORMATS", papers=False),

@@ -12,6 +12,20 @@ from mm_align.config import UserError
 from mm_align.jobs.chat import Talk, converse, split
 
 
+class Drawing(NullBackend):
+    """Draws the answers "a", "b", "c"; finds those of `liked` likelier by one a token."""
+
+    def __init__(self, liked=""):
+        super().__init__()
+        self.liked = liked
+
+    def generate(self, samples, sampling):
+        return [Response(f"chat:{j}", "chat", text, tokens=1) for j, text in enumerate("abc"[: sampling.n])]
+
+    def likelihood(self, samples, continuations, *, ended=False, temperature=1.0):
+        return [[(-1.0 + (text in self.liked),) * 2 for text in texts] for texts in continuations]
+
+
 class Echo(NullBackend):
     """Says how many pictures and which texts it was shown."""
 
@@ -67,6 +81,40 @@ def test_one_question_about_two_pictures(echo, pictures, capsys):
     assert sampling == Sampling(temperature=0.7, max_tokens=5, seed=3)
 
 
+def test_best_of_several_by_the_implicit_reward(monkeypatch, pictures, capsys):
+    """Scorer and sampler may differ: the sampler likes a, the scorer b, the reference c."""
+    models = {"sampler": Drawing("a"), "scorer": Drawing("b"), "start": Drawing("c")}
+    monkeypatch.setattr(mm_align.backends, "load_backend", lambda name, **k: models[name])
+    words = ["chat", "sampler", pictures[0], "What?", "--best-of", "3", "--reference", "start"]
+    assert main([*words, "--scorer", "scorer", "-v"]) == 0
+    told = capsys.readouterr()
+    assert told.out == "b\n"
+    assert [line.split() for line in told.err.splitlines()] == [["+0.0000", "a"], ["+0.1000", "b"], ["-0.1000", "c"]]
+    assert main(words) == 0
+    assert capsys.readouterr().out == "a\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--best-of", "4"], "--best-of needs --reference"),
+        (["--reference", "tiny-lvlm"], "add --best-of 16"),
+        (["--best-of", "4", "--reference", "tiny-lvlm", "--temperature", "0"], "a temperature above 0"),
+    ],
+)
+def test_options_of_best_of_go_together(words, message, capsys):
+    assert main(["chat", "tiny-lvlm", "Hello", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_model_without_log_probabilities_cannot_score(monkeypatch, capsys):
+    model = Drawing()
+    model.faces = frozenset({"generate"})
+    monkeypatch.setattr(mm_align.backends, "load_backend", lambda name, **k: model)
+    assert main(["chat", "x/y", "Hello", "--best-of", "2", "--reference", "x/z"]) == 2
+    assert "x/y gives no log-probabilities" in capsys.readouterr().err
+
+
 def test_a_conversation_remembers_until_told_to_forget(echo, capsys):
     lines = iter(["one", "", "two", "/new", "three", "exit", "never"])
     converse(Talk(echo, Sampling(), [], "be brief"), 0, lambda prompt: next(lines))
@@ -86,6 +134,12 @@ def test_nothing_to_ask_and_what_is_no_picture(tmp_path, capsys):
     (tmp_path / "x.png").write_text("no picture")
     assert main(["chat", "tiny-aitqe", str(tmp_path / "x.png"), "What?"]) == 2
     assert "cannot read the picture" in capsys.readouterr().err
+
+
+def test_bundled_models_choose_among_their_own_answers(pictures, capsys):
+    words = ["chat", "tiny-lvlm", pictures[0], "Describe the image briefly.", "--best-of", "3", "--max-tokens", "12", "--device", "cpu"]
+    assert main([*words, "--reference", "tiny-judge"]) == 0
+    assert capsys.readouterr().out.strip()
 
 
 def test_a_bundled_model_answers(pictures, capsys):
