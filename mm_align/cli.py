@@ -98,6 +98,13 @@ VERBS = {
         "mmalign rlaif feedback --images pictures/ --questions default --model OWNER/MODEL --judge OWNER/JUDGE --out feedback/",
         ("feedback",),
     ),
+    "rlaif convert": Verb(
+        "mm_align.jobs.feedback_convert",
+        "FeedbackConvertConfig",
+        "run",
+        "turn preference pairs of RLAIF-V, TRL, LLaMA-Factory, ms-swift or ours into any of these",
+        "mmalign rlaif convert pairs.jsonl --out pairs.parquet --format trl",
+    ),
     "doctor": Verb(
         "mm_align.jobs.doctor",
         "DoctorConfig",
