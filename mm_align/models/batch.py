@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -58,10 +58,10 @@ def collate(
     images differ in number, or nothing of it trains; BadImage for a picture that cannot be decoded.
     """
     rows = [_encoded(row, processor, for_training, max_length) for row in samples]
-    batch = _padded(rows, _pad_id(processor), left=not for_training)
+    batch = _padded(rows, pad_id(processor), left=not for_training)
     if not for_training:
         del batch["labels"]
-    batch |= _pictures([_sample(row) for row in samples], processor, dtype)
+    batch |= pictures((image for row in samples for image in _sample(row).images), processor, dtype)
     return {key: value.to(device) for key, value in batch.items()}
 
 
@@ -80,10 +80,10 @@ def collate_packs(
     """
     rows = [[_encoded(row, processor, True, None) for row in pack] for pack in packs]
     joined = [_end_to_end(pack) for pack in rows]
-    batch = _padded(joined, _pad_id(processor), left=False)
+    batch = _padded(joined, pad_id(processor), left=False)
     del batch["attention_mask"]
     batch["position_ids"] = _positions(rows, batch["input_ids"].shape[1])
-    batch |= _pictures([_sample(row) for pack in packs for row in pack], processor, dtype)
+    batch |= pictures((image for pack in packs for row in pack for image in _sample(row).images), processor, dtype)
     return {key: value.to(device) for key, value in batch.items()}
 
 
@@ -144,7 +144,7 @@ def cut(tokens: Tokens, max_length: int, image_token_id: int) -> Tokens:
     return Tokens(tokens.ids[:max_length], tokens.trains[:max_length])
 
 
-def _pad_id(processor: LvlmProcessor) -> int:
+def pad_id(processor: LvlmProcessor) -> int:
     pad = processor.tokenizer.pad_token_id
     return processor.tokenizer.eos_token_id if pad is None else pad
 
@@ -163,11 +163,11 @@ def _padded(rows: Sequence[Tokens], pad_id: int, *, left: bool) -> dict[str, tor
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
 
-def _pictures(samples: Sequence[Sample], processor: LvlmProcessor, dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
-    """Pixels of the distinct pictures, and their index where some picture is shown twice."""
+def pictures(shown: Iterable[Image], processor: LvlmProcessor, dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
+    """`pixel_values` of the distinct pictures of a batch, and `picture_index` where some picture is shown twice."""
     distinct: dict[Hashable, PIL.Image.Image | None] = {}
     index: list[int] = []
-    for image in (image for sample in samples for image in sample.images):
+    for image in shown:
         key = same_picture(image)
         if key not in distinct:
             distinct[key] = decode(image).pixels

@@ -18,6 +18,7 @@ from vision.branches import Branch, read
 from vision.encoders import Encoder, encoder_for, tower_config
 from vision.tokens import VisualTokens
 
+from ..losses.answer_logps import token_logps
 from .lvlm_config import LvlmConfig
 
 
@@ -25,11 +26,13 @@ from .lvlm_config import LvlmConfig
 class LvlmOutput(ModelOutput):
     """loss: scalar or None. logits: [B, L', V], or [K, V] for a boolean `logits_to_keep`. image_hidden_states: [n, D] rows as placed.
 
+    token_logps: [K] for `scored_places`.
     visual_tokens: what the adapter gave, VisualTokens [m, N, D] of the distinct pictures; None where none ran.
     """
 
     loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
+    token_logps: torch.Tensor | None = None
     last_hidden_state: torch.Tensor | None = None
     past_key_values: Cache | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
@@ -192,6 +195,7 @@ class LvlmForConditionalGeneration(LvlmPreTrainedModel, GenerationMixin):
     """The model with its head: `generate`, losses, PEFT, pipelines and the Auto classes work on this one."""
 
     keeps_marked_logits = True  # a boolean `logits_to_keep` [B, L] gives logits [K, V]
+    scores_tokens = True  # `scored_places` [K] and `scored_ids` [K] give token_logps [K]
 
     _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
 
@@ -247,16 +251,20 @@ class LvlmForConditionalGeneration(LvlmPreTrainedModel, GenerationMixin):
         mm_encoder_outputs: dict[str, Any] | None = None,
         tower_features: Sequence[VisualTokens] | None = None,
         picture_index: torch.Tensor | None = None,
+        scored_places: torch.Tensor | None = None,
+        scored_ids: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> LvlmOutput:
         """One pass.
 
         input_ids [B, L] with `config.num_image_tokens` placeholders a picture; pixel_values [n, 3, H, W], the pictures of
-        all rows in order; attention_mask [B, past + L]; position_ids from the mask when absent; mm_encoder_outputs
+        all rows in order; attention_mask [B, past + L] or [B, 1, L, L]; position_ids from the mask when absent; mm_encoder_outputs
         {"image": what `get_image_features` gave} or tower_features (what `tower_features` gave) instead of pixels.
         picture_index [n]: the k-th picture of the prompts is row `picture_index[k]` of the m distinct ones given, so that towers
         and adapter run once for a picture that several rows show; absent: in order, each once. logits_to_keep: the last k
         positions (0: all), an index tensor, or a boolean [B, L] that gives logits [K, V]. labels [B, L] with -100 where no loss falls.
+        scored_places [K] (flat, b * L + position) and scored_ids [K]: instead of logits, the log-probabilities of these tokens as
+        the next ones at these places; see `token_logps`.
         """
         outputs = self.model(
             input_ids=input_ids,
@@ -270,7 +278,11 @@ class LvlmForConditionalGeneration(LvlmPreTrainedModel, GenerationMixin):
             picture_index=picture_index,
             **{key: value for key, value in kwargs.items() if key != "num_items_in_batch"},
         )
-        outputs.logits = self.logits(_kept(outputs.last_hidden_state, logits_to_keep))
+        if scored_places is not None and scored_ids is not None:
+            scored = outputs.last_hidden_state.flatten(0, 1)[scored_places]  # [K, D]
+            outputs.token_logps = token_logps(self.logits, scored, scored_ids, self.config.text_config.vocab_size)
+        else:
+            outputs.logits = self.logits(_kept(outputs.last_hidden_state, logits_to_keep))
         if labels is not None:
             outputs.loss = self.loss_function(logits=outputs.logits, labels=labels, vocab_size=self.config.text_config.vocab_size, **kwargs)
         outputs.last_hidden_state = None  # the library's causal models do not give it either
