@@ -124,7 +124,7 @@ def make_trainer(config: TrainConfig, parts: Ready, args: TrainingArguments, roo
     from ..train import ObjectiveTrainer
     from ..train.callbacks import Evaluations, LogFile, LogLines, StopWhenAsked, WholeCheckpoints
     from ..train.data import Collator
-    from .train_suites import lower_is_better
+    from .train_suites import selection
     from .train_watch import Watch
 
     trainer = ObjectiveTrainer(
@@ -145,8 +145,7 @@ def make_trainer(config: TrainConfig, parts: Ready, args: TrainingArguments, roo
         trainer.add_callback(Evaluations(watch, config.eval_steps, beside_loss=loss, saves=bool(config.select_by)))
     trainer.add_callback(LogFile(root / LOG))
     trainer.add_callback(LogLines())
-    lower = lower_is_better(config.select_by, parts.suites)
-    trainer.add_callback(WholeCheckpoints(root / CHECKPOINTS, config.keep, config.select_by, lower=lower))
+    trainer.add_callback(WholeCheckpoints(root / CHECKPOINTS, config.keep, selection(config, parts.suites)))
     trainer.add_callback(StopWhenAsked(stop))
     return trainer
 

@@ -107,6 +107,10 @@ class TrainConfig(JobConfig):
     eval_steps: int = Field(500, ge=1, description="steps between evaluations")
     eval_suites: list[str | dict[str, Any]] = Field([], description="benchmarks run at evaluations: [{type: qa, data: FILE}]")
     select_by: str | None = Field(None, description="choose the checkpoint with the best of this: qa/accuracy, objects/f1, eval_loss")
+    select_limits: dict[str, float] = Field(
+        {}, description="choose among checkpoints that are no worse than this, where there is one: {objects/coverage: 0.9}"
+    )
+    select_ties: Literal["first", "last"] = Field("first", description="which of equally good checkpoints is chosen")
     show_answers: int = Field(4, ge=0, description="rows of eval_data answered and written to samples.jsonl at each evaluation")
     answer_tokens: int = Field(64, ge=1, description="longest answer in evaluations")
     report_to: list[Literal["tensorboard", "wandb", "trackio"]] = Field([], description="trackers to log to, where installed")

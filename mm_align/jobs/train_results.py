@@ -46,7 +46,7 @@ def finish(config: TrainConfig, run_dir: RunDir, summary: Mapping[str, Any]) -> 
     history = history_of(chosen if best is None else whole_checkpoints(folder)[-1])
     drawn = draw(history, run_dir.root / CURVES)
     told = dict(summary) | {"step": int(chosen.name.rpartition("-")[2]), "curves": drawn}
-    told |= {"selected_by": config.select_by, "selected_value": best.value} if best else {}
+    told |= {"selected_by": config.select_by, "selected_value": best.value, "within_limits": best.holds} if best else {}
     shutil.rmtree(run_dir.root / CACHE, ignore_errors=True)
     run_dir.finish(told)
     return TrainReport(run_dir.root, lines(run_dir.root, told))
@@ -121,7 +121,8 @@ def lines(root: Path, told: Mapping[str, Any]) -> list[str]:
     if "loss" in told:
         said.append(f"step {told['step']}: loss {told['first_loss']:.3f} -> {told['loss']:.3f}")
     if "selected_value" in told:
-        said.append(f"chosen by {told['selected_by']} = {told['selected_value']:.4g}: step {told['step']}")
+        outside = "" if told.get("within_limits", True) else " (no checkpoint is within select_limits)"
+        said.append(f"chosen by {told['selected_by']} = {told['selected_value']:.4g}: step {told['step']}{outside}")
     return [*said, f"model: {root / MODEL}" + (f", curves: {root / CURVES}" if told["curves"] else "")]
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..backends.transformers_ import TransformersBackend
     from ..evals import Benchmark
+    from ..train.callbacks import Selection
     from .train_config import TrainConfig
 
 Broken = dict[str, "BadImage"]  # sample id -> what is wrong with a picture of it
@@ -44,13 +45,23 @@ def suites(described: Sequence[str | dict[str, Any]]) -> dict[str, Benchmark]:
 
 
 def check_selection(config: TrainConfig, built: Mapping[str, Benchmark]) -> None:
-    """UserError where no evaluation will log `select_by`. What an objective adds to the evaluation loss shows at the first evaluation."""
-    name = config.select_by
-    if name is None or (config.eval_data and name.startswith("eval_")):
-        return
-    known = [f"{suite}/{metric}" for suite, benchmark in built.items() for metric in benchmark.score({})]
-    if name not in known:
-        raise never_logged(name, [*known, *(["eval_loss"] if config.eval_data else [])])
+    """UserError where no evaluation will log what is selected by. What an objective adds to the evaluation loss shows at the first one."""
+    for key, name in [("select_by", config.select_by), *(("select_limits", name) for name in config.select_limits)]:
+        if name is None or (config.eval_data and name.startswith("eval_")):
+            continue
+        known = [f"{suite}/{metric}" for suite, benchmark in built.items() for metric in benchmark.score({})]
+        if name not in known:
+            raise never_logged(name, [*known, *(["eval_loss"] if config.eval_data else [])], key)
+
+
+def selection(config: TrainConfig, built: Mapping[str, Benchmark]) -> Selection | None:
+    """How the best checkpoint is told; None where the last one is taken."""
+    from ..train.callbacks import Limit, Selection
+
+    if config.select_by is None:
+        return None
+    limits = tuple(Limit(name, worst, lower_is_better(name, built)) for name, worst in config.select_limits.items())
+    return Selection(config.select_by, lower_is_better(config.select_by, built), limits, config.select_ties == "last")
 
 
 def check_evaluated(config: TrainConfig, steps: int) -> None:
@@ -61,15 +72,13 @@ def check_evaluated(config: TrainConfig, steps: int) -> None:
         )
 
 
-def never_logged(name: str, known: Collection[str]) -> UserError:
+def never_logged(name: str, known: Collection[str], key: str = "select_by") -> UserError:
     """What is said of a `select_by` that no evaluation logs."""
-    return UserError(f"select_by '{name}' is none of what evaluations log; {nearest(name, sorted(known))}")
+    return UserError(f"{key} '{name}' is none of what evaluations log; {nearest(name, sorted(known))}")
 
 
-def lower_is_better(name: str | None, built: Mapping[str, Benchmark]) -> bool:
+def lower_is_better(name: str, built: Mapping[str, Benchmark]) -> bool:
     """Of a benchmark's metric the benchmark knows; of the rest, losses are better when they are less, everything else when it is more."""
-    if name is None:
-        return False
     suite = next((suite for suite in built if name.startswith(f"{suite}/")), None)
     return name.endswith("loss") if suite is None else name.removeprefix(f"{suite}/") in built[suite].lower
 

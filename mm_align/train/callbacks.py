@@ -6,12 +6,12 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from .checkpoints import keep_last, mark_whole, note
+from .checkpoints import Best, keep_last, mark_whole, note
 
 log = logging.getLogger(__name__)
 MACHINE = ("_runtime", "_per_second")  # tells of the machine, not of the model
@@ -52,23 +52,46 @@ def shown(entry: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in told.items() if isinstance(value, int | float))
 
 
+class Limit(NamedTuple):
+    """The worst value that a logged name should have; `lower`: less is better."""
+
+    name: str
+    worst: float
+    lower: bool = False
+
+    def holds(self, value: float) -> bool:
+        return value <= self.worst if self.lower else value >= self.worst
+
+
+class Selection(NamedTuple):
+    """The logged name that the best checkpoint has the highest of (or, with `lower`, the lowest), among those within all `limits`
+    where there is one. later: of equal ones the last."""
+
+    name: str
+    lower: bool = False
+    limits: tuple[Limit, ...] = ()
+    later: bool = False
+
+
 class WholeCheckpoints(TrainerCallback):
-    """Marks each checkpoint when it is complete, notes the best one, removes old ones.
+    """Marks each checkpoint when it is complete, notes the best one by `chosen`, removes old ones."""
 
-    chosen: the logged name that the best checkpoint has the highest of (or, with `lower`, the lowest).
-    """
-
-    def __init__(self, folder: Path, keep: int, chosen: str | None = None, *, lower: bool = False) -> None:
-        self.folder, self.keep, self.chosen, self.lower = folder, keep, chosen, lower
+    def __init__(self, folder: Path, keep: int, chosen: Selection | None = None) -> None:
+        self.folder, self.keep, self.chosen = folder, keep, chosen
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if not state.is_world_process_zero:
             return
         mark_whole(self.folder / f"checkpoint-{state.global_step}")
-        value = next((e[self.chosen] for e in reversed(state.log_history) if e["step"] == state.global_step and self.chosen in e), None)
-        if value is not None:
-            note(self.folder, state.global_step, value, lower=self.lower)
+        if self.chosen is not None:
+            self._note(self.chosen, state)
         keep_last(self.folder, self.keep)
+
+    def _note(self, chosen: Selection, state: TrainerState) -> None:
+        logged = {name: value for entry in state.log_history if entry["step"] == state.global_step for name, value in entry.items()}
+        if chosen.name in logged:
+            holds = all(limit.name in logged and limit.holds(logged[limit.name]) for limit in chosen.limits)
+            note(self.folder, Best(state.global_step, logged[chosen.name], holds), lower=chosen.lower, later=chosen.later)
 
 
 class Evaluations(TrainerCallback):

@@ -14,10 +14,11 @@ NAME = re.compile(r"checkpoint-(\d+)")
 
 
 class Best(NamedTuple):
-    """The checkpoint with the best value of what the run selects by."""
+    """The checkpoint with the best value of what the run selects by; `holds`: within the limits that the run sets."""
 
     step: int
     value: float
+    holds: bool = True
 
 
 def whole_checkpoints(folder: Path) -> list[Path]:
@@ -49,17 +50,28 @@ def keep_last(folder: Path, count: int) -> None:
             remove(path)
 
 
-def note(folder: Path, step: int, value: float, *, lower: bool) -> None:
-    """Remember the checkpoint of `step` as the best one if its value is better than the best so far; of equal ones the first."""
+def note(folder: Path, candidate: Best, *, lower: bool, later: bool = False) -> None:
+    """Remember a checkpoint as the best one if it is better than the best so far; of equal ones the first (the last if `later`).
+
+    One within the limits is better than any that is not.
+    """
     best = best_of(folder)
-    if best is None or best.step >= step or (value < best.value if lower else value > best.value):
-        write_atomic(folder / BEST, to_json({"step": step, "value": value}))
+    if best is None or best.step >= candidate.step or _beats(candidate, best, lower, later):
+        write_atomic(folder / BEST, to_json(candidate._asdict()))
+
+
+def _beats(one: Best, other: Best, lower: bool, later: bool) -> bool:
+    if one.holds != other.holds:
+        return one.holds
+    if one.value == other.value:
+        return later
+    return one.value < other.value if lower else one.value > other.value
 
 
 def best_of(folder: Path) -> Best | None:
     """The best checkpoint so far; None where none was noted."""
     told: dict[str, Any] | None = read_json(folder / BEST)
-    return None if told is None else Best(int(told["step"]), float(told["value"]))
+    return None if told is None else Best(int(told["step"]), float(told["value"]), bool(told.get("holds", True)))
 
 
 def step_of(checkpoint: Path) -> int:

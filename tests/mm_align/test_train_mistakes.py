@@ -112,7 +112,6 @@ def test_without_a_noted_checkpoint_nothing_is_exported(train, rows, tmp_path, m
         ("qa/accuracy", False),
         ("seen/hallucinating", True),
         ("seen/coverage", False),
-        (None, False),
     ],
 )
 def test_of_every_loss_the_lowest_is_the_best_and_benchmarks_know_their_own(name, lower):

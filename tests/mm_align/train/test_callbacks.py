@@ -1,6 +1,7 @@
 """Beside the steps: curves by name, the best checkpoint, what a kill leaves behind."""
 
-from mm_align.train.checkpoints import best_of, clear_partial, keep_last, mark_whole, note, whole_checkpoints
+from mm_align.train.callbacks import Limit
+from mm_align.train.checkpoints import Best, best_of, clear_partial, keep_last, mark_whole, note, whole_checkpoints
 from mm_align.train.curves import curves, draw_curves, panels
 
 HISTORY = [
@@ -51,15 +52,28 @@ def test_the_best_and_the_newest_stay(tmp_path):
     """Accuracies 0.5, 0.7, 0.7, 0.6 at steps 1 to 4: of the two best the first stays; with one kept, steps 2 and 4."""
     for step, value in ((1, 0.5), (2, 0.7), (3, 0.7), (4, 0.6)):
         made(tmp_path, step)
-        note(tmp_path, step, value, lower=False)
+        note(tmp_path, Best(step, value), lower=False)
         keep_last(tmp_path, 1)
-    assert best_of(tmp_path) == (2, 0.7)
+    assert best_of(tmp_path) == Best(2, 0.7)
     assert names(tmp_path) == ["checkpoint-2", "checkpoint-4"]
 
 
 def test_less_is_better_for_losses_and_a_repeated_step_is_noted_anew(tmp_path):
     for step, value in ((1, 3.0), (2, 2.0), (3, 2.5)):
-        note(tmp_path, step, value, lower=True)
-    assert best_of(tmp_path) == (2, 2.0)
-    note(tmp_path, 2, 2.2, lower=True)  # the run went back to before step 2 and came here again
-    assert best_of(tmp_path) == (2, 2.2)
+        note(tmp_path, Best(step, value), lower=True)
+    assert best_of(tmp_path) == Best(2, 2.0)
+    note(tmp_path, Best(2, 2.2), lower=True)  # the run went back to before step 2 and came here again
+    assert best_of(tmp_path) == Best(2, 2.2)
+
+
+def test_within_the_limits_comes_first_and_ties_go_as_asked(tmp_path):
+    """0.1 is best but outside, 0.3 and 0.3 are within: of these the first, or where asked the last."""
+    for later, chosen in ((False, 2), (True, 3)):
+        folder = tmp_path / str(later)
+        folder.mkdir()
+        for step, value, holds in ((1, 0.1, False), (2, 0.3, True), (3, 0.3, True), (4, 0.2, False)):
+            note(folder, Best(step, value, holds), lower=True, later=later)
+        assert best_of(folder) == Best(chosen, 0.3)
+    assert Limit("a", 0.5).holds(0.5)
+    assert not Limit("a", 0.5).holds(0.4)
+    assert Limit("a", 0.5, lower=True).holds(0.4)
