@@ -68,6 +68,15 @@ class Progress(NamedTuple):
     quarantined: int
     step_seconds: float
 
+    @property
+    def name(self) -> str:
+        return self.shard
+
+    @property
+    def told(self) -> str:
+        """How the rows fared, for people."""
+        return f"{self.kept} kept, {self.rewritten} rewritten, {self.quarantined} quarantined"
+
 
 @dataclass
 class Watch:

@@ -83,6 +83,11 @@ class RunDir:
     def mark_done(self, name: str, summary: Mapping[str, Any]) -> None:
         write_atomic(self._state("done", f"{name}.json"), to_json(summary))
 
+    def forget(self, name: str) -> None:
+        """Drop what was journaled and marked done of `name`: its next start begins anew."""
+        for path in (self.journal(name), self._state("done", f"{name}.json")):
+            remove(path)
+
     def finish(self, summary: Mapping[str, Any]) -> None:
         write_atomic(self._state("finished.json"), to_json(summary))
 

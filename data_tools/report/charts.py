@@ -53,6 +53,19 @@ def columns(
     return _svg(frame, body, axis, name)
 
 
+def reliability(bins: Sequence[tuple[float, float, int]], *, name: str, frame: Frame = WIDE) -> Markup:
+    """A reliability diagram: for each bin its mean probability, the share of it that is true, and its size. What is calibrated lies on
+    the diagonal; a dot is the larger the more there are in its bin."""
+    left, top, (width, height) = frame.left, frame.top, frame.inner
+    floor, most = top + height, max((n for _, _, n in bins), default=1)
+    body = [_grid(frame, (0, 25, 50, 75, 100)), f'<line class="base" x1="{left}" y1="{floor}" x2="{left + width}" y2="{top}"/>']
+    for mean, true, n in bins:
+        place = f'cx="{left + mean * width:.1f}" cy="{floor - true * height:.2f}" r="{3 + 7 * math.sqrt(n / most):.1f}"'
+        body.append(f'<circle class="new" {place} opacity="0.75"><title>{n:,} claims: {mean:.2f} said, {true:.2f} true</title></circle>')
+    body += [_tick(frame, left + share * width, f"{share:g}") for share in (0, 0.25, 0.5, 0.75, 1)]
+    return _svg(frame, body, "probability of yes; up: percent that is true", name)
+
+
 def tallest(series: Sequence[Series]) -> int:
     return max((sum(stack) for stack in zip(*(s.values for s in series), strict=True)), default=0)
 

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from .charts import SMALL, Series, columns, length_bins, overlay, tallest
 from .diff import Span, word_diff
 from .gallery import CRISP_SIDE, Gallery, Item
+from .page import css, environment, label
 from .stats import RESCORED, Stats
 from .summary import ASPECTS, NAMES, summarise
 from .visible import visible
@@ -77,7 +77,7 @@ def render(stats: Stats, summary: Mapping[str, Any], title: str, run: Mapping[st
         charts=_charts(summary),
         first=FIRST,
         first_others=FIRST_OTHERS,
-        css=_css(),
+        css=css(),
     )
     return text.lstrip()
 
@@ -92,57 +92,9 @@ def _sections(gallery: Gallery) -> dict[str, list[Item]]:
 
 
 def _environment() -> Environment:
-    env = Environment(
-        loader=PackageLoader("data_tools.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    env.filters |= {"number": number, "yaml": to_yaml, "label": label, "share": percent}
+    env = environment("data_tools.report")
     env.globals |= {"word_diff": shown_diff, "is_crisp": is_crisp, "ordered_scores": ordered_scores, "STYLES": STYLES, "NAMES": NAMES}
     return env
-
-
-def _css() -> str:
-    return (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
-
-
-def number(value: Any, digits: int = 2) -> str:
-    """Integers with thousands separators, floats with `digits` decimals, an en dash for nothing."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}"
-
-
-def percent(part: int, whole: int) -> str:
-    """A share in percent; what is there is never shown as 0, nor what is short of all as 100."""
-    if not whole or not part:
-        return "0 %"
-    value = 100 * part / whole
-    if value < 0.1:
-        return "<0.1 %"
-    return f"{min(value, 99.9) if part < whole else 100:.{0 if part == whole else 1}f} %"
-
-
-def shown(value: Any) -> Any:
-    """Every text of the page passes here before it is escaped; ready markup is left alone."""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def label(name: str) -> str:
-    """`text_chart_description` -> `Text/chart description`."""
-    if name in ("image_text_matching", "text_chart_description"):
-        name = name.replace("_text_", "-text ").replace("text_chart", "text/chart")
-    words = name.replace("_", " ").strip()
-    return words[:1].upper() + words[1:]
-
-
-def to_yaml(value: Any) -> str:
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=False, width=100).rstrip()
 
 
 def shown_diff(before: str | None, after: str | None) -> tuple[list[Span], list[Span]]:

@@ -1,18 +1,21 @@
 """`mmalign rlaif feedback`: pictures and questions in, preference pairs out, every stage a file that can be looked at.
 
-Its parts: `feedback_config`, `feedback_folder` (what is done and with which settings), `feedback_steps` (the stages), `feedback_models`.
+Its parts: `feedback_config`, `feedback_folder` (what is done, and with which settings), `feedback_steps` (the stages), `feedback_models`,
+`feedback_summary` and `feedback_report` (what came of it), `feedback_dry_run`. Each stage is a verb of its own too.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..config import UserError, to_yaml
 from .feedback_config import FeedbackConfig
-from .feedback_folder import do, feedback_folder
+from .feedback_dry_run import dry_run
+from .feedback_folder import Session, Step, session
 from .feedback_models import Models
 
 if TYPE_CHECKING:
@@ -25,41 +28,60 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FeedbackReport:
-    """What a run came to: its folder, its pairs, a summary of each stage by name."""
+    """What a run came to: its folder, its pairs (None after a dry run), and what report.json says."""
 
     out: Path
-    pairs: Path
+    pairs: Path | None
     summary: Mapping[str, Any] = field(default_factory=dict)
     exit_code: int = 0
 
 
 def run(config: FeedbackConfig) -> FeedbackReport:
     """Do what the config says and print what came of it. Raises UserError and `Stopped`."""
+    if config.dry_run:
+        for line in dry_run(config):
+            print(line)
+        return FeedbackReport(Path(config.out), None)
     report = feedback(config)
-    print(f"pairs: {report.pairs}")
+    print(f"pairs: {report.pairs}; report: {report.out / 'feedback.html'}")
     return report
 
 
-def feedback(config: FeedbackConfig, *, backends: Mapping[str, Backend] | None = None) -> FeedbackReport:
-    """All stages in order. `backends`: models that are loaded already, by the names the config gives them."""
-    from ..rlaif.stage import Watch
-    from .feedback_steps import candidates_step, claims_step, judge_step, pairs_step, prompts_step, questions_step, scores_step
-    from .progress import stop_on_signals
+def feedback(config: FeedbackConfig, *, backends: Mapping[str, Backend] | None = None, quiet: bool = False) -> FeedbackReport:
+    """All stages in order. `backends`: models that are loaded already, by the names the config gives them; quiet: nothing is printed."""
+    from data_tools.shards import write_atomic
 
-    models = Models(config, backends)
-    with feedback_folder(Path(config.out), overwrite=config.overwrite) as run_dir, stop_on_signals() as stop:
-        watch = Watch(stop)
-        steps = (
-            lambda: prompts_step(run_dir, config),
-            lambda: candidates_step(run_dir, config.candidates, config.model, models, watch),
-            lambda: claims_step(run_dir, config.claims, watch),
-            lambda: questions_step(run_dir, config.asking, watch),
-            lambda: judge_step(run_dir, config.judging, config.judge, models, watch),
-            lambda: scores_step(run_dir, config.scores, watch),
-            lambda: pairs_step(run_dir, config.pairs),
-        )
-        summary = {}
-        for make in steps:  # made in their turn: a step's inputs are the files of the one before it
-            step = make()
-            summary[step.name] = do(run_dir, step, update=config.update)
-        return FeedbackReport(run_dir.root, run_dir.root / "pairs.jsonl", summary)
+    from .feedback_summary import summarise, warn
+    from .feedback_summary import write as write_summary
+
+    refuse_own_folder(config)
+    with session(Path(config.out), Models(config, backends), update=config.update, overwrite=config.overwrite) as started:
+        started.quiet = quiet
+        for make in steps(started, config):
+            started.do(make())
+        write_atomic(started.root / "config.yaml", to_yaml(config).encode())
+        summary = summarise(started, config.judging.near)
+        write_summary(started.root, summary, config)
+        warn(summary)
+        return FeedbackReport(started.root, started.root / "pairs.jsonl", summary)
+
+
+def refuse_own_folder(config: FeedbackConfig) -> None:
+    """UserError where the run would write into its source."""
+    out = Path(config.out).resolve()
+    for flag, source in (("--data", config.data), ("--images", config.images)):
+        if source and Path(source).exists() and (out == (given := Path(source).resolve()) or given in out.parents):
+            raise UserError(f"--out {config.out} lies in {flag} {source}; choose a folder outside it")
+
+
+def steps(run: Session, config: FeedbackConfig) -> Iterator[Callable[[], Step]]:
+    """The stages in order, each to be made in its turn: what it reads are the files of those before."""
+    from . import feedback_steps as of
+
+    yield lambda: of.prompts_step(run, config)
+    yield lambda: of.candidates_step(run, config.candidates, config.model)
+    yield lambda: of.claims_step(run, config.claims, config.divider)
+    yield lambda: of.questions_step(run, config.asking, config.divider)
+    yield lambda: of.judge_step(run, config.judge)
+    yield lambda: of.scores_step(run, config.scores)
+    yield lambda: of.pairs_step(run, config.pairs)

@@ -5,56 +5,103 @@ from __future__ import annotations
 import gc
 import logging
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import UserError
 
 if TYPE_CHECKING:
-    from data_tools.calls import Backend
+    from data_tools.calls import Backend, Decision, Sampling
+    from data_tools.records import Response, Sample
 
-    from .feedback_config import RunFields
+    from .feedback_config import ModelFields
 
 log = logging.getLogger(__name__)
 NEEDS = {"generate": "answers", "decide": "probabilities of yes and no"}
 
 
-class Models:
-    """Backends by the name they were asked for. `given`: such as are loaded already; they stay, others make room for the next."""
+@dataclass
+class Usage:
+    """What a stage asked of its model: samples shown, answers or decisions got, tokens written, seconds spent."""
 
-    def __init__(self, config: RunFields, given: Mapping[str, Backend] | None = None) -> None:
+    shown: int = 0
+    answers: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+class Models:
+    """Backends by the name they are asked for. `given`: such as are loaded already; they stay, others make room for the next."""
+
+    def __init__(self, config: ModelFields | None = None, given: Mapping[str, Backend] | None = None) -> None:
         self.config = config
         self.given = dict(given or {})
         self.held: tuple[str, Backend] | None = None
+        self.used: dict[str, Usage] = {}
 
-    def get(self, name: str, face: str) -> Backend:
-        """The backend of that name. Raises UserError where it does not offer `face`."""
+    def get(self, name: str, face: str, stage: str) -> Asked:
+        """The backend of that name, asked for `stage`. Raises UserError where it does not offer `face`."""
         backend = self.given.get(name) or self._loaded(name)
         if face not in backend.faces:
             offered = ", ".join(sorted(backend.faces)) or "nothing"
             raise UserError(f"{name} gives no {NEEDS[face]} (`{face}`); it offers: {offered}. Choose a model that does.")
-        return backend
+        return Asked(backend, self.used.setdefault(stage, Usage()))
 
     def _loaded(self, name: str) -> Backend:
         from ..backends import load_backend
 
         if self.held is None or self.held[0] != name:
-            self.release()
+            self._make_room()
             log.info("loading %s", name)
-            config = self.config
-            self.held = (name, load_backend(name, device=config.device, dtype=config.dtype, batch_size=config.batch_size))
+            options = {} if self.config is None else self.config.model_dump(include={"device", "dtype", "batch_size"})
+            self.held = (name, load_backend(name, **options))
         return self.held[1]
 
-    def release(self) -> None:
-        """Make room on the device for the next model."""
-        if self.held is None:
-            return
+    def _make_room(self) -> None:
+        """Let go of the model before, also on the device."""
         self.held = None
         gc.collect()
         torch: Any = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+class Asked:
+    """A backend whose calls are counted."""
+
+    def __init__(self, backend: Any, usage: Usage) -> None:
+        self.backend, self.usage = backend, usage
+
+    def describe(self) -> dict[str, Any]:
+        told: dict[str, Any] = self.backend.describe()
+        return told
+
+    def generate(self, samples: Sequence[Sample], sampling: Sampling) -> list[Response]:
+        with self._timed(len(samples)):
+            found: list[Response] = self.backend.generate(samples, sampling)
+        self.usage.answers += len(found)
+        self.usage.tokens += sum(response.tokens for response in found)
+        return found
+
+    def decide(self, samples: Sequence[Sample], questions: Sequence[Sequence[str]]) -> list[list[Decision]]:
+        with self._timed(len(samples)):
+            found: list[list[Decision]] = self.backend.decide(samples, questions)
+        self.usage.answers += sum(map(len, found))
+        self.usage.tokens += sum(map(len, found))
+        return found
+
+    @contextmanager
+    def _timed(self, shown: int) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.usage.shown += shown
+            self.usage.seconds += time.monotonic() - started
 
 
 def known_by(name: str) -> dict[str, str]:
@@ -64,4 +111,4 @@ def known_by(name: str) -> dict[str, str]:
     from ..backends.load import split_name
 
     folder = split_name(name)[1]
-    return {"model": name, "files": fingerprint(folder)} if Path(folder).is_dir() else {"model": name}
+    return {"name": name, "files": fingerprint(folder)} if Path(folder).is_dir() else {"name": name}

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import UserError
-from .feedback_folder import Step, inputs
-from .feedback_models import Models, known_by
+from .feedback_folder import Session, Step, count_lines, inputs
+from .feedback_models import known_by
 
 if TYPE_CHECKING:
     from data_tools.io import Shard
     from data_tools.records import Rejected, Sample
-    from data_tools.shards import RunDir
 
     from ..rlaif.candidates import Candidates
     from ..rlaif.claims import Claims
-    from ..rlaif.judge import Judging
     from ..rlaif.pairs import Pairs
     from ..rlaif.prompts import Asking
     from ..rlaif.questions import Questions
@@ -31,40 +28,44 @@ if TYPE_CHECKING:
 # Prompts
 
 
-def prompts_step(run_dir: RunDir, source: SourceFields) -> Step:
+def prompts_step(run: Session, source: SourceFields) -> Step:
     """Data -> samples.jsonl. Raises SourceError and UserError for data that cannot be read."""
     from data_tools.shards import fingerprint
 
     from ..rlaif.prompts import collect
 
     shards, asking = shards_of(source), asking_of(source)
-    bound = {**source.model_dump(mode="json", exclude={"data", "images", "image_root"}), "questions": list(asking.questions)}
+    chosen = {name: getattr(source, name) for name in ("question_key", "image_key", "limit")}
+    bound = {**chosen, "questions": list(asking.questions), "source": {shard.name: fingerprint(shard.path) for shard in shards}}
 
-    def work(at: Places) -> StageSummary:
-        return collect(rows_of(source, shards), asking, run_dir.root, at)
+    def work(at: Places, _: Watch) -> StageSummary:
+        return collect(rows_of(source, shards), asking, run.root, at)
 
-    return Step("samples", bound, {shard.name: fingerprint(shard.path) for shard in shards}, work)
+    return Step("samples", bound, {}, work)
 
 
 def shards_of(source: SourceFields) -> list[Shard]:
     from data_tools.io import list_shards
 
-    if bool(source.data) == bool(source.images):
+    if bool(source.data) == bool(source.images or _rows_file(source)):
         raise UserError("give either --data (rows of pictures with questions) or --images (a folder of pictures)")
     return list_shards(source.data or _rows_file(source) or str(source.images))
 
 
 def _rows_file(source: SourceFields) -> str | None:
     """`--questions` where it is a file of rows that name their pictures."""
-    plain = source.questions == "default" or source.questions.lower().endswith(".txt")
-    return None if plain else source.questions
+    return None if source.questions == "default" or _is_text(source.questions) else source.questions
+
+
+def _is_text(path: str) -> bool:
+    return path.lower().endswith(".txt")
 
 
 def asking_of(source: SourceFields) -> Asking:
     """The question of a row: its own, else one of the given ones."""
     from ..rlaif.prompts import DEFAULT_QUESTION, Asking
 
-    if not source.questions.lower().endswith(".txt"):
+    if not _is_text(source.questions):
         return Asking((DEFAULT_QUESTION,), key=source.question_key)
     try:
         lines = Path(source.questions).read_text(encoding="utf-8-sig").splitlines()
@@ -77,116 +78,109 @@ def asking_of(source: SourceFields) -> Asking:
 
 
 def rows_of(source: SourceFields, shards: list[Shard]) -> Iterator[Sample | Rejected]:
+    """The first rows of all shards, with or without words of their own."""
     from data_tools.io import read
 
+    options: dict[str, Any] = {"image_key": source.image_key, "conversations_first": True, "caption_optional": True}
     root = source.image_root or (source.images if _rows_file(source) else None)
-    rows = (
-        row
-        for shard in shards
-        for row in read(shard, image_key=source.image_key, image_root=root, conversations_first=True, caption_optional=True)
-    )
-    return islice(rows, source.limit)
+    return islice((row for shard in shards for row in read(shard, image_root=root, **options)), source.limit)
 
 
 # Stages that ask a model
 
 
-def candidates_step(run_dir: RunDir, options: Candidates, model: str, models: Models, watch: Watch) -> Step:
+def candidates_step(run: Session, options: Candidates, model: str) -> Step:
     from ..rlaif.candidates import candidates_stage
     from ..rlaif.stage import run_stage
 
-    def work(at: Places) -> StageSummary:
-        backend = models.get(model, "generate")
-        return run_stage(candidates_stage(run_dir.root, options, backend.generate, backend.describe()), at, watch)
+    def work(at: Places, watch: Watch) -> StageSummary:
+        asked = run.models.get(model, "generate", "candidates")
+        return run_stage(candidates_stage(run.root, options, asked.generate, asked.describe()), at, watch)
 
-    return Step("candidates", {"model": known_by(model), **options.model_dump(mode="json")}, inputs(run_dir.root, ["samples"]), work)
-
-
-def judge_step(run_dir: RunDir, options: Judging, model: str, models: Models, watch: Watch) -> Step:
-    from ..rlaif.judge import judge_stage
-    from ..rlaif.stage import run_stage
-
-    def work(at: Places) -> StageSummary:
-        backend: Any = models.get(model, "decide")
-        return run_stage(judge_stage(run_dir.root, options, backend.decide, backend.describe()), at, watch)
-
-    bound = {"model": known_by(model), **options.model_dump(mode="json", include={"max_outside"})}
-    return Step("judged", bound, inputs(run_dir.root, ["samples", "candidates", "questions"]), work)
+    bound = {"model": known_by(model), **options.model_dump(mode="json")}
+    return Step("candidates", bound, inputs(run.root, ["samples"], pictures=True), work, _lines(run, "samples"))
 
 
-def claims_step(run_dir: RunDir, options: Claims, watch: Watch) -> Step:
+def claims_step(run: Session, options: Claims, model: str | None) -> Step:
     from ..rlaif.claims import claims_stage
     from ..rlaif.stage import run_stage
 
-    def work(at: Places) -> StageSummary:
-        return run_stage(claims_stage(run_dir.root, options), at, watch)
+    def work(at: Places, watch: Watch) -> StageSummary:
+        asked = run.models.get(str(model), "generate", "claims") if model else None
+        stage = claims_stage(run.root, options, asked.generate if asked else None, asked.describe() if asked else None)
+        return run_stage(stage, at, watch)
 
-    return Step("claims", options.model_dump(mode="json"), inputs(run_dir.root, ["samples", "candidates"]), work)
+    model = _wanted(model, options.splitter, "an answer is divided by a model (splitter llm)")
+    return Step("claims", _bound(options, model), inputs(run.root, ["samples", "candidates"]), work, _lines(run, "candidates"))
 
 
-def questions_step(run_dir: RunDir, options: Questions, watch: Watch) -> Step:
+def questions_step(run: Session, options: Questions, model: str | None) -> Step:
     from ..rlaif.questions import questions_stage
     from ..rlaif.stage import run_stage
 
-    def work(at: Places) -> StageSummary:
-        return run_stage(questions_stage(run_dir.root, options), at, watch)
+    def work(at: Places, watch: Watch) -> StageSummary:
+        asked = run.models.get(str(model), "generate", "questions") if model else None
+        stage = questions_stage(run.root, options, asked.generate if asked else None, asked.describe() if asked else None)
+        return run_stage(stage, at, watch)
 
-    return Step("questions", options.model_dump(mode="json"), inputs(run_dir.root, ["claims"]), work)
+    model = _wanted(model, options.writer, "questions are written by a model (writer llm)")
+    return Step("questions", _bound(options, model), inputs(run.root, ["claims"]), work, _lines(run, "candidates"))
+
+
+def _wanted(model: str | None, how: str, what: str) -> str | None:
+    """The model, where one is needed. UserError where it is not named."""
+    if how != "llm":
+        return None
+    if model is None:
+        raise UserError(f"{what}, but no model is named for it: give --divider (rlaif feedback) or --model (a stage's own verb)")
+    return model
+
+
+def _bound(options: Claims | Questions, model: str | None) -> Mapping[str, Any]:
+    return {**options.model_dump(mode="json"), **({"model": known_by(model)} if model else {})}
+
+
+def judge_step(run: Session, model: str) -> Step:
+    from ..rlaif.judge import judge_stage
+    from ..rlaif.stage import run_stage
+
+    def work(at: Places, watch: Watch) -> StageSummary:
+        asked = run.models.get(model, "decide", "judged")
+        return run_stage(judge_stage(run.root, asked.decide, asked.describe()), at, watch)
+
+    held = inputs(run.root, ["samples", "candidates", "questions"], pictures=True)
+    return Step("judged", {"model": known_by(model)}, held, work, _lines(run, "samples"))
+
+
+def _lines(run: Session, stage: str) -> Any:
+    return lambda: count_lines(run.root / f"{stage}.jsonl")
 
 
 # Stages that ask none
 
 
-def scores_step(run_dir: RunDir, options: Scores, watch: Watch) -> Step:
+def scores_step(run: Session, options: Scores) -> Step:
     from ..rlaif.scores import scores_stage
     from ..rlaif.stage import run_stage
 
-    def work(at: Places) -> StageSummary:
-        return run_stage(scores_stage(run_dir.root, options, left_before(run_dir)), at, watch)
+    def work(at: Places, watch: Watch) -> StageSummary:
+        return run_stage(scores_stage(run.root, options, left_before(run)), at, watch)
 
-    return Step("scores", options.model_dump(mode="json"), inputs(run_dir.root, ["candidates", "judged"]), work)
+    return Step("scores", options.model_dump(mode="json"), inputs(run.root, ["candidates", "judged"]), work)
 
 
-def left_before(run_dir: RunDir) -> dict[str, str]:
+def left_before(run: Session) -> dict[str, str]:
     """Answers that left before they were scored: `stage: reason`."""
     from ..rlaif.stage import read_quarantine
 
-    stages = ("claims", "questions", "judged")
-    return {subject: f"{stage}: {reason}" for stage in stages for subject, reason in read_quarantine(run_dir.quarantine(stage)).items()}
+    gone = {stage: read_quarantine(run.run_dir.quarantine(stage)) for stage in ("claims", "questions", "judged")}
+    return {subject: f"{stage}: {reason}" for stage, left in gone.items() for subject, reason in left.items()}
 
 
-def pairs_step(run_dir: RunDir, options: Pairs) -> Step:
-    def work(at: Places) -> StageSummary:
-        return write_pairs(run_dir.root, options, at)
+def pairs_step(run: Session, options: Pairs) -> Step:
+    from ..rlaif.pairs import write_pairs
 
-    return Step("pairs", options.model_dump(mode="json"), inputs(run_dir.root, ["samples", "candidates", "scores"]), work)
+    def work(at: Places, _: Watch) -> StageSummary:
+        return write_pairs(run.root, options, at)
 
-
-def write_pairs(root: Path, options: Pairs, at: Places) -> StageSummary:
-    """pairs.jsonl, and in its quarantine the pairs that the length balance dropped."""
-    from data_tools.durable import put_in_place
-    from data_tools.io.jsonl import dump
-    from data_tools.shards import write_atomic
-
-    from ..rlaif.pairs import make_pairs, preference
-    from ..rlaif.stage import StageSummary
-
-    kept, dropped = make_pairs(root, options)
-    temporary = at.scratch("output")
-    with temporary.open("wb") as out:
-        out.writelines(dump(_placed(preference(pair).to_dict(), root)) for pair in kept)
-        out.flush()
-        os.fsync(out.fileno())
-    put_in_place(temporary, at.output)
-    lines = [{"subject": f"{pair.chosen.id} > {pair.rejected.id}", "reason": "length_balance", "detail": ""} for pair in dropped]
-    write_atomic(at.quarantine, b"".join(map(dump, lines)))
-    reasons = {"length_balance": len(dropped)} if dropped else {}
-    return StageSummary(len(kept) + len(dropped), len(kept), len(dropped), len(kept), reasons, fresh=len(kept))
-
-
-def _placed(row: dict[str, Any], root: Path) -> Mapping[str, Any]:
-    """The row with its pictures' paths told from the folder."""
-    for image in row["sample"]["images"]:
-        if image["path"] and "://" not in image["path"]:
-            image["path"] = Path(os.path.relpath(image["path"], root)).as_posix()
-    return row
+    return Step("pairs", options.model_dump(mode="json"), inputs(run.root, ["samples", "candidates", "scores"]), work)

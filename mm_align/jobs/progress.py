@@ -8,20 +8,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from data_tools.io import Shard
-    from data_tools.pipeline import Progress
 
 log = logging.getLogger(__name__)
 LOG_EVERY = 30.0  # seconds
-WIDE, SHARD_CHARS = 140, 24  # columns of a terminal with room for everything; of a shard's name there
+WIDE, NAME_CHARS = 140, 24  # columns of a terminal with room for everything; of a name there
 COUNTED_BYTES = 1 << 31  # larger JSONL sources are not counted beforehand
 
 
@@ -47,22 +46,38 @@ def stop_on_signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
+class Progress(Protocol):
+    """Where a job is: in what (`name`), after how many rows, and how these fared, in words (`told`)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def told(self) -> str: ...
+
+
+def shown(shards: Sequence[Shard]) -> AbstractContextManager[Callable[[Progress], None]]:
+    """As `showing`, out of all rows of `shards`."""
+    return showing(lambda: count_rows(shards))
+
+
 @contextmanager
-def shown(shards: Sequence[Shard]) -> Iterator[Callable[[Progress], None]]:
-    """A function that is told the progress after every block and shows it."""
+def showing(total: Callable[[], int | None]) -> Iterator[Callable[[Progress], None]]:
+    """A function that is told the progress after every block and shows it; `total` rows are to come, where that is known."""
     if not (sys.stderr.isatty() and log.isEnabledFor(logging.INFO)):
         yield _Lines()
         return
     from rich.console import Console
 
     console = Console(stderr=True)
-    with live(console, count_rows(shards)) as show:
+    with live(console, total()) as show:
         yield show
 
 
 @contextmanager
 def live(console: Console, total: int | None) -> Iterator[Callable[[Progress], None]]:
-    """A live line of counts; what is nice to have (the shard's name, a bar, the speed) only where all of it fits."""
+    """A live line of counts; what is nice to have (the place's name, a bar, the speed) only where all of it fits."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
@@ -74,7 +89,7 @@ def live(console: Console, total: int | None) -> Iterator[Callable[[Progress], N
 
         def show(p: Progress) -> None:
             rate = f"{speed.of(p.rows):.1f} rows/s  " if wide else ""
-            bar.update(task, completed=p.rows, description=p.shard[:SHARD_CHARS], told=rate + _counts(p))
+            bar.update(task, completed=p.rows, description=p.name[:NAME_CHARS], told=rate + p.told)
 
         yield show
 
@@ -89,7 +104,7 @@ class _Lines:
     def __call__(self, progress: Progress) -> None:
         if time.monotonic() - self.told_at >= LOG_EVERY:
             self.told_at = time.monotonic()
-            log.info("%s: %d rows, %.1f rows/s, %s", progress.shard, progress.rows, self.speed.of(progress.rows), _counts(progress))
+            log.info("%s: %d rows, %.1f rows/s, %s", progress.name, progress.rows, self.speed.of(progress.rows), progress.told)
 
 
 class _Speed:
@@ -103,10 +118,6 @@ class _Speed:
         if self.start is None:
             self.start = (rows, now)
         return (rows - self.start[0]) / max(now - self.start[1], 1e-9) if rows > self.start[0] else 0.0
-
-
-def _counts(p: Progress) -> str:
-    return f"{p.kept} kept, {p.rewritten} rewritten, {p.quarantined} quarantined"
 
 
 def count_rows(shards: Sequence[Shard]) -> int | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from data_tools.io.paths import join
 from data_tools.records import Claim, Response, Sample, Score
 
 from ..config import UserError
@@ -31,7 +33,7 @@ def read_rows(folder: Path, stage: str, kind: type[Row]) -> Iterator[Any]:
     """The rows of a stage's file. Raises UserError where it is not there, and for a line that is no such row."""
     path = stage_file(folder, stage)
     if not path.is_file():
-        raise UserError(f"no file {path}; it is what `mmalign rlaif {MADE_BY.get(stage, stage)}` writes")
+        raise missing(path, stage)
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             try:
@@ -40,12 +42,12 @@ def read_rows(folder: Path, stage: str, kind: type[Row]) -> Iterator[Any]:
                 raise UserError(f"{path}, line {number}: no row of type {kind.__name__}: {type(error).__name__}: {error}") from error
 
 
+def missing(path: Path, stage: str) -> UserError:
+    return UserError(f"no file {path}; it is what `mmalign rlaif {MADE_BY.get(stage, stage)}` writes")
+
+
 def samples(folder: Path) -> Iterator[Sample]:
     """The prompts, their pictures found from the folder that the file lies in."""
-    from dataclasses import replace
-
-    from data_tools.io.paths import join
-
     for sample in read_rows(folder, "samples", Sample):
         yield replace(sample, images=tuple(replace(image, path=join(str(folder), image.path or "")) for image in sample.images))
 

@@ -21,12 +21,14 @@ from .stage import Done, Gone, Stage, Unit
 
 
 class Judging(JobConfig):
-    """How answers of the judge are taken. A claim is rejected where p(no) >= p(yes) [RLAIF-V 1.4]."""
+    """What is told about the judge's answers. A claim is rejected where p(no) >= p(yes) [RLAIF-V 1.4]."""
 
-    max_outside: float | None = Field(
-        None, ge=0, le=1, description="an answer leaves where more of the judge's probability of some claim goes to neither yes nor no"
-    )
     near: float = Field(0.01, ge=0, le=1, description="claims with |p(yes) - p(no)| up to this are counted as near the threshold")
+
+
+def outside(claim: Claim) -> float:
+    """How much of the judge's probability goes to neither yes nor no."""
+    return max(0.0, 1.0 - (claim.p_yes or 0.0) - (claim.p_no or 0.0))
 
 
 class Asked(NamedTuple):
@@ -43,7 +45,7 @@ def rejected(claim: Claim) -> bool:
     return claim.p_no >= claim.p_yes
 
 
-def judge_stage(folder: Path, options: Judging, decide: Decide, model: Mapping[str, Any], block: int = 8) -> Stage:
+def judge_stage(folder: Path, decide: Decide, model: Mapping[str, Any], block: int = 8) -> Stage:
     """questions.jsonl -> judged.jsonl (the same claims with p_yes and p_no).
 
     A unit is all that is asked about one picture: its questions share one prefill, and scores that are compared come of one call.
@@ -56,11 +58,11 @@ def judge_stage(folder: Path, options: Judging, decide: Decide, model: Mapping[s
 
     def work(items: Sequence[Asked]) -> Sequence[Done]:
         def ask(asked: Sequence[Asked], ready: Sequence[Sample]) -> Sequence[Done]:
-            return _judged(asked, ready, decide, options)
+            return _judged(asked, ready, decide)
 
         return with_pictures(items, lambda asked: asked.sample, lambda asked: list(asked.answers), ask)
 
-    return Stage("judged", {"options": options.model_dump(include={"max_outside"}), "model": dict(model)}, units, work, block)
+    return Stage("judged", {"model": dict(model)}, units, work, block)
 
 
 def _by_picture(folder: Path) -> Iterator[Asked]:
@@ -82,29 +84,19 @@ def _by_picture(folder: Path) -> Iterator[Asked]:
             yield Asked(rows[0][0], answers)
 
 
-def _judged(asked: Sequence[Asked], ready: Sequence[Sample], decide: Decide, options: Judging) -> list[Done]:
+def _judged(asked: Sequence[Asked], ready: Sequence[Sample], decide: Decide) -> list[Done]:
     questions = [[claim.question for claims in one.answers.values() for claim in claims] for one in asked]
-    return [_done(one, decisions, options) for one, decisions in zip(asked, decide(ready, questions), strict=True)]
+    return [_done(one, decisions) for one, decisions in zip(asked, decide(ready, questions), strict=True)]
 
 
-def _done(asked: Asked, decisions: Sequence[Decision], options: Judging) -> Done:
+def _done(asked: Asked, decisions: Sequence[Decision]) -> Done:
     rows: list[dict[str, Any]] = []
     gone: list[Gone] = []
     left = iter(decisions)
     for answer_id, claims in asked.answers.items():
         told = [(claim, next(left)) for claim in claims]
-        problem = next((found for _, decision in told if (found := _problem(decision, options))), None)
-        if problem:
-            gone.append(Gone(answer_id, *problem))
-        else:
+        if all(math.isfinite(decision.p_yes) and math.isfinite(decision.p_no) for _, decision in told):
             rows += [replace(claim, p_yes=decision.p_yes, p_no=decision.p_no).to_dict() for claim, decision in told]
+        else:
+            gone.append(Gone(answer_id, "no_probability", "the judge gave no probability to a claim: its question is too long for it"))
     return Done(rows, gone)
-
-
-def _problem(decision: Decision, options: Judging) -> tuple[str, str] | None:
-    if not (math.isfinite(decision.p_yes) and math.isfinite(decision.p_no)):
-        return "no_probability", "the judge gave no probability: the question is too long for it, or its numbers overflow"
-    outside = 1 - decision.p_yes - decision.p_no
-    if options.max_outside is not None and outside > options.max_outside:
-        return "neither_yes_nor_no", f"{outside:.3f} of the judge's probability goes to neither; at most {options.max_outside} may"
-    return None

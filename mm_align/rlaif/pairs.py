@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -11,10 +12,16 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
+from data_tools.io import BadImage
+from data_tools.io.fields import RowError
+from data_tools.io.jsonl import dump
+from data_tools.preference import write_pairs as write_preferences
 from data_tools.records import PreferencePair, Response, Sample
+from data_tools.shards import write_atomic
 
 from ..config import JobConfig
-from .files import answered, scores
+from .files import answered, prompt_text, scores
+from .stage import Gone, Places, StageSummary
 
 RATIOS = tuple(step / 50 for step in range(50))  # 0, 0.02 ... 0.98
 IMAGE_KEY = "ds_question_id"  # RLAIF-V's name of a picture among its questions
@@ -27,6 +34,9 @@ class Pairs(JobConfig):
     per: Literal["instruction", "image"] = Field("instruction", description="what is a key: a prompt, or a picture with all its prompts")
     min_difference: float = Field(1.0, gt=0, description="smallest difference of scores")
     balance: bool = Field(True, description="drop pairs whose chosen answer is much the shorter one, until lengths agree on average")
+    discard_reappearing: bool = Field(
+        False, description="as the reference code: of a prompt that comes again further down, the earlier answers are discarded"
+    )
     drop_truncated: bool = Field(False, description="answers that ended at the token limit are in no pair")
     seed: int = Field(0, description="of the drawing")
 
@@ -55,13 +65,32 @@ def _ids(pair: Pair) -> tuple[str, str]:
 def paired(folder: Path, options: Pairs) -> Iterator[Pair]:
     """Every pair of answers to one prompt whose scores differ enough. Equal texts and empty answers are never paired."""
     score_of = {score.subject_id: score.value for score in scores(folder)}
+    again = reappearing(folder) if options.discard_reappearing else set()
     for sample, answers in answered(folder):
+        if sample.id in again:
+            continue
         usable = [a for a in answers if a.id in score_of and a.text.strip() and not (options.drop_truncated and a.truncated)]
         for one, other in combinations(usable, 2):
             difference = score_of[one.id] - score_of[other.id]
             if abs(difference) >= options.min_difference and one.text.strip() != other.text.strip():
                 better, worse = (one, other) if difference > 0 else (other, one)
                 yield Pair(sample, better, worse, abs(difference))
+
+
+def reappearing(folder: Path) -> set[str]:
+    """Prompts whose picture and question come again after others: the reference code starts their group anew and keeps only the last."""
+    again: set[str] = set()
+    before: tuple[str, str] | None = None
+    group: list[str] = []
+    groups: dict[tuple[str, str], list[str]] = {}
+    for sample, _ in answered(folder):
+        key = (image_key(sample), prompt_text(sample))
+        if key != before:
+            again.update(groups.get(key, ()))
+            group = groups[key] = []
+        group.append(sample.id)
+        before = key
+    return again
 
 
 def draw(pairs: Iterable[Pair], options: Pairs) -> list[Pair]:
@@ -110,6 +139,25 @@ def balanced(pairs: Sequence[Pair]) -> list[Pair]:
         if best is None or gap < best[0]:
             best = (gap, kept)
     return [pairs[place] for place in best[1]] if best else []
+
+
+def write_pairs(folder: Path, options: Pairs, places: Places) -> StageSummary:
+    """scores.jsonl -> pairs.jsonl; in its quarantine the pairs that the length balance dropped, and those that cannot be written."""
+    kept, dropped = make_pairs(folder, options)
+    gone = [Gone(_name(preference(pair)), "length_balance") for pair in dropped]
+
+    def refused(record: PreferencePair, error: RowError | BadImage) -> None:
+        gone.append(Gone(_name(record), error.reason, error.detail))
+
+    n = write_preferences(places.output, map(preference, kept), refused=refused)
+    write_atomic(places.quarantine, b"".join(dump({"subject": g.subject, "reason": g.reason, "detail": g.detail}) for g in gone))
+    reasons = dict(sorted(Counter(one.reason for one in gone).items()))
+    return StageSummary(n + len(gone), n, len(gone), n, reasons, fresh=n)
+
+
+def _name(record: PreferencePair) -> str:
+    told = record.sample.meta["feedback"]
+    return f"{told['chosen_id']} > {told['rejected_id']}"
 
 
 def preference(pair: Pair) -> PreferencePair:

@@ -134,14 +134,14 @@ def _stored(data: bytes, folder: Path) -> str:
 
 
 def _distinct(samples: Iterable[Sample], left: _Leaving) -> Iterator[Sample]:
-    """The same id with another question or picture gets a longer id; the same prompt again leaves: its answers would be the same."""
-    seen: dict[str, set[str]] = {}
+    """The same id with another question or picture gets a number behind it; the same prompt again leaves: its answers would be the same."""
+    seen: dict[str, set[bytes]] = {}
     for sample in samples:
-        content = hashlib.sha256(repr((sample.messages, sample.images)).encode("utf-8", "replace")).hexdigest()[:12]
+        content = hashlib.sha256(repr((sample.messages, sample.images)).encode("utf-8", "replace")).digest()
         earlier = seen.setdefault(sample.id, set())
         if content in earlier:
-            detail = "this id was asked this question about this picture before"
+            detail = "an earlier row has this id, question and picture; its answers would be the same"
             left("duplicate_prompt", Gone(sample.id, "duplicate_prompt", detail)._asdict())
             continue
-        yield replace(sample, id=f"{sample.id}#{content}") if earlier else sample
+        yield replace(sample, id=f"{sample.id}#{len(earlier) + 1}") if earlier else sample
         earlier.add(content)

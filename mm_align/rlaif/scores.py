@@ -13,7 +13,7 @@ from data_tools.records import Claim, Score
 
 from ..config import JobConfig
 from .files import responses, with_claims
-from .judge import rejected
+from .judge import outside, rejected
 from .stage import Done, Gone, Stage, Unit
 
 
@@ -26,6 +26,10 @@ class Scores(JobConfig):
     zero_claims: Literal["unscored", "zero"] = Field(
         "unscored", description="an answer without claims: in no pair, or scored as one of which nothing is rejected"
     )
+    max_outside: float | None = Field(
+        None, ge=0, le=1, description="an answer leaves where more of the judge's probability of a claim goes to neither yes nor no"
+    )
+    duplicate_claims_drop: bool = Field(False, description="defect 4: an answer with two equal questions leaves")
 
 
 class Judged(NamedTuple):
@@ -41,7 +45,7 @@ def scores_stage(folder: Path, options: Scores, left: Mapping[str, str]) -> Stag
 
     def units() -> Iterator[Unit]:
         for answer, claims in with_claims(folder, "judged", responses(folder)):
-            told = [[claim.p_yes, claim.p_no] for claim in claims]
+            told = [[claim.question, claim.p_yes, claim.p_no] for claim in claims]
             yield Unit((answer.id,), {"judged": told, "left": left.get(answer.id, "")}, Judged(answer.id, claims, left.get(answer.id, "")))
 
     def work(items: Sequence[Judged]) -> Sequence[Done]:
@@ -55,11 +59,25 @@ def _scored(item: Judged, options: Scores) -> Done:
         return Done(gone=[Gone(item.answer_id, "not_judged", f"the answer left at an earlier stage: {item.left}")])
     if not item.claims and options.zero_claims == "unscored":
         return Done(gone=[Gone(item.answer_id, "no_claims", "an answer without claims has no score (zero_claims: unscored)")])
+    doubt = _doubt(item, options)
+    if doubt is not None:
+        return Done(gone=[doubt])
     value = SCORES[options.by](item.claims)
     if not math.isfinite(value):
         return Done(gone=[Gone(item.answer_id, "not_a_number", f"the score is {value}")])
     n = sum(map(rejected, item.claims))
     return Done([Score(item.answer_id, options.by, value, f"{n} of {len(item.claims)} claims rejected").to_dict()])
+
+
+def _doubt(item: Judged, options: Scores) -> Gone | None:
+    """Why the judge's answers about this answer do not count."""
+    if options.duplicate_claims_drop and len({claim.question for claim in item.claims}) < len(item.claims):
+        return Gone(item.answer_id, "duplicate_claims", "two of its questions are equal (defect duplicate_claims_drop)")
+    most = max(map(outside, item.claims), default=0.0)
+    if options.max_outside is not None and most > options.max_outside:
+        detail = f"{most:.3f} of the judge's probability of a claim goes to neither; at most {options.max_outside} may"
+        return Gone(item.answer_id, "neither_yes_nor_no", detail)
+    return None
 
 
 def _minus_rejected(claims: Sequence[Claim]) -> float:

@@ -69,10 +69,16 @@ class Stage:
 class Progress(NamedTuple):
     """Where a stage is: units seen, of them done by this start, subjects that left."""
 
-    stage: str
-    units: int
+    name: str
+    rows: int
     fresh: int
     gone: int
+
+    @property
+    def told(self) -> str:
+        """How they fared, for people."""
+        known = self.rows - self.fresh
+        return ", ".join([f"{self.gone} quarantined", *([f"{known} known before"] if known else [])])
 
 
 @dataclass

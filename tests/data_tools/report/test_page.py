@@ -12,7 +12,7 @@ from data_tools.records import Image, Rejected, Sample, Source, Verdict
 from data_tools.report import Stats, write_report
 from data_tools.report.charts import Series, columns, length_bins, overlay, round_ticks
 from data_tools.report.diff import word_diff
-from data_tools.report.html import number, percent
+from data_tools.report.page import number, percent
 from data_tools.report.visible import visible
 
 NASTY = [
