@@ -65,7 +65,7 @@ class Decision(NamedTuple):
     """Probability that the first answer token is a yes, and that it is a no.
 
     Each is summed over every spelling the tokenizer has (case, leading space), at temperature 1 over the whole vocabulary; what
-    is missing to 1 went to other words.
+    is missing to 1 went to other words. Both are nan where the question does not fit the model.
     """
 
     p_yes: float
@@ -98,7 +98,10 @@ class CallFailed(RuntimeError):
 
 
 class Backend(Protocol):
-    """Something that runs a model. `faces` names the calls it offers ("generate", "likelihood"); others raise `CallNotSupported`."""
+    """Something that runs a model. `faces` names the calls it offers ("generate", "likelihood", "decide"); others raise `CallNotSupported`.
+
+    A call of which one row fails for good raises `CallFailed`: ask row by row then, so that one row takes no other with it.
+    """
 
     faces: frozenset[str]
 
@@ -111,3 +114,5 @@ class Backend(Protocol):
     def likelihood(
         self, samples: Sequence[Sample], continuations: Sequence[Sequence[str]], *, ended: bool = False, temperature: float = 1.0
     ) -> list[list[tuple[float, ...]]]: ...
+
+    def decide(self, samples: Sequence[Sample], questions: Sequence[Sequence[str]]) -> list[list[Decision]]: ...

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from data_tools.calls import Sampling
+from data_tools.calls import Decision, Sampling
 from data_tools.records import Response, Sample
 
+YES = Decision(1.0, 0.0)
 KEEP = '{"Overall Score": "9<Overall>",'
 
 
 class NullBackend:
-    """Answers `reply` to everything, with even odds for branches and log-probability 0 for any continuation."""
+    """Answers `reply` to everything, with even odds for branches, log-probability 0 for any continuation, `decision` to any question."""
 
-    faces = frozenset({"generate", "likelihood"})
+    faces = frozenset({"generate", "likelihood", "decide"})
 
-    def __init__(self, reply: str = KEEP, batch_size: int = 64) -> None:
+    def __init__(self, reply: str = KEEP, batch_size: int = 64, decision: Decision = YES) -> None:
         self.reply = reply
+        self.decision = decision
         self.batch_size = batch_size
 
     def describe(self) -> dict[str, Any]:
@@ -38,6 +40,11 @@ class NullBackend:
         if len(samples) != len(continuations):
             raise ValueError(f"{len(samples)} samples but {len(continuations)} lists of continuations")
         return [[(0.0,) * (1 + ended) for _ in texts] for texts in continuations]
+
+    def decide(self, samples: Sequence[Sample], questions: Sequence[Sequence[str]]) -> list[list[Decision]]:
+        if len(samples) != len(questions):
+            raise ValueError(f"{len(samples)} samples but {len(questions)} lists of questions")
+        return [[self.decision for _ in texts] for texts in questions]
 
 
 def load(name: str, *, batch_size: int | str = "auto", **_: Any) -> NullBackend:

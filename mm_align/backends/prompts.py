@@ -77,6 +77,23 @@ class ChatPrompts:
         ids: list[int] = both[len(first) :] if both[: len(first)] == first else alone
         return ids
 
+    def tails(self, conversations: Sequence[Sample]) -> list[list[int]] | None:
+        """The ids of the words behind the last picture of each conversation, all about the same pictures, without preparing these.
+
+        None where that cannot be told from the text: the processor has another placeholder than its image token, or the
+        conversations differ before it.
+        """
+        mark = getattr(self.processor, "image_token", None)
+        texts = [self.render(sample) for sample in conversations]
+        if not mark or any(mark not in text for text in texts) or len({text.rpartition(mark)[0] for text in texts}) > 1:
+            return None
+        # With the placeholder before it, since some tokenizers begin a text with a space.
+        rows = self.tokenizer([mark + text.rpartition(mark)[2] for text in texts], add_special_tokens=False)["input_ids"]
+        return [row[1:] for row in rows]
+
+    def pad_id(self) -> int:
+        return int(self.tokenizer.pad_token_id)
+
     def _without_template(self, messages: Sequence[Message]) -> str:
         """Placeholders and texts in their order, a newline behind each picture."""
         token = getattr(self.processor, "image_token", None)
@@ -117,6 +134,17 @@ class LvlmPrompts:
         *before, last = [harmless(m, self.controls) for m in answered(sample, text).messages]
         told = self.processor.encode_for_training([*(replace(m, trains=False) for m in before), last])
         return [token for token, trains in zip(told.ids, told.trains, strict=True) if trains]
+
+    def tails(self, conversations: Sequence[Sample]) -> list[list[int]] | None:
+        """The ids behind the last picture of each conversation, all about the same pictures; None where they differ before it."""
+        rows = [self.ids(sample) for sample in conversations]
+        picture = self.processor.image_token_id
+        if any(picture not in row for row in rows):
+            return None
+        cuts = [len(row) - row[::-1].index(picture) for row in rows]
+        if any(row[:cut] != rows[0][: cuts[0]] for row, cut in zip(rows, cuts, strict=True)):
+            return None
+        return [row[cut:] for row, cut in zip(rows, cuts, strict=True)]
 
     def pad_id(self) -> int:
         """Any token does: padding is masked."""

@@ -7,13 +7,15 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from transformers import GenerationConfig
 
-from data_tools.calls import Sampling
+from data_tools.calls import Decision, Sampling
 from data_tools.records import Response, Sample
 
 from .branches import common_prefix, find_branches
 from .decoding import Answer, Decoder, Scorer
+from .judge import Judge
 from .loading import Loaded, load_model
 from .micro_batches import MicroBatches, auto_size
 from .prompts import append, assert_left_padded
@@ -23,14 +25,14 @@ log = logging.getLogger(__name__)
 
 
 class TransformersBackend:
-    """Generate and Likelihood over any image-text model of transformers.
+    """Generate, Likelihood and Decide over any image-text model of transformers.
 
     Greedy unless asked otherwise; the generation settings stored with a model are not applied. Sampled tokens depend on
     (seed, sample id, candidate), not on the batch. A prompt too long for the model gets an empty answer marked truncated
     (its continuations get NaN), so that one row cannot end a run.
     """
 
-    faces = frozenset({"generate", "likelihood"})
+    faces = frozenset({"generate", "likelihood", "decide"})
 
     def __init__(self, loaded: Loaded, batch_size: int | str = "auto") -> None:
         self.model = loaded.model.eval()
@@ -42,6 +44,7 @@ class TransformersBackend:
         self.batches = MicroBatches(size)
         text = self.model.config.get_text_config()
         self.longest: int = getattr(text, "max_position_embeddings", None) or 1 << 30
+        self._judge: Judge | None = None
 
     @property
     def batch_size(self) -> int:
@@ -126,14 +129,28 @@ class TransformersBackend:
         """What all rows begin with, short of the last token of any."""
         return common_prefix([row[:-1] for row in rows])
 
+    # -- yes or no ---------------------------------------------------------------------------------------------------
+
+    def decide(self, samples: Sequence[Sample], questions: Sequence[Sequence[str]]) -> list[list[Decision]]:
+        """Yes or no to each question, asked behind one prefill of its sample's pictures.
+
+        Raises UserError where the tokenizer has no single token for yes or for no.
+        """
+        if self._judge is None:
+            self._judge = Judge(self.model, self.prompts, self.batches, self.longest, self._inside)
+        return self._judge.decide(samples, questions)
+
     # -- one forward -------------------------------------------------------------------------------------------------
 
     def _run(self, samples: Sequence[Sample], loop: Any, tail: Sequence[int], max_tokens: int) -> Any:
-        inputs = append(self.prompts.encode(samples), tail)
+        return self._inside(append(self.prompts.encode(samples), tail), loop, len(tail) + 1, max_tokens)
+
+    def _inside(self, inputs: dict[str, torch.Tensor], loop: Any, keep: int = 1, max_tokens: int = 1) -> Any:
+        """What `loop` returns from inside the model's `generate`; the prefill gives logits at the last `keep` positions."""
         assert_left_padded(inputs["attention_mask"])
         device, dtype = self.model.device, self.model.dtype
         moved = {k: v.to(device, dtype if v.is_floating_point() else None) for k, v in inputs.items()}
-        extra = {"logits_to_keep": len(tail) + 1} if self.model._supports_logits_to_keep() else {}
+        extra = {"logits_to_keep": keep} if self.model._supports_logits_to_keep() else {}
         config = GenerationConfig(
             max_new_tokens=max(max_tokens, 1),
             eos_token_id=self.loaded.ends,

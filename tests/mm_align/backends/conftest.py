@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     CLIPVisionConfig,
+    Idefics3Config,
+    Idefics3ForConditionalGeneration,
+    Idefics3Processor,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -25,6 +30,7 @@ from transformers import (
     SiglipVisionConfig,
 )
 from transformers.models.clip.image_processing_clip import CLIPImageProcessor
+from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 
 from data_tools.records import Image, Message, Part, Sample
 from mm_align.backends import load_backend
@@ -32,6 +38,7 @@ from mm_align.models import LvlmConfig, LvlmForConditionalGeneration, LvlmProces
 from vision.images import SquareImageProcessor
 
 KEEP, REWRITE = '{"Overall Score": "', '{"Recaption": "'
+VERDICTS = ("yes", " yes", "Yes", "no", " no", "NO")
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for p in m['content'] %}"
     "{% if p['type'] == 'text' %}{{ p['text'] }}{% else %}IMAGE{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
@@ -39,13 +46,13 @@ CHATML = (
 )
 
 
-def tiny_tokenizer(*special: str, bos: bool = False) -> PreTrainedTokenizerFast:
-    """Byte-level, no merges; two whole answer openings as tokens; pads with <pad>, ends with <eos>."""
+def tiny_tokenizer(*special: str, bos: bool = False, verdicts: tuple[str, ...] = VERDICTS) -> PreTrainedTokenizerFast:
+    """Byte-level, no merges; two whole answer openings and spellings of yes and no as tokens; pads with <pad>, ends with <eos>."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_tokens([KEEP, REWRITE, '<Overall>",'])
+    tokenizer.add_tokens([KEEP, REWRITE, '<Overall>",', *(AddedToken(word, normalized=False) for word in verdicts)])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", bos_token="<bos>" if bos else None)
     fast.add_special_tokens({"additional_special_tokens": list(special)})
     if bos:
@@ -134,7 +141,29 @@ def build_qwen(folder: Path) -> None:
     Qwen2_5_VLProcessor(pictures, tokenizer, videos, chat_template=template).save_pretrained(folder)
 
 
-FAMILIES = {"lvlm": build_lvlm, "llava": build_llava, "qwen2_5_vl": build_qwen}
+def build_idefics3(folder: Path) -> None:
+    """A picture of 64 pixels is cut into four and shown once more as a whole: five times four tokens."""
+    places = [f"<row_{row}_col_{column}>" for row in (1, 2) for column in (1, 2)]
+    marks = ("<image>", "<fake_token_around_image>", "<end_of_utterance>", "<global-img>", *places)
+    tokenizer = tiny_tokenizer(*marks)
+    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = Idefics3Config(
+        vision_config=vision | {"image_size": 32, "patch_size": 8},
+        text_config=_text(LlamaConfig, tokenizer),
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        scale_factor=2,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = Idefics3ForConditionalGeneration(config)
+    _scatter(model)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.save_pretrained(folder)
+    pictures = Idefics3ImageProcessorPil(size={"longest_edge": 64}, max_image_size={"longest_edge": 32})
+    template = CHATML.replace("IMAGE", "<image>").replace("<|im_start|>", "").replace("<|im_end|>", "<end_of_utterance>")
+    Idefics3Processor(pictures, tokenizer, image_seq_len=4, chat_template=template).save_pretrained(folder)
+
+
+FAMILIES = {"lvlm": build_lvlm, "llava": build_llava, "qwen2_5_vl": build_qwen, "idefics3": build_idefics3}
 
 
 @pytest.fixture(scope="session")
@@ -172,6 +201,23 @@ def backends(model_folder):
 @pytest.fixture
 def backend(backends, family: str):
     return backends(family)
+
+
+@pytest.fixture
+def tower_calls():
+    """A context in which calls of the backend's vision tower are counted: one entry a call."""
+
+    @contextmanager
+    def counted(backend) -> Iterator[list[int]]:
+        calls: list[int] = []
+        model = backend.model.model
+        tower = next(getattr(model, name) for name in ("vision_tower", "visual", "vision_model") if hasattr(model, name))
+        entry = tower.embeddings.patch_embedding if hasattr(tower, "embeddings") else tower  # ours reads layers of a tower by itself
+        handle = entry.register_forward_hook(lambda *_: calls.append(1))
+        yield calls
+        handle.remove()
+
+    return counted
 
 
 def sample(number: int, text: str) -> Sample:

@@ -71,7 +71,8 @@ def test_lists_of_different_length_are_refused(backends, samples):
 def test_a_whole_answer_ends_with_the_token_that_ends_its_turn(backend, family, samples):
     """The text's own tokens are scored as before; behind them stands one more. A template's end of turn wins over the end token."""
     tokens = backend.prompts.answer_ids(samples[0], "a red <|im_end|> dog")
-    assert backend.tokenizer.convert_ids_to_tokens(tokens[-1]) == {"qwen2_5_vl": "<|im_end|>"}.get(family, "<eos>")
+    closing = {"qwen2_5_vl": "<|im_end|>", "idefics3": "<end_of_utterance>"}.get(family, "<eos>")
+    assert backend.tokenizer.convert_ids_to_tokens(tokens[-1]) == closing
     assert tokens.count(tokens[-1]) == 1  # what a user wrote ends no turn
     told, ended = (backend.likelihood(samples[:2], [["a dog"], ["cat"]], ended=e) for e in (False, True))
     for before, after in zip(told, ended, strict=True):
