@@ -18,6 +18,7 @@ from ..config import Stopped, UserError, to_yaml
 from .train_arguments import CHECKPOINTS, arguments
 from .train_config import TrainConfig
 from .train_folder import FINISHED, joined, rank, run_folder, world
+from .train_pairs import reads_pairs, scored
 from .train_results import BROKEN_SUITES, LOG, SAMPLES, TrainReport, finish, lines
 from .train_setup import Ready, check_options, ready
 
@@ -106,6 +107,8 @@ def _train(config: TrainConfig, root: Path, run_dir: RunDir | None) -> dict[str,
         if run_dir is not None:
             clear_partial(root / CHECKPOINTS)
             run_dir.journal("train").touch()  # from here on the folder is bound to this configuration
+    if reads_pairs(config):
+        parts = scored(config, parts, root)
     with stop_on_signals() as stop:
         trainer = make_trainer(config, parts, args, root, stop)
         whole = whole_checkpoints(root / CHECKPOINTS)
@@ -123,7 +126,6 @@ def make_trainer(config: TrainConfig, parts: Ready, args: TrainingArguments, roo
 
     from ..train import ObjectiveTrainer
     from ..train.callbacks import Evaluations, LogFile, LogLines, StopWhenAsked, WholeCheckpoints
-    from ..train.data import Collator
     from .train_suites import selection
     from .train_watch import Watch
 
@@ -135,7 +137,7 @@ def make_trainer(config: TrainConfig, parts: Ready, args: TrainingArguments, roo
         lrs=config.lrs,
         train_dataset=parts.data,
         eval_dataset=parts.eval_data,
-        data_collator=Collator(parts.processor, parts.objective.annotate),
+        data_collator=parts.collate,
         processing_class=parts.processor,
     )
     trainer.remove_callback(PrinterCallback)

@@ -77,7 +77,12 @@ class TrainConfig(JobConfig):
     model: ModelConfig = Field(description="what is trained")
     data: list[Source] = Field(min_length=1, description="sources: [{path: FILE or FOLDER, weight: 1, prompt: Describe it.}]")
     eval_data: list[Source] = Field([], description="sources of the evaluation loss, same keys")
-    objective: dict[str, Any] = Field({"type": "lm"}, description="{type: lm | eeca, options}")
+    objective: dict[str, Any] = Field({"type": "lm"}, description="{type: lm | eeca | preference, options}")
+    reference: str | None = Field(None, description="of pairs: folder of reference scores, read and added to (default: in the run's own)")
+    pair_layout: Literal["shared", "duplicated"] = Field(
+        "shared", description="of pairs: prompt and both answers in one row, where the model can; or a row for each answer"
+    )
+    contrast: Literal["crop", "noise", "black"] = Field("crop", description="of pairs: what an image-contrast term does to pictures")
     save_objective: bool = Field(False, description="write the objective's own weights beside the final model")
     train: list[str] = Field(["adapter", "language_model"], description=f"what trains: {PARTS_HELP}")
     lora: LoraConfig | None = Field(None, description="train parts by LoRA: {r: 128, alpha: 256, parts: [language_model]}")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FINISHED = (".mmalign", "finished.json")
 # what may differ between the starts of one run: where it runs and what it tells
-UNBOUND = frozenset({"out", "overwrite", "dry_run", "device", "workers", "report_to", "log_steps", "keep", "micro_batch"})
+UNBOUND = frozenset({"out", "overwrite", "dry_run", "device", "workers", "report_to", "log_steps", "keep", "micro_batch", "reference"})
 
 
 def rank() -> int:
@@ -46,11 +46,13 @@ def run_folder(config: TrainConfig, root: Path) -> Iterator[RunDir | None]:
 
 def sources(config: TrainConfig) -> dict[str, str]:
     """What the data is known by. UserError for a path that holds nothing readable."""
-    from data_tools.io import SourceError, list_shards
+    from data_tools.io import SourceError
     from data_tools.shards import fingerprint
 
+    from ..train.sources import shards_of
+
     try:
-        shards = [shard for source in [*config.data, *config.eval_data] for shard in list_shards(source.path, source.format)]
+        shards = [shard for source in [*config.data, *config.eval_data] for shard in shards_of(source)]
     except SourceError as error:
         raise UserError(str(error)) from error
     return {shard.path: fingerprint(shard.path) for shard in shards}

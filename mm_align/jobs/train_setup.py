@@ -6,7 +6,7 @@ import difflib
 import inspect
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +15,8 @@ from ..config import UserError
 from .train_arguments import batches, in_bf16, total_steps
 
 if TYPE_CHECKING:
+    import torch
+
     from ..evals import Benchmark
     from ..losses import Objective
     from ..models import LvlmForConditionalGeneration, LvlmProcessor
@@ -34,6 +36,7 @@ class Ready(NamedTuple):
     data: TrainingSet
     eval_data: TrainingSet | None
     suites: Mapping[str, Benchmark]
+    collate: Callable[[Sequence[Any]], dict[str, torch.Tensor]]
 
 
 def check_options(config: TrainConfig) -> None:
@@ -60,9 +63,12 @@ def ready(config: TrainConfig, root: Path, world: int) -> Ready:
     from ..train.optim import parameter_groups, train_only
     from ..train.packing import check_packing
     from .train_model import build
+    from .train_pairs import check_pairs
     from .train_suites import check_evaluated, check_selection, suites
 
     check_names(config)
+    if objective_class(config).records == "pairs":
+        check_pairs(config)
     built = suites(config.eval_suites)
     check_selection(config, built)
     model, processor = build(config.model, config.seed)
@@ -87,7 +93,7 @@ def ready(config: TrainConfig, root: Path, world: int) -> Ready:
         raise UserError(f"nothing trains: `train` is {config.train}; list vision_tower, adapter, language_model or patterns of names")
     if in_bf16(config) and not config.fsdp:  # its units hold frozen and moving weights together, in one dtype
         halve_frozen(model)
-    return Ready(model, processor, objective, data, eval_data, built)
+    return Ready(model, processor, objective, data, eval_data, built, collator(config, processor, objective))
 
 
 def check_names(config: TrainConfig) -> None:
@@ -130,22 +136,35 @@ def halve_frozen(model: Any) -> None:
             parameter.data = parameter.data.to(torch.bfloat16)
 
 
+def collator(config: TrainConfig, processor: LvlmProcessor, objective: Objective) -> Callable[[Sequence[Any]], dict[str, torch.Tensor]]:
+    """What makes batches of the data set's items."""
+    from ..train.data import Collator
+    from .train_pairs import pair_collator
+
+    return Collator(processor, objective.annotate) if objective.records == "samples" else pair_collator(config, processor, objective)
+
+
 def read_data(config: TrainConfig, processor: LvlmProcessor, root: Path) -> tuple[TrainingSet, TrainingSet | None]:
     """The training rows and the evaluation rows, and what left of them with its reason in `quarantine/`. UserError where none is left."""
     from data_tools.io import SourceError
 
     from ..train.data import training_set
+    from ..train.pair_data import pair_set
+    from .train_pairs import reads_pairs
 
-    common: dict[str, Any] = {"max_length": config.max_length, "too_long": config.too_long, "seed": config.seed, "cache": root / CACHE}
+    common: dict[str, Any] = {"max_length": config.max_length, "seed": config.seed, "cache": root / CACHE}
     # grouped by whole steps, in which lengths are sorted, so that the order does not depend on the number of processes
-    shape: dict[str, Any] = {"packing": config.packing, "length_grouping": config.length_grouping, "batch_size": config.batch_size}
+    shape: dict[str, Any] = {"length_grouping": config.length_grouping, "batch_size": config.batch_size}
+    made: Callable[..., TrainingSet] = pair_set
+    if not reads_pairs(config):
+        made, common, shape = training_set, common | {"too_long": config.too_long}, shape | {"packing": config.packing}
     gone = root / "quarantine"
     try:
-        data = training_set(config.data, processor, quarantine=gone / "data.jsonl", **shape, **common)
+        data = made(config.data, processor, quarantine=gone / "data.jsonl", **shape, **common)
         log.info("%s", data.summary())
         if not config.eval_data:
             return data, None
-        return data, training_set(config.eval_data, processor, quarantine=gone / "eval_data.jsonl", shuffle=False, **common)
+        return data, made(config.eval_data, processor, quarantine=gone / "eval_data.jsonl", shuffle=False, **common)
     except (SourceError, ValueError) as error:
         raise UserError(f"the training data: {_with_reason(str(error), gone, config.dry_run)}") from error
     except FileNotFoundError as error:
@@ -167,25 +186,31 @@ def _first(row: Mapping[str, Any]) -> str:
     return f"the first, row {row['source']['row']} of {row['source']['shard']}, is {row['reason']}: {row['detail']}"
 
 
-def make_objective(config: TrainConfig, model: Any, processor: LvlmProcessor, data: TrainingSet) -> Objective:
-    """The objective that the config names, seeded. UserError for an unknown type or option, with the nearest known."""
-    from transformers import set_seed
-
-    from ..losses import OBJECTIVES, ObjectiveSetup
+def objective_class(config: TrainConfig) -> type[Objective]:
+    """The class of the objective that the config names. UserError for an unknown type, with the nearest known."""
+    from ..losses import OBJECTIVES
 
     kind = str(config.objective.get("type"))
     if kind not in OBJECTIVES:
         raise UserError(f"unknown objective type '{kind}'; {nearest(kind, list(OBJECTIVES))}")
+    return OBJECTIVES[kind]
+
+
+def make_objective(config: TrainConfig, model: Any, processor: LvlmProcessor, data: TrainingSet) -> Objective:
+    """The objective that the config names, seeded. UserError for an unknown type or option, with the nearest known."""
+    from transformers import set_seed
+
+    from ..losses import ObjectiveSetup
+
+    kind, made = str(config.objective.get("type")), objective_class(config)
     options = {key: value for key, value in config.objective.items() if key != "type"}
     set_seed(config.seed)
     try:
-        return OBJECTIVES[kind].from_options(
-            options, ObjectiveSetup(processor.text_ids, model.config.text_config.hidden_size, data.samples)
-        )
+        return made.from_options(options, ObjectiveSetup(processor.text_ids, model.config.text_config.hidden_size, data.samples))
     except (ValueError, OSError) as error:
         raise UserError(f"objective {kind}: {error}") from error
     except TypeError as error:
-        known = [name for name, p in inspect.signature(OBJECTIVES[kind]).parameters.items() if p.kind is p.KEYWORD_ONLY]
+        known = [name for name, p in inspect.signature(made).parameters.items() if p.kind is p.KEYWORD_ONLY]
         wrong = next((option for option in options if f"'{option}'" in str(error)), None)
         raise UserError(
             f"objective {kind} has no option '{wrong}'; {nearest(wrong, known)}" if wrong else f"objective {kind}: {error}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -46,7 +46,10 @@ class Objective(nn.Module, ABC):
     """A training objective. It may own parameters: they train, live in training checkpoints, and are absent from exports.
 
     It calls the model (so that wrappers such as DDP see the call) and uses its named faces, never its internals.
+    `records`: what its batches are made of, samples or preference pairs.
     """
+
+    records: ClassVar[Literal["samples", "pairs"]] = "samples"
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any], setup: ObjectiveSetup) -> Objective:

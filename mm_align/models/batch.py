@@ -61,7 +61,7 @@ def collate(
     batch = _padded(rows, pad_id(processor), left=not for_training)
     if not for_training:
         del batch["labels"]
-    batch |= pictures((image for row in samples for image in _sample(row).images), processor, dtype)
+    batch |= Pictures.of(image for row in samples for image in _sample(row).images).tensors(processor, dtype)
     return {key: value.to(device) for key, value in batch.items()}
 
 
@@ -83,7 +83,7 @@ def collate_packs(
     batch = _padded(joined, pad_id(processor), left=False)
     del batch["attention_mask"]
     batch["position_ids"] = _positions(rows, batch["input_ids"].shape[1])
-    batch |= pictures((image for pack in packs for row in pack for image in _sample(row).images), processor, dtype)
+    batch |= Pictures.of(image for pack in packs for row in pack for image in _sample(row).images).tensors(processor, dtype)
     return {key: value.to(device) for key, value in batch.items()}
 
 
@@ -163,19 +163,30 @@ def _padded(rows: Sequence[Tokens], pad_id: int, *, left: bool) -> dict[str, tor
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
 
-def pictures(shown: Iterable[Image], processor: LvlmProcessor, dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
-    """`pixel_values` of the distinct pictures of a batch, and `picture_index` where some picture is shown twice."""
-    distinct: dict[Hashable, PIL.Image.Image | None] = {}
-    index: list[int] = []
-    for image in shown:
-        key = same_picture(image)
-        if key not in distinct:
-            distinct[key] = decode(image).pixels
-        index.append(list(distinct).index(key))
-    if not distinct:
-        return {}
-    batch = {"pixel_values": torch.from_numpy(processor.image_processor.pixels(list(distinct.values()))).to(dtype)}
-    return batch | ({"picture_index": torch.tensor(index)} if len(index) > len(distinct) else {})
+class Pictures(NamedTuple):
+    """The distinct pictures of a batch [m], and which of them each place of the prompts shows [n]."""
+
+    distinct: list[PIL.Image.Image | None]
+    shown: list[int]
+
+    @classmethod
+    def of(cls, shown: Iterable[Image]) -> Pictures:
+        """shown: the pictures in the order of their placeholders. BadImage for one that cannot be decoded."""
+        distinct: dict[Hashable, PIL.Image.Image | None] = {}
+        index: list[int] = []
+        for image in shown:
+            key = same_picture(image)
+            if key not in distinct:
+                distinct[key] = decode(image).pixels
+            index.append(list(distinct).index(key))
+        return cls(list(distinct.values()), index)
+
+    def tensors(self, processor: LvlmProcessor, dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
+        """`pixel_values` [m, 3, H, W], and `picture_index` [n] where some picture is shown twice; nothing without pictures."""
+        if not self.distinct:
+            return {}
+        batch = {"pixel_values": torch.from_numpy(processor.image_processor.pixels(self.distinct)).to(dtype)}
+        return batch | ({"picture_index": torch.tensor(self.shown)} if len(self.shown) > len(self.distinct) else {})
 
 
 def same_picture(image: Image) -> Hashable:

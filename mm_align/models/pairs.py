@@ -6,7 +6,7 @@ The tensors beside the model's inputs are those of `mm_align.losses.answer_logps
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -17,7 +17,8 @@ from jinja2 import TemplateError
 from data_tools.io.fields import RowError
 from data_tools.records import Image, Message, Part, PreferencePair, Sample
 
-from .batch import Tokens, check_images, pad_id, pictures, same_picture
+from .batch import Pictures, Tokens, check_images, pad_id
+from .corruptions import Corruption
 from .processor import LvlmProcessor
 from .shared_prompt import Ids, Rows, duplicated_rows, shared_rows
 
@@ -42,18 +43,18 @@ class PreparedPair:
 def prepare_pair(pair: PreferencePair, processor: LvlmProcessor, max_length: int | None = None) -> PreparedPair:
     """The pair's tokens. RowError with a reason where it cannot be trained on: nothing of an answer is ever cut.
 
-    Reasons: equal_answers, no_answer, margin (no finite number), image_count, too_long (either conversation has more than
+    Reasons: equal_answers, empty_answer, bad_margin (no finite number), image_count, too_long (either conversation has more than
     `max_length` tokens, pictures included), chat_template, not_encodable.
     """
     if not math.isfinite(pair.margin):
-        raise RowError("margin", f"the margin of a pair is a finite number, and here it is {pair.margin}")
+        raise RowError("bad_margin", f"the margin of a pair is a finite number, and here it is {pair.margin}")
     try:
         check_images(pair.sample)
     except ValueError as error:
         raise RowError("image_count", str(error)) from error
     for name, text in (("chosen", pair.chosen), ("rejected", pair.rejected)):
         if not text.strip():
-            raise RowError("no_answer", f"the {name} answer is empty")
+            raise RowError("empty_answer", f"the {name} answer is empty")
     chosen, rejected = (_conversation(pair.sample, text, processor) for text in (pair.chosen, pair.rejected))
     if np.array_equal(chosen.ids, rejected.ids):
         raise RowError("equal_answers", "the chosen and the rejected answer are the same tokens")
@@ -83,6 +84,7 @@ def collate_pairs(
     processor: LvlmProcessor,
     *,
     layout: Layout = "shared",
+    corruption: Corruption | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> dict[str, torch.Tensor]:
@@ -90,7 +92,8 @@ def collate_pairs(
 
     layout "shared": a row a pair (input_ids, position_ids, visible_until [P, L]); "duplicated": a row an answer (input_ids,
     attention_mask [2P, L]). Both give the same answer_logps. A picture that several rows show is passed once, with `picture_index`.
-    `reference_logps` and `contrast_reference_logps` [2P, T] where the pairs have them. dtype is that of the pixels.
+    `reference_logps` and `contrast_reference_logps` [2P, T] where the pairs have them. corruption: what `contrast_pixel_values`
+    show. dtype is that of the pixels.
     """
     count = len(pairs)
     answers = [_answer(tokens) for tokens in (*(pair.chosen for pair in pairs), *(pair.rejected for pair in pairs))]
@@ -101,8 +104,11 @@ def collate_pairs(
     batch["margins"] = torch.tensor([pair.margin for pair in pairs], dtype=torch.float32)
     for name, scores in (("reference_logps", "reference"), ("contrast_reference_logps", "contrast_reference")):
         batch |= _reference(name, [getattr(pair, scores) for pair in pairs], batch["answer_mask"])
-    shown = _shown(rows, inputs, [pair.sample.images for pair in pairs] * 2, processor)
-    return {key: value.to(device) for key, value in (batch | pictures(shown, processor, dtype)).items()}
+    shown = Pictures.of(_shown(rows, inputs, [pair.sample.images for pair in pairs] * 2, processor))
+    batch |= shown.tensors(processor, dtype)
+    if corruption is not None and shown.distinct:
+        batch["contrast_pixel_values"] = torch.from_numpy(corruption.pixels(shown.distinct, processor.image_processor)).to(dtype)
+    return {key: value.to(device) for key, value in batch.items()}
 
 
 class _Answer(NamedTuple):
@@ -156,8 +162,3 @@ def _shown(rows: Rows, inputs: Sequence[Ids], images: Sequence[tuple[Image, ...]
     found = rows.take(numbers, -1)
     for place in map(tuple, np.argwhere(found >= 0)):
         yield images[rows.sequence[place]][found[place]]
-
-
-def pictures_key(sample: Sample) -> Hashable:
-    """The same for prompts that show the same pictures in the same order."""
-    return tuple(same_picture(image) for image in sample.images)

@@ -57,24 +57,25 @@ def training_set(
         raise ValueError("packing needs max_length, the number of tokens of a pack")
     if packing and length_grouping:
         raise ValueError("packing makes batches of like lengths already; choose packing or length_grouping")
-    store = open_store(cache or quarantine.parent / "training_rows", sources, processor, Rules(max_length, too_long, seed))
-    _show_rejected(store, quarantine)
-    if not len(store):
-        raise ValueError(_nothing_left(store, quarantine))
-    order = Order(
-        [store.rows_of(number) for number in range(len(sources))],
-        [source.weight for source in sources],
-        store.lengths,
-        seed,
-        shuffle,
-        batch_size if length_grouping else None,
-        max_length if packing else None,
-    )
+    store = open_store(RowStore, cache or quarantine.parent / "training_rows", sources, processor, Rules(max_length, too_long, seed))
+    show_rejected(store, quarantine)
+    order = order_of(store, sources, seed, shuffle, batch_size if length_grouping else None, max_length if packing else None)
     return TrainingSet(store, sources, order, quarantine)
 
 
-def _show_rejected(store: RowStore, quarantine: Path) -> None:
-    """Begin the quarantine with what the survey rejected; pictures that broke in an earlier start of the run stay."""
+def order_of(
+    store: RowStore, sources: Sequence[Source], seed: int, shuffle: bool, batch_size: int | None = None, capacity: int | None = None
+) -> Order:
+    """The epochs of a store by its sources' weights; see `Order`."""
+    rows = [store.rows_of(number) for number in range(len(sources))]
+    return Order(rows, [source.weight for source in sources], store.lengths, seed, shuffle, batch_size, capacity)
+
+
+def show_rejected(store: RowStore, quarantine: Path) -> None:
+    """Begin the quarantine with what the survey rejected; pictures that broke in an earlier start of the run stay.
+
+    ValueError when no row is left.
+    """
     quarantine.parent.mkdir(parents=True, exist_ok=True)
     found = (store.folder / REJECTED).read_bytes()
     there = quarantine.read_bytes() if quarantine.exists() else None
@@ -83,6 +84,8 @@ def _show_rejected(store: RowStore, quarantine: Path) -> None:
         temporary.write_bytes(found)
         sync(temporary)
         put_in_place(temporary, quarantine)
+    if not len(store):
+        raise ValueError(_nothing_left(store, quarantine))
 
 
 def _nothing_left(store: RowStore, quarantine: Path) -> str:
@@ -156,7 +159,8 @@ class TrainingSet(Dataset[Item]):
                 return rows if self.packed else rows[0]
         raise NoPictureLeft(f"no picture of these rows can be decoded any more; {self.quarantine} says why of each")
 
-    def _decoded(self, row: int, seen: dict[Hashable, Image | BadImage]) -> Prepared | None:
+    def _decoded(self, row: int, seen: dict[Hashable, Image | BadImage]) -> Any:
+        """The row with its pictures; None where one of them cannot be decoded."""
         prepared = self.store[row]
         images = []
         for image in prepared.sample.images:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from data_tools.io import Shard, list_shards, read
 from data_tools.io.fields import CONVERSATION_KEYS, RowError, excerpt, is_record, rejected
+from data_tools.preference import FORMATS
 from data_tools.records import Message, Part, Rejected, Sample
 
 from ..config import JobConfig
@@ -24,13 +25,20 @@ class Source(JobConfig):
     path: str = Field(description="file, folder of shards, pattern, saved dataset, or datasets:NAME")
     weight: float = Field(1.0, gt=0, description="how often a row is seen in one epoch: 2 twice, 0.5 every other epoch")
     limit: int | None = Field(None, ge=1, description="only the first rows of the source")
-    format: str | None = Field(None, description="jsonl, parquet, webdataset, folder or hf, where a folder holds several")
+    format: str | None = Field(
+        None, description="jsonl, parquet, webdataset, folder or hf, where a folder holds several; of pairs: trl, rlaifv ..."
+    )
     caption_key: str | None = Field(None, description="field of the caption or conversation; default: a conversation, else a caption")
     image_key: str | None = Field(None, description="field of the pictures")
     image_root: str | None = Field(None, description="folder that relative picture paths start from; default: beside the file")
     prompt: str | list[str] = Field(
         "", description="what is asked for a caption, after its picture; of several one is drawn for each row; '' asks nothing"
     )
+
+
+def shards_of(source: Source) -> list[Shard]:
+    """What the source consists of. Raises SourceError when its path holds nothing readable."""
+    return list_shards(source.path, None if source.format in FORMATS else source.format)  # formats of pairs are columns, not files
 
 
 def rows(source: Source, seed: int) -> Iterator[Item]:

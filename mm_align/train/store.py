@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple
+from typing import IO, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from jinja2 import TemplateError
 
 from data_tools.durable import put_in_place, remove, sync
-from data_tools.io import BadImage, list_shards
+from data_tools.io import BadImage
 from data_tools.io.fields import RowError, excerpt, rejected
 from data_tools.io.images import STORES, open_image
 from data_tools.io.jsonl import plain
@@ -27,7 +27,7 @@ from data_tools.shards import fingerprint, read_json, to_json
 
 from ..models import LvlmProcessor, Prepared
 from ..models.batch import Tokens, cut
-from .sources import Source, rows
+from .sources import Source, rows, shards_of
 
 LAYOUT = 1  # of the files; another number means that older stores are made anew
 DATA, INDEX, REPORT, REJECTED = "rows.bin", "index.npz", "report.json", "rejected.jsonl"
@@ -49,6 +49,13 @@ class RowStore:
 
     On disk a row takes its text, 4 bytes a token, and its pictures where the source embeds them (paths stay paths).
     """
+
+    records = "samples"
+
+    @staticmethod
+    def writer(*args: Any) -> StoreWriter:
+        """What writes such a store."""
+        return StoreWriter(*args)
 
     def __init__(self, folder: Path, processor: LvlmProcessor) -> None:
         self.folder = folder
@@ -74,51 +81,60 @@ class RowStore:
 
     def sample(self, row: int) -> Sample:
         """The sample of a row, its pictures not decoded; `meta` holds the fields that were not understood as words or pictures."""
-        return self._sample(self._bytes(row), row)
+        return self._head(self._bytes(row), row)[0]
 
-    def __getitem__(self, row: int) -> Prepared:
+    def __getitem__(self, row: int) -> Any:
+        """What the row is prepared as, its pictures not decoded."""
         data = self._bytes(row)
+        return Prepared(self._head(data, row)[0], self._tokens(data, row))
+
+    def _tokens(self, data: memoryview, row: int) -> Tokens:
         tokens = int(self.index["tokens"][row])
         ends = len(data) - (tokens + 7) // 8
         ids = np.frombuffer(data[ends - 4 * tokens : ends], np.int32)
         trains = np.unpackbits(np.frombuffer(data[ends:], np.uint8), count=tokens).astype(bool)
         repeats = np.where(ids == self.image_token_id, self.num_image_tokens, 1)
-        return Prepared(self._sample(data, row), Tokens(np.repeat(ids, repeats).astype(np.int64), np.repeat(trains, repeats)))
+        return Tokens(np.repeat(ids, repeats).astype(np.int64), np.repeat(trains, repeats))
 
     def _bytes(self, row: int) -> memoryview:
         if self._data is None:
             self._data = np.memmap(self.folder / DATA, np.uint8, "r")
         return self._data.data[self.index["start"][row] : self.index["start"][row + 1]]
 
-    def _sample(self, data: memoryview, row: int) -> Sample:
+    def _head(self, data: memoryview, row: int) -> tuple[Sample, dict[str, Any]]:
+        """The sample, and everything that was written with it."""
         at = int(self.index["head"][row])
         head = json.loads(bytes(data[:at]))
         sample, images = Sample.from_dict(head["sample"]), []
         for image, size in zip(sample.images, head["bytes"], strict=True):
             images.append(image if size is None else replace(image, data=bytes(data[at : at + size])))
             at += size or 0
-        return replace(sample, images=tuple(images))
+        return replace(sample, images=tuple(images)), head
 
 
-def open_store(folder: Path, sources: Sequence[Source], processor: LvlmProcessor, rules: Rules) -> RowStore:
+Store = TypeVar("Store", bound=RowStore)
+
+
+def open_store(kind: type[Store], folder: Path, sources: Sequence[Source], processor: LvlmProcessor, rules: Rules) -> Store:
     """The store of these sources under `folder`, made if it is not there yet; one process makes it, others wait.
 
     It is made anew when a source, the processor or the rules changed, or a picture that was missing has appeared.
     """
-    key = _key(sources, processor, rules)
+    key = _key(kind.records, sources, processor, rules)
     made = folder / key
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder / "lock"):
         if not made.is_dir() or _appeared(made):
-            _write(made, sources, processor, rules)
-    return RowStore(made, processor)
+            _write(kind, made, sources, processor, rules)
+    return kind(made, processor)
 
 
-def _key(sources: Sequence[Source], processor: LvlmProcessor, rules: Rules) -> str:
+def _key(records: str, sources: Sequence[Source], processor: LvlmProcessor, rules: Rules) -> str:
     described = {
         "layout": LAYOUT,
+        "records": records,
         "sources": [source.model_dump(exclude={"weight"}) for source in sources],
-        "shards": [[fingerprint(shard.path) for shard in list_shards(source.path, source.format)] for source in sources],
+        "shards": [[fingerprint(shard.path) for shard in shards_of(source)] for source in sources],
         "rules": rules._asdict(),
         "processor": processor.fingerprint(),
     }
@@ -143,12 +159,12 @@ def _appeared(made: Path) -> bool:
     return any(os.path.exists(path) for path in missing)  # noqa: PTH110 - once a picture
 
 
-def _write(made: Path, sources: Sequence[Source], processor: LvlmProcessor, rules: Rules) -> None:
+def _write(kind: type[RowStore], made: Path, sources: Sequence[Source], processor: LvlmProcessor, rules: Rules) -> None:
     temporary = made.with_name(f".{made.name}.tmp")
     remove(temporary)
     temporary.mkdir()
     with (temporary / DATA).open("wb") as data, (temporary / REJECTED).open("wb") as gone:
-        writer = _StoreWriter(data, gone, processor, rules)
+        writer = kind.writer(data, gone, processor, rules)
         for number, source in enumerate(sources):
             writer.add_source(number, source)
     np.savez(temporary / INDEX, allow_pickle=False, **writer.arrays())
@@ -158,7 +174,7 @@ def _write(made: Path, sources: Sequence[Source], processor: LvlmProcessor, rule
     put_in_place(temporary, made)
 
 
-class _StoreWriter:
+class StoreWriter:
     """One pass over the sources: rows that train to `data`, the others with their reasons to `gone`."""
 
     def __init__(self, data: IO[bytes], gone: IO[bytes], processor: LvlmProcessor, rules: Rules) -> None:
@@ -171,26 +187,34 @@ class _StoreWriter:
     def add_source(self, number: int, source: Source) -> None:
         reasons: Counter[str] = Counter()
         counts: Counter[str] = Counter()
-        for item in rows(source, self.rules.seed):
+        for item in self.read(source):
             counts["rows"] += 1
             try:
-                self._add(item, number, counts)
+                if isinstance(item, Rejected):
+                    raise RowError(item.reason, item.detail)
+                self.add(item, number, counts)
             except RowError as error:
-                out = item if isinstance(item, Rejected) else _rejected(item, error)
+                out = item if isinstance(item, Rejected) else self.rejected(item, error)
                 reasons[out.reason] += 1
                 self.gone.write(quarantine_line(out, source))
         self.reports.append({"path": source.path, **counts, "reasons": dict(reasons)})
 
-    def _add(self, item: Sample | Rejected, number: int, counts: Counter[str]) -> None:
-        if isinstance(item, Rejected):
-            raise RowError(item.reason, item.detail)
+    def read(self, source: Source) -> Iterator[Any]:
+        """The records of a source, broken ones as Rejected."""
+        return rows(source, self.rules.seed)
+
+    def rejected(self, item: Any, error: RowError) -> Rejected:
+        return reject(item, error)
+
+    def add(self, item: Any, number: int, counts: Counter[str]) -> None:
+        """Write a record of source `number` as a row. Raises RowError where it cannot be trained on."""
         _check(item)
-        self._check_files(item)
+        self.check_files(item)
         tokens, cut = self._fitting(item)
         counts.update(kept=1, tokens=len(tokens.ids), trained=int(tokens.trains.sum()), pictures=len(item.images), cut=int(cut))
-        self._put(item, tokens, number)
+        self.put(item, tokens, number, len(tokens.ids))
 
-    def _check_files(self, sample: Sample) -> None:
+    def check_files(self, sample: Sample) -> None:
         for image in sample.images:
             if image.data is None and not _in_a_store(image.path or ""):
                 try:
@@ -210,14 +234,15 @@ class _StoreWriter:
         except ValueError as error:
             raise RowError("too_long", f"{len(tokens.ids)} tokens; {error}") from error
 
-    def _put(self, sample: Sample, tokens: Tokens, number: int) -> None:
+    def put(self, sample: Sample, tokens: Tokens, number: int, length: int, **more: Any) -> None:
+        """Write the row. length: what it counts for where rows are arranged by length; more: what the store is to find in its head."""
         kept = _once_a_picture(tokens, self.processor)
         embedded = [image.data for image in sample.images if image.data is not None]
-        head = json.dumps(_head(sample), default=plain).encode("ascii")
+        head = json.dumps(_head(sample) | more, default=plain).encode("ascii")
         parts = [head, *embedded, kept.ids.astype(np.int32).tobytes(), np.packbits(kept.trains).tobytes()]
         self.data.writelines(parts)
         sizes = {"start": self.columns["start"][-1] + sum(map(len, parts)), "head": len(head), "tokens": len(kept.ids)}
-        facts = {"length": len(tokens.ids), "source": number, "pictures": len(sample.images)}
+        facts = {"length": length, "source": number, "pictures": len(sample.images)}
         for name, value in (sizes | facts).items():
             self.columns[name].append(value)
 
@@ -262,11 +287,12 @@ def _head(sample: Sample) -> dict[str, Any]:
     return {"sample": replace(sample, images=bare).to_dict(), "bytes": sizes}
 
 
-def _rejected(sample: Sample, error: RowError) -> Rejected:
+def reject(sample: Sample, error: RowError, **more: Any) -> Rejected:
+    """The sample's row as one that leaves, with its words and `more` for people."""
     assert sample.source is not None  # rows that were read have one
     place = sample.source
     words: dict[str, Any] = {m.role: "".join(p.text if p.kind == "text" else f"<{p.kind}>" for p in m.parts) for m in sample.messages}
-    raw = excerpt({"id": sample.id, "images": [image.path or "embedded" for image in sample.images], **words})
+    raw = excerpt({"id": sample.id, "images": [image.path or "embedded" for image in sample.images], **words, **more})
     return rejected(place.shard, place.row, place.format, error.reason, error.detail, raw)
 
 

@@ -141,8 +141,8 @@ def test_what_is_known_of_a_pair_comes_along(pairs, processor):
     ("reason", "changes"),
     [
         ("equal_answers", {"rejected": "yes"}),
-        ("no_answer", {"rejected": "  "}),
-        ("margin", {"margin": math.nan}),
+        ("empty_answer", {"rejected": "  "}),
+        ("bad_margin", {"margin": math.nan}),
         ("image_count", {"sample": Sample("x", (Message("user", (Part("image"), Part("text", "?"))),))}),
         ("too_long", {"rejected": "no" * 20}),
     ],
