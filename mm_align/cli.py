@@ -140,6 +140,14 @@ VERBS = {
         "score judged answers and pair those whose scores differ",
         "mmalign rlaif pairs feedback/ --k 2",
     ),
+    "rlaif rounds": Verb(
+        "mm_align.jobs.rounds",
+        "RoundsConfig",
+        "run",
+        "rounds of feedback and preference training, each from the best checkpoint of the one before",
+        "mmalign rlaif rounds tiny --data scenes/ --out rounds/",
+        ("rlaif",),
+    ),
     "rlaif convert": Verb(
         "mm_align.jobs.feedback_convert",
         "FeedbackConvertConfig",

@@ -49,8 +49,8 @@ def columns(
     body = [_grid(frame, ticks)]
     for i, label in enumerate(labels):
         body.append(_column(frame, series, i, step, ticks[-1]))
-        body.append(_tick(frame, frame.left + (i + 0.5) * step, label))
-    return _svg(frame, body, axis, name)
+        body.append(tick(frame, frame.left + (i + 0.5) * step, label))
+    return svg(frame, body, axis, name)
 
 
 def reliability(bins: Sequence[tuple[float, float, int]], *, name: str, frame: Frame = WIDE) -> Markup:
@@ -62,8 +62,8 @@ def reliability(bins: Sequence[tuple[float, float, int]], *, name: str, frame: F
     for mean, true, n in bins:
         place = f'cx="{left + mean * width:.1f}" cy="{floor - true * height:.2f}" r="{3 + 7 * math.sqrt(n / most):.1f}"'
         body.append(f'<circle class="new" {place} opacity="0.75"><title>{n:,} claims: {mean:.2f} said, {true:.2f} true</title></circle>')
-    body += [_tick(frame, left + share * width, f"{share:g}") for share in (0, 0.25, 0.5, 0.75, 1)]
-    return _svg(frame, body, "probability of yes; up: percent that is true", name)
+    body += [tick(frame, left + share * width, f"{share:g}") for share in (0, 0.25, 0.5, 0.75, 1)]
+    return svg(frame, body, "probability of yes; up: percent that is true", name)
 
 
 def tallest(series: Sequence[Series]) -> int:
@@ -83,7 +83,7 @@ def _column(frame: Frame, series: Sequence[Series], i: int, step: float, top: in
 
 def _bar(s: Series, x: float, y: float, width: float, height: float, n: int) -> str:
     shape = f'x="{x:.1f}" y="{y:.2f}" width="{width:.1f}" height="{max(height, 0.8):.2f}"'
-    return f'<rect class="{s.style}" {shape}><title>{_text(s.label)}: {n:,}</title></rect>'
+    return f'<rect class="{s.style}" {shape}><title>{text(s.label)}: {n:,}</title></rect>'
 
 
 def overlay(series: Sequence[Series], edges: Sequence[int], *, axis: str, name: str, frame: Frame = WIDE) -> Markup:
@@ -92,8 +92,8 @@ def overlay(series: Sequence[Series], edges: Sequence[int], *, axis: str, name: 
     step = frame.inner[0] / max(1, len(edges))
     body = [_grid(frame, ticks)]
     body += [_steps(frame, s, step, ticks[-1]) for s in series]
-    body += [_tick(frame, frame.left + (i + 0.5) * step, text) for i, text in _edge_labels(edges)]
-    return _svg(frame, body, axis, name)
+    body += [tick(frame, frame.left + (i + 0.5) * step, label) for i, label in _edge_labels(edges)]
+    return svg(frame, body, axis, name)
 
 
 def _edge_labels(edges: Sequence[int]) -> list[tuple[int, str]]:
@@ -111,7 +111,7 @@ def _steps(frame: Frame, s: Series, step: float, top: int) -> str:
         points += [(frame.left + i * step, y), (frame.left + (i + 1) * step, y)]
     points.append((frame.left + len(s.values) * step, floor))
     path = "M" + "L".join(f"{x:.1f} {y:.2f}" for x, y in points)
-    return f'<path class="area {s.style}" d="{path}Z"/><path class="line {s.style}" d="{path}"><title>{_text(s.label)}</title></path>'
+    return f'<path class="area {s.style}" d="{path}Z"/><path class="line {s.style}" d="{path}"><title>{text(s.label)}</title></path>'
 
 
 def length_bins(before: Sequence[tuple[int, int]], after: Sequence[tuple[int, int]]) -> tuple[list[int], list[int], list[int]]:
@@ -158,16 +158,16 @@ def _grid(frame: Frame, ticks: Sequence[int]) -> str:
     return "".join(out)
 
 
-def _tick(frame: Frame, x: float, label: str) -> str:
-    return f'<text class="tick" x="{x:.1f}" y="{frame.top + frame.inner[1] + 14}">{_text(label)}</text>' if label else ""
+def tick(frame: Frame, x: float, label: str) -> str:
+    return f'<text class="tick" x="{x:.1f}" y="{frame.top + frame.inner[1] + 14}">{text(label)}</text>' if label else ""
 
 
-def _text(text: str) -> Markup:
-    return escape(visible(text))
+def text(words: str) -> Markup:
+    return escape(visible(words))
 
 
-def _svg(frame: Frame, body: Sequence[str], axis: str, name: str) -> Markup:
+def svg(frame: Frame, body: Sequence[str], axis: str, name: str) -> Markup:
     x, y = frame.left + frame.inner[0] / 2, frame.height - 4
-    caption = f'<text class="tick axis" x="{x:.1f}" y="{y}">{_text(axis)}</text>' if axis else ""
-    head = f'<svg class="chart" viewBox="0 0 {frame.width} {frame.height}" role="img" aria-label="{_text(name)}">'
+    caption = f'<text class="tick axis" x="{x:.1f}" y="{y}">{text(axis)}</text>' if axis else ""
+    head = f'<svg class="chart" viewBox="0 0 {frame.width} {frame.height}" role="img" aria-label="{text(name)}">'
     return Markup(head + "".join(body) + caption + "</svg>")

@@ -45,13 +45,14 @@ class Models:
 
     def get(self, name: str, face: str, stage: str) -> Asked:
         """The backend of that name, asked for `stage`. Raises UserError where it does not offer `face`."""
-        backend = self.given.get(name) or self._loaded(name)
+        backend = self.given.get(name) or self.loaded(name)
         if face not in backend.faces:
             offered = ", ".join(sorted(backend.faces)) or "nothing"
             raise UserError(f"{name} gives no {NEEDS[face]} (`{face}`); it offers: {offered}. Choose a model that does.")
         return Asked(backend, self.used.setdefault(stage, Usage()))
 
-    def _loaded(self, name: str) -> Backend:
+    def loaded(self, name: str) -> Backend:
+        """The backend itself, the only one that is held. Raises UserError where it cannot be had."""
         from ..backends import load_backend
 
         if self.held is None or self.held[0] != name:
