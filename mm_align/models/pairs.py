@@ -96,11 +96,11 @@ def collate_pairs(
     show. dtype is that of the pixels.
     """
     count = len(pairs)
-    answers = [_answer(tokens) for tokens in (*(pair.chosen for pair in pairs), *(pair.rejected for pair in pairs))]
+    answers = [answer_of(tokens) for tokens in (*(pair.chosen for pair in pairs), *(pair.rejected for pair in pairs))]
     inputs = [answer.inputs for answer in answers]
     shared = layout == "shared"
     rows = shared_rows(inputs, [(i, count + i) for i in range(count)]) if shared else duplicated_rows(inputs)
-    batch = _row_inputs(rows, inputs, pad_id(processor), shared) | _answer_tensors(answers, rows)
+    batch = _row_inputs(rows, inputs, pad_id(processor), shared) | answer_tensors(answers, rows)
     batch["margins"] = torch.tensor([pair.margin for pair in pairs], dtype=torch.float32)
     for name, scores in (("reference_logps", "reference"), ("contrast_reference_logps", "contrast_reference")):
         batch |= _reference(name, [getattr(pair, scores) for pair in pairs], batch["answer_mask"])
@@ -111,7 +111,7 @@ def collate_pairs(
     return {key: value.to(device) for key, value in batch.items()}
 
 
-class _Answer(NamedTuple):
+class Answer(NamedTuple):
     """What the model reads, up to the last place that predicts; the answer's tokens; where each stands in the conversation."""
 
     inputs: Ids
@@ -119,9 +119,9 @@ class _Answer(NamedTuple):
     at: Ids
 
 
-def _answer(tokens: Tokens) -> _Answer:
+def answer_of(tokens: Tokens) -> Answer:
     at = np.flatnonzero(tokens.trains[1:]) + 1  # nothing stands before the first token, so nothing predicts it
-    return _Answer(tokens.ids[: at[-1]], tokens.ids[at], at)
+    return Answer(tokens.ids[: at[-1]], tokens.ids[at], at)
 
 
 def _row_inputs(rows: Rows, inputs: Sequence[Ids], pad: int, shared: bool) -> dict[str, torch.Tensor]:
@@ -131,7 +131,7 @@ def _row_inputs(rows: Rows, inputs: Sequence[Ids], pad: int, shared: bool) -> di
     return found | {"position_ids": torch.from_numpy(rows.token.clip(min=0)), "visible_until": torch.from_numpy(rows.until)}
 
 
-def _answer_tensors(answers: Sequence[_Answer], rows: Rows) -> dict[str, torch.Tensor]:
+def answer_tensors(answers: Sequence[Answer], rows: Rows) -> dict[str, torch.Tensor]:
     shape = (len(answers), max(len(answer.ids) for answer in answers))
     ids, places, mask = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.bool)
     for n, answer in enumerate(answers):
