@@ -148,6 +148,13 @@ VERBS = {
         "mmalign rlaif rounds tiny --data scenes/ --out rounds/",
         ("rlaif",),
     ),
+    "rlaif audit": Verb(
+        "mm_align.jobs.feedback_audit",
+        "AuditConfig",
+        "run",
+        "tell how often best-of-N would choose another answer under small changes of its scoring",
+        "mmalign rlaif audit feedback/ --model rounds/round-4/train/model --reference OWNER/MODEL",
+    ),
     "rlaif convert": Verb(
         "mm_align.jobs.feedback_convert",
         "FeedbackConvertConfig",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 FILES = ("samples", "candidates", "claims", "questions", "judged", "scores", "pairs")
-OTHERS = ("images", "feedback.html", "calibration.html", "calibration.json")
+OTHERS = ("images", "feedback.html", "calibration.html", "calibration.json", "audit.json")
 SHOWN = {"samples": "rows", "candidates": "prompts", "pairs": "pairs"}  # what a stage counts, where it is not answers
 
 
