@@ -80,6 +80,12 @@ def steps(run: Session, config: FeedbackConfig) -> Iterator[Callable[[], Step]]:
 
     yield lambda: of.prompts_step(run, config)
     yield lambda: of.candidates_step(run, config.candidates, config.model)
+    if config.labeller == "implicit":
+        yield lambda: of.logprob_step(run, "policy", config.judge)
+        yield lambda: of.logprob_step(run, "reference", str(config.reference))
+        yield lambda: of.implicit_scores_step(run, config.implicit)
+        yield lambda: of.implicit_pairs_step(run, config.implicit)
+        return
     yield lambda: of.claims_step(run, config.claims, config.divider)
     yield lambda: of.questions_step(run, config.asking, config.divider)
     yield lambda: of.judge_step(run, config.judge)

@@ -66,7 +66,7 @@ def pools_of(root: Path, limit: int) -> tuple[list[Sample], list[list[Response]]
 
 def remembered(config: AuditConfig, samples: Sequence[Sample], pools: Sequence[Sequence[Response]]) -> dict[str, Likelihood]:
     """Both models' scores at every temperature, one model after the other: two may not fit the device. UserError for one without."""
-    from ..rewards.base import token_logprobs
+    from ..rlaif.logprobs import token_logprobs
     from ..search.replay_audit import Remembered
 
     models = Models(config)

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from ..config import JobConfig, merge
 from ..rlaif.candidates import Candidates
 from ..rlaif.claims import Claims
+from ..rlaif.implicit import Implicit
 from ..rlaif.judge import Judging
 from ..rlaif.pairs import Pairs
 from ..rlaif.questions import Questions
@@ -78,11 +79,15 @@ class FeedbackConfig(SourceFields, ModelFields):
     preset: Literal["default", "paper", "reference_code"] = Field(
         "default", description="paper: RLAIF-V as meant; reference_code: with the defects of its released code; what is set besides wins"
     )
-    labeller: Literal["claims", "whole"] = Field("claims", description="judge answers claim by claim, or each as a whole")
+    labeller: Literal["claims", "whole", "implicit"] = Field(
+        "claims", description="judge answers claim by claim, or each as a whole, or by the reward that training left in `judge`"
+    )
+    reference: str | None = Field(None, description="labeller implicit: the model that `judge` was before its preference training")
     candidates: Candidates = Field(default_factory=lambda: Candidates.model_validate({}), description="how answers are drawn")
     claims: Claims = Field(default_factory=lambda: Claims.model_validate({}), description="how answers are divided into claims")
     asking: Questions = Field(default_factory=lambda: Questions.model_validate({}), description="how claims become questions")
     judging: Judging = Field(default_factory=lambda: Judging.model_validate({}), description="what is told of the judge's answers")
+    implicit: Implicit = Field(default_factory=lambda: Implicit.model_validate({}), description="how the implicit reward labels")
     scores: Scores = Field(default_factory=lambda: Scores.model_validate({}), description="what an answer's claims add up to")
     pairs: Pairs = Field(default_factory=lambda: Pairs.model_validate({}), description="which answers are paired")
     dry_run: bool = Field(False, description="do the first 20 rows, show them and the cost of the rest, write nothing")
@@ -97,6 +102,12 @@ class FeedbackConfig(SourceFields, ModelFields):
             return given
         below = PRESETS.get(str(given.get("preset", "default")), {})
         return merge(merge(below, WHOLE if given.get("labeller") == "whole" else {}), given)
+
+    @model_validator(mode="after")
+    def _compared(self) -> FeedbackConfig:
+        if self.labeller == "implicit" and self.reference is None:
+            raise ValueError("labeller implicit compares `judge` with the model that it was before: give `reference`")
+        return self
 
     def by_model(self) -> list[str]:
         """The parts that need `divider`."""

@@ -59,10 +59,10 @@ def some_claims(root: Path) -> list[str]:
     """The first judged claims, a line each."""
     from itertools import islice
 
-    from ..rlaif.files import claims
+    from ..rlaif.files import judged_claims
     from ..rlaif.judge import rejected
 
-    first = islice(claims(root, "judged"), SHOWN)
+    first = islice(judged_claims(root), SHOWN)
     return [f"  {'rejected' if rejected(claim) else 'accepted'}  p(yes) {claim.p_yes:.3f}  {_short(claim.question)}" for claim in first]
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .feedback_models import Models
 
 log = logging.getLogger(__name__)
-FILES = ("samples", "candidates", "claims", "questions", "judged", "scores", "pairs")
+FILES = ("samples", "candidates", "claims", "questions", "judged", "policy", "reference", "scores", "pairs")
 OTHERS = ("images", "feedback.html", "calibration.html", "calibration.json", "audit.json")
 SHOWN = {"samples": "rows", "candidates": "prompts", "pairs": "pairs"}  # what a stage counts, where it is not answers
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .feedback_config import ModelFields
 
 log = logging.getLogger(__name__)
-NEEDS = {"generate": "answers", "decide": "probabilities of yes and no"}
+NEEDS = {"generate": "answers", "decide": "probabilities of yes and no", "likelihood": "log-probabilities of answers"}
 
 
 @dataclass
@@ -93,6 +93,15 @@ class Asked:
             found: list[list[Decision]] = self.backend.decide(samples, questions)
         self.usage.answers += sum(map(len, found))
         self.usage.tokens += sum(map(len, found))
+        return found
+
+    def likelihood(
+        self, samples: Sequence[Sample], continuations: Sequence[Sequence[str]], *, ended: bool = False, temperature: float = 1.0
+    ) -> list[list[tuple[float, ...]]]:
+        with self._timed(len(samples)):
+            found: list[list[tuple[float, ...]]] = self.backend.likelihood(samples, continuations, ended=ended, temperature=temperature)
+        self.usage.answers += sum(map(len, found))
+        self.usage.tokens += sum(len(tokens) for rows in found for tokens in rows)
         return found
 
     @contextmanager

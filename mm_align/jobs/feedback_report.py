@@ -62,10 +62,10 @@ def _counted(values: Sequence[int]) -> list[tuple[int, int]]:
 def certainty(root: Path) -> list[int]:
     """Claims by p(yes) / (p(yes) + p(no)), in twenty bins."""
     from ..rlaif.calibration import probability
-    from ..rlaif.files import claims
+    from ..rlaif.files import judged_claims
 
     bins = [0] * 20
-    for claim in claims(root, "judged"):
+    for claim in judged_claims(root):
         bins[min(int(probability(claim) * 20), 19)] += 1
     return bins
 
@@ -118,11 +118,11 @@ def _rank(pair: PreferencePair) -> bytes:
 
 
 def _claims_of(root: Path, wanted: set[str]) -> dict[str, list[tuple[Claim, bool]]]:
-    from ..rlaif.files import claims
+    from ..rlaif.files import judged_claims
     from ..rlaif.judge import rejected
 
     found: dict[str, list[tuple[Claim, bool]]] = {}
-    for claim in claims(root, "judged"):
+    for claim in judged_claims(root):
         if claim.response_id in wanted:
             found.setdefault(claim.response_id, []).append((claim, rejected(claim)))
     return found

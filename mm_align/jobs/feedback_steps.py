@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..rlaif.candidates import Candidates
     from ..rlaif.claims import Claims
+    from ..rlaif.implicit import Implicit
     from ..rlaif.pairs import Pairs
     from ..rlaif.prompts import Asking
     from ..rlaif.questions import Questions
@@ -178,9 +179,46 @@ def left_before(run: Session) -> dict[str, str]:
 
 
 def pairs_step(run: Session, options: Pairs) -> Step:
+    from ..rlaif.pairs import make_pairs, write_pairs
+
+    def work(at: Places, _: Watch) -> StageSummary:
+        return write_pairs(*make_pairs(run.root, options), at)
+
+    return Step("pairs", options.model_dump(mode="json"), inputs(run.root, ["samples", "candidates", "scores"]), work)
+
+
+# Labels of the implicit reward
+
+
+def logprob_step(run: Session, name: str, model: str) -> Step:
+    """`name`: policy or reference."""
+    from ..rlaif.implicit import logprob_stage
+    from ..rlaif.stage import run_stage
+
+    def work(at: Places, watch: Watch) -> StageSummary:
+        asked = run.models.get(model, "likelihood", name)
+        return run_stage(logprob_stage(run.root, name, asked.likelihood, asked.describe()), at, watch)
+
+    held = inputs(run.root, ["samples", "candidates"], pictures=True)
+    return Step(name, {"model": known_by(model)}, held, work, _lines(run, "samples"))
+
+
+def implicit_scores_step(run: Session, options: Implicit) -> Step:
+    from ..rlaif.implicit import scores_stage
+    from ..rlaif.stage import run_stage
+
+    def work(at: Places, watch: Watch) -> StageSummary:
+        return run_stage(scores_stage(run.root, options), at, watch)
+
+    return Step("scores", {"implicit": options.beta}, inputs(run.root, ["candidates", "policy", "reference"]), work)
+
+
+def implicit_pairs_step(run: Session, options: Implicit) -> Step:
+    from ..rlaif.implicit import make_pairs
     from ..rlaif.pairs import write_pairs
 
     def work(at: Places, _: Watch) -> StageSummary:
-        return write_pairs(run.root, options, at)
+        return write_pairs(*make_pairs(run.root, options), at)
 
-    return Step("pairs", options.model_dump(mode="json"), inputs(run.root, ["samples", "candidates", "scores"]), work)
+    bound = {"labeller": "implicit", **options.model_dump(mode="json")}
+    return Step("pairs", bound, inputs(run.root, ["samples", "candidates", "policy", "reference"]), work)

@@ -43,12 +43,12 @@ def _answers(root: Path) -> dict[str, Any]:
 
 def judged(root: Path, near: float) -> dict[str, Any]:
     """Claims and how many are rejected; mean probability of neither yes nor no; how many lie near the threshold p(yes) = p(no)."""
-    from ..rlaif.files import claims
+    from ..rlaif.files import judged_claims
     from ..rlaif.judge import outside, rejected
 
     n = gone = close = 0
     lost = 0.0
-    for claim in claims(root, "judged"):
+    for claim in judged_claims(root):
         n += 1
         gone += rejected(claim)
         lost += outside(claim)

@@ -92,7 +92,7 @@ class RoundsConfig(SourceFields):
 
 def feedback_config(config: RoundsConfig, number: int, model: str, rows: str, out: str) -> FeedbackConfig:
     """The feedback of a round. UserError for what its config does not take."""
-    drawn = {part: {"seed": config.round_seed(number)} for part in ("candidates", "pairs")}
+    drawn = {part: {"seed": config.round_seed(number)} for part in ("candidates", "pairs", "implicit")}
     run = {"model": model, "judge": model if config.judge == SELF else config.judge, "data": rows, "out": out}
     same = {"device": config.device, "dtype": config.dtype, "batch_size": config.batch_size}
     return _built(FeedbackConfig, "feedback", drawn, _given(config, "feedback"), same | run)

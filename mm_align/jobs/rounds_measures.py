@@ -49,13 +49,16 @@ def figures(described: Sequence[str | dict[str, Any]], backend: Any) -> tuple[di
 
 def judged(folder: Path) -> dict[str, Any]:
     """How the judge liked what the round's candidates say: pairs, scored answers, their mean score, the share of rejected claims."""
+    from ..rlaif.files import judged_claims
+    from ..rlaif.judge import rejected
+
     scores = [row["value"] for row in _rows(folder / "scores.jsonl")]
-    claims = [row["p_no"] >= row["p_yes"] for row in _rows(folder / "judged.jsonl")]
+    claims = [float(rejected(claim)) for claim in judged_claims(folder)]
     return {
         "pairs": sum(1 for _ in _rows(folder / "pairs.jsonl")),
         "answers": len(scores),
         "score": mean(scores),
-        "rejected": mean([float(no) for no in claims]),
+        "rejected": mean(claims),
     }
 
 
@@ -66,7 +69,7 @@ def drift(config: RoundsConfig, folder: Path, model: str, before: str, pairs: Pa
     pi_before (log pi_start) of answers that the model after the round draws at temperature 1, which estimates the KL divergence from
     it to the model before (the start model); kl_start_token: by the number of tokens.
     """
-    from ..rewards.base import token_logprobs
+    from ..rlaif.logprobs import token_logprobs
 
     after = load(model)
     if "likelihood" not in after.faces:

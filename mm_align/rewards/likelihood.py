@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from data_tools.calls import Likelihood
 from data_tools.records import Response, Sample
 
-from .base import TokenReward, token_logprobs
+from ..rlaif.logprobs import token_logprobs
+from .base import TokenReward
 
 
 class LikelihoodReward(TokenReward):

@@ -14,7 +14,7 @@ from data_tools.records import Claim, Response, Sample, Score
 
 from ..config import UserError
 
-STAGES = ("samples", "candidates", "claims", "questions", "judged", "scores", "pairs")
+STAGES = ("samples", "candidates", "claims", "questions", "judged", "policy", "reference", "scores", "pairs")
 MADE_BY = {"samples": "candidates", "judged": "judge", "scores": "pairs"}  # the verb, where it is called otherwise
 Left = TypeVar("Left")
 Right = TypeVar("Right")
@@ -59,6 +59,11 @@ def responses(folder: Path) -> Iterator[Response]:
 def claims(folder: Path, stage: str) -> Iterator[Claim]:
     """Of "claims", "questions" or "judged"."""
     return read_rows(folder, stage, Claim)
+
+
+def judged_claims(folder: Path) -> Iterator[Claim]:
+    """Of judged.jsonl; none where no judge was asked."""
+    return claims(folder, "judged") if stage_file(folder, "judged").is_file() else iter(())
 
 
 def scores(folder: Path) -> Iterator[Score]:

@@ -141,9 +141,8 @@ def balanced(pairs: Sequence[Pair]) -> list[Pair]:
     return [pairs[place] for place in best[1]] if best else []
 
 
-def write_pairs(folder: Path, options: Pairs, places: Places) -> StageSummary:
-    """scores.jsonl -> pairs.jsonl; in its quarantine the pairs that the length balance dropped, and those that cannot be written."""
-    kept, dropped = make_pairs(folder, options)
+def write_pairs(kept: Sequence[Pair], dropped: Sequence[Pair], places: Places) -> StageSummary:
+    """pairs.jsonl; in its quarantine the pairs that the length balance dropped, and those that cannot be written."""
     gone = [Gone(_name(preference(pair)), "length_balance") for pair in dropped]
 
     def refused(record: PreferencePair, error: RowError | BadImage) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from data_tools.records import PreferencePair, Response, Sample
+from data_tools.records import Claim, PreferencePair, Response, Sample
 from mm_align.cli import main
 from mm_align.config import Stopped, UserError, load
 from mm_align.jobs.feedback import FeedbackReport
@@ -68,7 +68,8 @@ class World:
         prompts = [Sample.from_dict(row) for row in rows]
         pairs = [PreferencePair(sample, "a dog", "a dog and a cat", 1.0).to_dict() for sample in prompts[: self.pairs]]
         write(out / "scores.jsonl", [{"subject_id": "x", "name": "rejected", "value": -0.5}])
-        write(out / "judged.jsonl", [{"p_yes": 0.9, "p_no": 0.1}, {"p_yes": 0.2, "p_no": 0.8}])
+        claims = [Claim("x", i, "c", "c?", p_yes, 1 - p_yes).to_dict() for i, p_yes in enumerate((0.9, 0.2))]
+        write(out / "judged.jsonl", claims)
         write(out / "pairs.jsonl", pairs)
         return FeedbackReport(out, out / "pairs.jsonl")
 
