@@ -14,6 +14,7 @@ import torch
 from data_tools.calls import Sampling
 
 from .branches import Branches
+from .growing import closed_up, with_room
 from .stops import StopMatcher
 
 # Read at the prefill only; the answer's tokens hold no picture.
@@ -30,7 +31,7 @@ PICTURE_INPUTS = frozenset(
         "inputs_embeds",
     }
 )
-COMPACT_SHARE = 0.125  # the cache is copied at every step anyway; copying it once more pays when this share of rows has ended
+COMPACT_SHARE = 0.0625  # rows leave when this share of them has ended
 
 
 class Answer(NamedTuple):
@@ -77,6 +78,7 @@ class Decoder:
         self.ends = end_tokens(generation_config)
         logits, state = prefill(model, input_ids, state)  # [B, P', V]
         rows = [self._row(sample_id, j) for sample_id in self.ids for j in range(self.sampling.n)]
+        with_room(state["past_key_values"])
         state, logits = widen(state, logits, self.sampling.n)
         self._see_prefix(rows, logits)
         self._write(model, rows, logits[:, -1].float(), state)
@@ -107,6 +109,7 @@ class Decoder:
             if step + 1 == self.sampling.max_tokens:
                 break
             if len(alive) <= len(batch) * (1 - COMPACT_SHARE):
+                alive = closed_up(alive)
                 index = torch.tensor(alive, device=tokens.device)
                 batch, tokens, state = [batch[i] for i in alive], tokens[index], select(state, index)
             logits, state = advance(model, tokens[:, None], state)

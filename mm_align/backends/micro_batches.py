@@ -28,12 +28,12 @@ class MicroBatches:
             raise ValueError(f"the batch size must be at least 1, got {size}")
         self.size = size
 
-    def run(self, items: Sequence[Item], work: Callable[[Sequence[Item]], Sequence[Result]]) -> list[Result]:
-        """The results of all items in order. Raises MemoryError when not even one item fits."""
+    def run(self, items: Sequence[Item], work: Callable[[Sequence[Item]], Sequence[Result]], most: int | None = None) -> list[Result]:
+        """The results of all items in order. most: a limit for this call. Raises MemoryError when not even one item fits."""
         results: list[Result] = []
         start = 0
         while start < len(items):
-            chunk = items[start : start + self.size]
+            chunk = items[start : start + min(self.size, most or self.size)]
             done = self._attempt(chunk, work)
             if done is None:
                 continue
@@ -71,11 +71,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     return any(mark in str(error).lower() for mark in MARKS)
 
 
-def auto_size(model: Any, device: torch.device, tokens: int = 1536) -> int:
-    """A power of two up to 64 whose rows of `tokens` tokens should fill at most half of the free memory (this toolkit's estimate)."""
+def auto_size(model: Any, device: torch.device, tokens: int = 1536, rows: int = 1) -> int:
+    """A power of two up to 64: so many samples of `rows` rows of `tokens` tokens should fill at most half of the free memory
+    (this toolkit's estimate)."""
     room = free_memory(device) // 2
     size = LARGEST
-    while size > 1 and size * row_bytes(model, tokens) > room:
+    while size > 1 and size * rows * row_bytes(model, tokens) > room:
         size //= 2
     return size
 

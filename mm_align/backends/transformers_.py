@@ -40,15 +40,15 @@ class TransformersBackend:
         self.tokenizer = loaded.prompts.tokenizer
         self.name = loaded.name
         self.loaded = loaded
-        size = auto_size(self.model, self.model.device) if batch_size == "auto" else int(batch_size)
-        self.batches = MicroBatches(size)
+        self.auto = batch_size == "auto"
+        self.batches = MicroBatches(auto_size(self.model, self.model.device) if self.auto else int(batch_size))
         text = self.model.config.get_text_config()
         self.longest: int = getattr(text, "max_position_embeddings", None) or 1 << 30
         self._judge: Judge | None = None
 
     @property
     def batch_size(self) -> int:
-        """Rows in one forward now; smaller after memory ran out."""
+        """Samples in one forward now (n rows each while n candidates are drawn); smaller after memory ran out."""
         return self.batches.size
 
     def describe(self) -> dict[str, Any]:
@@ -73,7 +73,8 @@ class TransformersBackend:
             answers = self._run(chunk, decoder, prefix, sampling.max_tokens)
             return [answers[i : i + sampling.n] for i in range(0, len(answers), sampling.n)]
 
-        found = dict(zip(order, self.batches.run(fitting, work), strict=True))
+        most = auto_size(self.model, self.model.device, rows=sampling.n) if self.auto and sampling.n > 1 else None
+        found = dict(zip(order, self.batches.run(fitting, work, most), strict=True))
         settings = sampling.to_dict()
         nothing = [Answer([], 0.0, {}, True)] * sampling.n
         return [self._response(s, j, a, settings) for i, s in enumerate(samples) for j, a in enumerate(found.get(i, nothing))]

@@ -154,6 +154,24 @@ def test_sampling_depends_on_seed_and_sample_not_on_the_batch(in_float64, sample
     assert together != [a.text for a in in_float64.generate(samples, dataclasses.replace(sampling, seed=4))]
 
 
+def test_ten_candidates_are_what_ten_samplings_draw(in_float64, samples):
+    """Against whole forwards without a cache, one candidate after another, each with its own random numbers."""
+    backend, tokens = in_float64, 5
+    sampling = Sampling(n=10, temperature=1.0, max_tokens=tokens, seed=1)
+    answers = backend.generate(samples[:2], sampling)
+    inputs = backend.prompts.encode(samples[:1])
+    inputs = {k: v.double() if v.is_floating_point() else v for k, v in inputs.items()}
+    for j in range(sampling.n):
+        written: list[int] = []
+        for uniform in torch.from_numpy(uniforms(sampling, samples[0].id, j)):
+            with torch.no_grad():
+                logits = backend.model(**append(inputs, written)).logits[:, -1]
+            written.append(int(draw(logits, uniform[None], 1.0, 1.0)))
+        ends = [i for i, token in enumerate(written) if token in backend.loaded.ends]
+        assert answers[j].text == text_of(backend, written[: ends[0] if ends else None])
+    assert len({a.text for a in answers[:10]}) > 5
+
+
 def test_draw_follows_the_nucleus():
     """Shares 0.1, 0.6, 0.3 of tokens 0, 1, 2. top_p 0.7 keeps tokens 1 and 2 (0.6 < 0.7), with 2/3 and 1/3: u = 0.66 -> 1, 0.67 -> 2.
     Without it the edges are 0.1, 0.7, 1."""

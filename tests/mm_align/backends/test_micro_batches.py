@@ -82,3 +82,16 @@ def test_auto_follows_free_memory(model_folder, monkeypatch):
     for free, size in ((2 * one, 1), (16 * one, 8), (10_000 * one, LARGEST)):
         monkeypatch.setattr("mm_align.backends.micro_batches.free_memory", lambda device, free=free: free)
         assert auto_size(backend.model, torch.device("cpu")) == size
+
+
+def test_candidates_count_as_rows(model_folder, samples, monkeypatch):
+    """Memory for 16 rows: sixteen samples at a time with one answer each, one with ten."""
+    backend = load_backend(str(model_folder("lvlm")))
+    room = 32 * row_bytes(backend.model, 1536)
+    monkeypatch.setattr("mm_align.backends.micro_batches.free_memory", lambda device: room)
+    sizes = []
+    handle = backend.model.model.adapter.register_forward_hook(lambda module, args, out: sizes.append(len(out.features)))
+    backend.generate(samples, Sampling(n=10, temperature=1.0, max_tokens=2))
+    backend.generate(samples, Sampling(max_tokens=2))
+    handle.remove()
+    assert sizes == [1, 1, 1, 1, 1, 5]
