@@ -22,13 +22,23 @@ _LISTING = re.compile(
     rf"(?:{_SCENE}|it|this|he|she|they)\s+(?:{_OFTEN}\s+)?{_SHOWS})\s+(?={_ARTICLE})",
     re.IGNORECASE,
 )
-_ITEM = re.compile(rf"(?:,\s+and\s+|,\s+|;\s+|\s+and\s+)(?={_ARTICLE})", re.IGNORECASE)
+_IT_SHOWS = re.compile(rf"(?:it|this)\s+(?:{_OFTEN}\s+)?(?:shows|depicts)", re.IGNORECASE)
+# "some holding umbrellas", "one on the left" go on about what was named before them.
+_AGAIN = r"(?:one|two|three|some|many|several|another|other)\s+(?:\w+ing|of|on|in|at|to|with|near|one)\b"
+_COMMA = re.compile(rf"(?:,\s+and\s+|,\s+|;\s+(?:and\s+)?)(?={_ARTICLE})(?!{_AGAIN})", re.IGNORECASE)
+_AND = re.compile(rf"\s+and\s+(?={_ARTICLE})(?!{_AGAIN})", re.IGNORECASE)
+_RELATIVE = r"(?:who|whose|which|that|where|when)\b"
+_CLAUSE = re.compile(rf"{_ARTICLE}(?:\s+(?!{_RELATIVE})[\w'-]+){{1,4}}\s+(?:is|are|was|were|has|have|can|appears?|seems?)\b", re.IGNORECASE)
 _OPEN = re.compile(r"\b(?:between|both|either|from)\b(?!.*\b(?:and|to)\b)", re.IGNORECASE)  # what comes behind the next "and" belongs to it
-_CLAUSE = re.compile(rf"{_ARTICLE}(?:\s+[\w'-]+){{1,4}}\s+(?:is|are|was|were|has|have|can|appears?|seems?)\b", re.IGNORECASE)
-_PLURAL = re.compile(r"(?:two|three|four|five|six|seven|eight|nine|ten|several|some|many|multiple|various|numerous|other|[02-9]|\d\d+)\b")
-_REPLY = re.compile(r"(?:yes|no|sure|certainly|of course|okay|ok)\s*[,!.:]\s*(?=\S)", re.IGNORECASE)
+# Words by which two things joined by "and" are about each other, or the second belongs to a part of the first.
+_BOUND = re.compile(rf"\b(?:of|with|and|between|both|each|other|together|{_RELATIVE}|\w+ing)\b|[,;:()]", re.IGNORECASE)
+_PLURAL = re.compile(
+    r"(?:two|three|four|five|six|seven|eight|nine|ten|several|some|many|multiple|various|numerous|other|a few|[02-9]|\d\d+)\b"
+)
+_REPLY = re.compile(r"^(?:yes|no|sure|certainly|of course|okay|ok)\s*[,!.:]\s*(?=\S)", re.IGNORECASE)
 _NOTHING = re.compile(r"(?:yes|no|sure|certainly|of course|okay|ok|hello|hi|thanks|thank you)?\W*", re.IGNORECASE)
 _VERB = re.compile(r"\b(?:is|are|was|were|has|have|had|can|could|will|would|may|might|do|does|did|shows?|sees?|says?)\b", re.IGNORECASE)
+_ENDED = re.compile(r"[.!…。！][\"'”’)\]]*$")
 FRAGMENT_WORDS = 8
 
 
@@ -57,36 +67,36 @@ def _divided(sentence: str) -> Iterator[str]:
     found = _LISTING.match(text)
     items = _items(text[found.end() :].rstrip(".!")) if found else []
     if not found or (len(items) < 2 and not _stands_for_picture(found)):
-        yield text if text[-1] in ".!…。！" else f"{text}."
+        yield text if _ENDED.search(text) else f"{text}."
         return
     yield from (_sentence(found, item) for item in items)
 
 
 def _items(listed: str) -> list[str]:
-    """The things of a list; one where it cannot be cut without breaking a clause."""
-    items, start = [], 0
-    for cut in _ITEM.finditer(listed):
-        if _CLAUSE.match(listed[cut.end() :]):  # the sentence goes on with a clause of its own
-            continue
-        if _OPEN.search(listed[start : cut.start()]):
-            continue
-        items.append(listed[start : cut.start()])
-        start = cut.end()
-    return [*items, listed[start:]]
+    """The things of a list; one where cutting it might break what belongs together."""
+    cuts = [cut for cut in _COMMA.finditer(listed) if not _CLAUSE.match(listed[cut.end() :])]
+    edges = [0, *(edge for cut in cuts for edge in (cut.start(), cut.end())), len(listed)]
+    items = [listed[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True)]
+    if any("," in item or _OPEN.search(item) for item in items[:-1]):
+        return [listed]
+    return [*items[:-1], *_two(items[-1])]
 
 
-def _stands_for_picture(found: re.Match[str]) -> bool:
-    return found["head"].lower().startswith(("it ", "this ")) and not found["front"]
+def _two(item: str) -> list[str]:
+    """Two things joined by "and", where each stands for itself."""
+    both = _AND.split(item)
+    return both if len(both) == 2 and not any(map(_BOUND.search, both)) else [item]
 
 
 def _sentence(found: re.Match[str], item: str) -> str:
     head = found["head"]
     if _stands_for_picture(found):
-        verb = head.split(None, 1)[1] if head.lower().startswith("it ") or head.split()[1].lower() not in _NOUNS else None
-        head = f"The image {verb}" if verb else head
+        head = f"The image {head.split(None, 1)[1]}"
     elif head.lower().startswith("there "):
         head = f"{head.split()[0]} {'are' if _PLURAL.match(item.lower()) else 'is'}"
     return f"{found['front']}{head} {item}."
 
 
-_NOUNS = frozenset(_NOUN.split("|"))
+def _stands_for_picture(found: re.Match[str]) -> bool:
+    """Things have and contain others too; what shows something is the picture."""
+    return not found["front"] and _IT_SHOWS.fullmatch(found["head"]) is not None

@@ -14,6 +14,9 @@ _ABBREVIATIONS = re.compile(
 _END = re.compile(r"(?:[.!?…]+[\"'”’)\]]*(?=\s+[\"'“‘(\[]?[^\Wa-z_])|[。！？]+[”’」』）]*)")
 _CLOSED = re.compile(r"[.!?:;…。！？][\"'”’)\]*]*$")
 _HEADING = re.compile(r"#{1,6}\s|\*\*[^*]+\*\*:?$")
+_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+_LONE = re.compile(r"\(?\d{1,3}[.)]|[-*•·]")  # a marker on a line of its own
+_INLINE = re.compile(r"^\(\d{1,3}\)\s+")
 _LAST_WORD = re.compile(r"[\w.]+$")
 _INITIALS = re.compile(r"(?:[A-Z]\.)*[A-Z]")
 _EMPHASIS = re.compile(r"\*\*|__|`|^#{1,6}\s+|(?<!\w)\*(?=\w)|(?<=\w)\*(?!\w)")
@@ -31,7 +34,8 @@ def sentences(text: str) -> list[str]:
 def _blocks(text: str) -> Iterator[str]:
     """Runs of lines that read on."""
     held: list[str] = []
-    for line in map(str.strip, text.splitlines()):
+    for line in map(str.strip, _BREAK.sub("\n", text).splitlines()):
+        line = "" if _LONE.fullmatch(line) else line
         begins = not line or not held or MARKER.match(line) or _HEADING.match(line) or _HEADING.match(held[-1]) or _CLOSED.search(held[-1])
         if begins and held:
             yield " ".join(held)
@@ -50,9 +54,9 @@ def _cut(block: str) -> Iterator[str]:
     start = 0
     for end in _END.finditer(block):
         if not _abbreviates(block[start : end.start() + 1]):
-            yield block[start : end.end()].strip()
+            yield _INLINE.sub("", block[start : end.end()].strip(), count=1)
             start = end.end()
-    yield block[start:].strip()
+    yield _INLINE.sub("", block[start:].strip(), count=1)
 
 
 def _abbreviates(text: str) -> bool:

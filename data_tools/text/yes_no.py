@@ -11,30 +11,31 @@ _AUX = rf"(?:{_BE}|can|could|will|would|should|may|might|must)"
 _BASE = {"shows": "show", "contains": "contain", "depicts": "depict", "features": "feature", "displays": "display",
          "includes": "include", "presents": "present", "has": "have", "consists": "consist", "captures": "capture",
          "wears": "wear", "holds": "hold", "stands": "stand", "sits": "sit", "says": "say", "reads": "read", "looks": "look",
-         "appears": "appear", "seems": "seem"}  # fmt: skip
+         "appears": "appear", "seems": "seem", "plays": "play", "rides": "ride", "walks": "walk", "runs": "run", "lies": "lie"}  # fmt: skip
 _FRONT = r"(?P<front>(?:(?:in|on|at|to|behind|above|below|near|under|around)\b[^,]*,\s+)?)"
 _THERE = re.compile(rf"{_FRONT}there\s+(?P<aux>{_BE})\s+(?P<rest>.+)", re.IGNORECASE)
 _SEE = re.compile(r"(?:here\s+)?(?P<who>i|we|you|one)\s+(?P<can>can\s+)?sees?\s+(?P<rest>.+)", re.IGNORECASE)
-# A subject without a clause of its own: whatever stands before the first auxiliary otherwise might belong to that clause.
-_SUBJECT = r"(?!.*\b(?:who|whom|which|that|whose|where|when|while|because|if|although|though|as)\b)[^,;:()\"]+?"
+# A plain subject: words that begin with an article or the like, or a name, without a clause of their own, to which the verb might belong.
+_CLAUSE = r"(?!.*\b(?:who|whom|which|that|whose|where|when|while|because|if|although|though|as)\b)"
+_FIRST = (
+    r"(?:the|an?|this|that|these|those|it|he|she|they|we|you|his|her|their|its|one|two|three|four|five|some|many|several|both|each|all|"
+    r"another|most|other|people|men|women|children)"
+)
 _STATED = re.compile(rf"(?P<subject>(?:(?!\b{_AUX}\b).)+?)\s+(?P<aux>{_AUX})\s+(?P<rest>.+)", re.IGNORECASE)
 _DOES = re.compile(rf"(?P<subject>(?:(?!\b{_AUX}\b).)+?)\s+(?P<verb>{'|'.join(_BASE)})\s+(?P<rest>.+)", re.IGNORECASE)
-_SMALL = re.compile(
-    r"the|an?|this|that|these|those|it|he|she|they|there|his|her|their|its|one|two|three|four|five|some|many|several|both|each|all|"
-    r"another|here|in|on|at|most|other",
-    re.IGNORECASE,
-)
-_SUBJECT_PATTERN = re.compile(_SUBJECT, re.IGNORECASE)
+_SUBJECT = re.compile(rf"(?:(?i:{_CLAUSE}{_FIRST}\b[^,;:()\"]*)|[A-Z][\w'.-]*(?:\s+[A-Z][\w'.-]*){{1,3}})")
+_SMALL = re.compile(_FIRST, re.IGNORECASE)
+_NEGATIVE = re.compile(r"\b(?:not|no|never|none|nothing|nobody|neither|nor|without)\b|n't\b|n’t\b", re.IGNORECASE)
 # A second statement in the rest cannot be inverted with the first.
 _SECOND = re.compile(rf"(?:,|;|\band\b|\bbut\b|\bwhile\b|\bor\b)[^,;]*\b(?:{_AUX}|has|have|appears?|seems?)\b", re.IGNORECASE)
 
 
 def yes_no_question(claim: str) -> str:
     """`"There is a dog."` -> `"Is there a dog?"`, `"The dog is black."` -> `"Is the dog black?"`, `"It shows a dog."` -> `"Does it show a
-    dog?"`. A claim whose form is not plain keeps its words: `"{claim} Is this right?"`. English.
+    dog?"`. A claim whose form is not plain, or that negates, keeps its words: `"{claim} Is this right?"`. English.
     """
     text = " ".join(claim.split()).rstrip(".!")
-    for form in (_there, _see, _stated, _does):
+    for form in () if _NEGATIVE.search(text) else (_there, _see, _stated, _does):
         question = form(text)
         if question is not None:
             return f"{question[0].upper()}{question[1:]}?"
@@ -71,10 +72,10 @@ def _does(text: str) -> str | None:
 
 
 def _plain_subject(subject: str) -> bool:
-    return _SUBJECT_PATTERN.fullmatch(subject) is not None
+    return _SUBJECT.fullmatch(subject) is not None
 
 
 def _lowered(subject: str) -> str:
-    """Its first word small, unless that is a name or "I": only words that every sentence may begin with."""
+    """Its first word small, unless that may be a name."""
     first = subject.split()[0]
     return subject[0].lower() + subject[1:] if _SMALL.fullmatch(first) else subject
