@@ -37,6 +37,7 @@ _PLURAL = re.compile(
 )
 _REPLY = re.compile(r"^(?:yes|no|sure|certainly|of course|okay|ok)\s*[,!.:]\s*(?=\S)", re.IGNORECASE)
 _NOTHING = re.compile(r"(?:yes|no|sure|certainly|of course|okay|ok|hello|hi|thanks|thank you)?\W*", re.IGNORECASE)
+_YES_NO = re.compile(r"(?:yes|no)\W*", re.IGNORECASE)
 _VERB = re.compile(r"\b(?:is|are|was|were|has|have|had|can|could|will|would|may|might|do|does|did|shows?|sees?|says?)\b", re.IGNORECASE)
 _ENDED = re.compile(r"[.!…。！][\"'”’)\]]*$")
 FRAGMENT_WORDS = 8
@@ -56,7 +57,8 @@ def claims(text: str, question: str = "") -> list[str]:
 
 
 def _is_fragment(sentence: str) -> bool:
-    return len(sentence.split()) <= FRAGMENT_WORDS and not _VERB.search(sentence)
+    told = not _NOTHING.fullmatch(sentence) or _YES_NO.fullmatch(sentence)
+    return bool(told) and len(sentence.split()) <= FRAGMENT_WORDS and not _VERB.search(sentence)
 
 
 def _divided(sentence: str) -> Iterator[str]:

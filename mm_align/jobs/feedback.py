@@ -54,7 +54,7 @@ def feedback(config: FeedbackConfig, *, backends: Mapping[str, Backend] | None =
     from .feedback_summary import summarise, warn
     from .feedback_summary import write as write_summary
 
-    refuse_own_folder(config)
+    check(config)
     with session(Path(config.out), Models(config, backends), update=config.update, overwrite=config.overwrite) as started:
         started.quiet = quiet
         for make in steps(started, config):
@@ -66,8 +66,10 @@ def feedback(config: FeedbackConfig, *, backends: Mapping[str, Backend] | None =
         return FeedbackReport(started.root, started.root / "pairs.jsonl", summary)
 
 
-def refuse_own_folder(config: FeedbackConfig) -> None:
-    """UserError where the run would write into its source."""
+def check(config: FeedbackConfig) -> None:
+    """UserError for what would only be found after hours: a model that is not named, a run that writes into its source."""
+    if config.by_model() and config.divider is None:
+        raise UserError(f"{' and '.join(config.by_model())}: llm, but no model is named for it: give --divider MODEL")
     out = Path(config.out).resolve()
     for flag, source in (("--data", config.data), ("--images", config.images)):
         if source and Path(source).exists() and (out == (given := Path(source).resolve()) or given in out.parents):

@@ -23,11 +23,12 @@ WITHOUT_COUNT = 1000  # rows that a cost is told for where nobody knows how many
 
 def dry_run(config: FeedbackConfig, *, backends: Mapping[str, Backend] | None = None) -> list[str]:
     """What came of the first rows, some of the judged claims, and what all rows would cost; nothing stays on disk."""
-    from .feedback import steps
+    from .feedback import check, steps
     from .feedback_steps import shards_of
     from .feedback_summary import summarise
     from .feedback_summary import told as told_of_judge
 
+    check(config)
     total = count(config, shards_of(config))
     few = config.model_copy(update={"limit": min(DRY_ROWS, config.limit or DRY_ROWS)})
     with tempfile.TemporaryDirectory(prefix="mmalign-dry-run-") as folder, session(Path(folder), Models(config, backends)) as started:
@@ -86,5 +87,5 @@ def cost(used: Mapping[str, Usage], rows: int, total: int | None) -> list[str]:
 
 
 def _usage(usage: Usage, by: float) -> str:
-    figures: dict[str, Any] = {"calls": usage.shown, "answers": usage.answers, "tokens": usage.tokens}
+    figures: dict[str, Any] = {"prompts shown": usage.shown, "answers": usage.answers, "tokens": usage.tokens}
     return ", ".join([*(f"{round(n * by):,} {name}" for name, n in figures.items()), f"{usage.seconds * by:.1f} s"])

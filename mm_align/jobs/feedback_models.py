@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .feedback_config import ModelFields
 
 log = logging.getLogger(__name__)
+MOST = 32  # samples that a kill may lose
 NEEDS = {"generate": "answers", "decide": "probabilities of yes and no", "likelihood": "log-probabilities of answers"}
 
 
@@ -64,6 +65,8 @@ class Models:
 
     def _make_room(self) -> None:
         """Let go of the model before, also on the device."""
+        if self.held is None:
+            return
         self.held = None
         gc.collect()
         torch: Any = sys.modules.get("torch")
@@ -76,6 +79,11 @@ class Asked:
 
     def __init__(self, backend: Any, usage: Usage) -> None:
         self.backend, self.usage = backend, usage
+
+    @property
+    def block(self) -> int:
+        """Samples to ask about at once, which are then committed together: as many as fit one forward, within reason."""
+        return max(1, min(MOST, int(getattr(self.backend, "batch_size", MOST))))
 
     def describe(self) -> dict[str, Any]:
         told: dict[str, Any] = self.backend.describe()

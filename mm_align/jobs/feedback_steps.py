@@ -40,7 +40,11 @@ def prompts_step(run: Session, source: SourceFields) -> Step:
     bound = {**chosen, "questions": list(asking.questions), "source": {shard.name: fingerprint(shard.path) for shard in shards}}
 
     def work(at: Places, _: Watch) -> StageSummary:
-        return collect(rows_of(source, shards), asking, run.root, at)
+        summary = collect(rows_of(source, shards), asking, run.root, at)
+        if not summary.out:
+            reasons = ", ".join(f"{n} {reason}" for reason, n in summary.reasons.items()) or "there are none"
+            raise UserError(f"none of the {summary.rows} rows can be asked about ({reasons}); {at.quarantine} tells more")
+        return summary
 
     return Step("samples", bound, {}, work)
 
@@ -96,7 +100,7 @@ def candidates_step(run: Session, options: Candidates, model: str) -> Step:
 
     def work(at: Places, watch: Watch) -> StageSummary:
         asked = run.models.get(model, "generate", "candidates")
-        return run_stage(candidates_stage(run.root, options, asked.generate, asked.describe()), at, watch)
+        return run_stage(candidates_stage(run.root, options, asked.generate, asked.describe(), asked.block), at, watch)
 
     bound = {"model": known_by(model), **options.model_dump(mode="json")}
     return Step("candidates", bound, inputs(run.root, ["samples"], pictures=True), work, _lines(run, "samples"))
@@ -147,7 +151,7 @@ def judge_step(run: Session, model: str) -> Step:
 
     def work(at: Places, watch: Watch) -> StageSummary:
         asked = run.models.get(model, "decide", "judged")
-        return run_stage(judge_stage(run.root, asked.decide, asked.describe()), at, watch)
+        return run_stage(judge_stage(run.root, asked.decide, asked.describe(), asked.block), at, watch)
 
     held = inputs(run.root, ["samples", "candidates", "questions"], pictures=True)
     return Step("judged", {"model": known_by(model)}, held, work, _lines(run, "samples"))

@@ -100,7 +100,7 @@ def told(summary: Mapping[str, Any]) -> str:
     share, outside = judge["rejected"] / judge["claims"], judge["outside"]
     return (
         f"judged: {judge['claims']} claims, {share:.1%} rejected; {outside:.2%} of the probability goes to neither yes nor no; "
-        f"{judge['near']} claims lie within {judge['near_is']:g} of the threshold"
+        f"within {judge['near_is']:g} of the threshold: {judge['near']}"
     )
 
 
