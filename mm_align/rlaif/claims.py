@@ -35,7 +35,7 @@ Facts:"""
 
 
 class Claims(JobConfig):
-    """How answers are divided. Those of the fields that name a defect do what the reference code does, for comparison."""
+    """How answers are divided. Fields that begin `as the reference code` reproduce a defect of it, for comparison."""
 
     splitter: Literal["plain", "llm", "whole"] = Field(
         "plain", description="plain: by sentences and lists, no model; llm: by a model; whole: the answer itself is the one claim"
@@ -44,9 +44,13 @@ class Claims(JobConfig):
     top_p: float = Field(1.0, gt=0, le=1, description="share of its likeliest tokens that are drawn from (the paper's: 0.9)")
     max_tokens: int = Field(1024, ge=1, description="longest list it may write at once; a longer one is asked for in parts")
     seed: int = Field(0, description="of its drawing")
-    cut_300_words: bool = Field(False, description="defect 2: its prompt ends after 300 words, what comes behind is never checked")
-    cap_256_tokens: bool = Field(False, description="defect 3: it may write 256 tokens, what comes behind is lost")
-    first_character_parser: bool = Field(False, description="defect 5: every line of its list loses its first character, dash or not")
+    cut_300_words: bool = Field(
+        False, description="as the reference code: its prompt ends after 300 words, what comes behind is never checked"
+    )
+    cap_256_tokens: bool = Field(False, description="as the reference code: it may write 256 tokens, what comes behind is lost")
+    first_character_parser: bool = Field(
+        False, description="as the reference code: every line of its list loses its first character, dash or not"
+    )
 
     def sampling(self) -> Sampling:
         tokens = TOKENS if self.cap_256_tokens else self.max_tokens

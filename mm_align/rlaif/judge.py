@@ -23,7 +23,9 @@ from .stage import Done, Gone, Stage, Unit
 class Judging(JobConfig):
     """What is told about the judge's answers. A claim is rejected where p(no) >= p(yes) [RLAIF-V 1.4]."""
 
-    near: float = Field(0.01, ge=0, le=1, description="claims with |p(yes) - p(no)| up to this are counted as near the threshold")
+    near: float = Field(
+        0.01, ge=0, le=1, description="claims whose p(yes) and p(no) differ by at most this are counted as near the threshold"
+    )
 
 
 def outside(claim: Claim) -> float:

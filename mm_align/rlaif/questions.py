@@ -33,7 +33,7 @@ Questions:"""
 
 
 class Questions(JobConfig):
-    """How claims become questions. Those of the fields that name a defect do what the reference code does, for comparison."""
+    """How claims become questions. Fields that begin `as the reference code` reproduce a defect of it, for comparison."""
 
     writer: Literal["rule", "llm", "whole"] = Field(
         "rule", description="rule: by a few rules, no model; llm: by a model; whole: whether the claim, a whole answer, is free of errors"
@@ -43,11 +43,9 @@ class Questions(JobConfig):
     top_p: float = Field(1.0, gt=0, le=1, description="share of its likeliest tokens that are drawn from (the paper's: 0.9)")
     max_tokens: int = Field(1024, ge=1, description="longest list it may write; a question that is missing is asked for by itself")
     seed: int = Field(0, description="of its drawing")
-    cap_256_tokens: bool = Field(False, description="defect 3: it may write 256 tokens; with by_order, an answer that lacks some leaves")
-    first_character_parser: bool = Field(False, description="defect 5: with by_order, every line of its list loses its first character")
-    by_order: bool = Field(
-        False, description="defect: questions belong to claims by their order; too few and the answer leaves, too many and the rest is cut"
-    )
+    cap_256_tokens: bool = Field(False, description="as the reference code: it may write 256 tokens, no more")
+    first_character_parser: bool = Field(False, description="as the reference code, with by_order: every line loses its first character")
+    by_order: bool = Field(False, description="as the reference code: by order, not by number; an answer with too few questions leaves")
 
     def sampling(self) -> Sampling:
         tokens = TOKENS if self.cap_256_tokens else self.max_tokens

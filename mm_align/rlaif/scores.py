@@ -29,7 +29,7 @@ class Scores(JobConfig):
     max_outside: float | None = Field(
         None, ge=0, le=1, description="an answer leaves where more of the judge's probability of a claim goes to neither yes nor no"
     )
-    duplicate_claims_drop: bool = Field(False, description="defect 4: an answer with two equal questions leaves")
+    duplicate_claims_drop: bool = Field(False, description="as the reference code: an answer with two equal questions leaves")
 
 
 class Judged(NamedTuple):
@@ -72,7 +72,7 @@ def _scored(item: Judged, options: Scores) -> Done:
 def _doubt(item: Judged, options: Scores) -> Gone | None:
     """Why the judge's answers about this answer do not count."""
     if options.duplicate_claims_drop and len({claim.question for claim in item.claims}) < len(item.claims):
-        return Gone(item.answer_id, "duplicate_claims", "two of its questions are equal (defect duplicate_claims_drop)")
+        return Gone(item.answer_id, "duplicate_claims", "two of its questions are equal (duplicate_claims_drop)")
     most = max(map(outside, item.claims), default=0.0)
     if options.max_outside is not None and most > options.max_outside:
         detail = f"{most:.3f} of the judge's probability of a claim goes to neither; at most {options.max_outside} may"
@@ -81,7 +81,7 @@ def _doubt(item: Judged, options: Scores) -> Gone | None:
 
 
 def _minus_rejected(claims: Sequence[Claim]) -> float:
-    return -float(sum(map(rejected, claims)))
+    return float(-sum(map(rejected, claims)))
 
 
 def _mean_p_yes(claims: Sequence[Claim]) -> float:

@@ -103,7 +103,7 @@ def commands(text: str) -> list[list[str]]:
     ]
 
 
-@pytest.mark.parametrize("file", ["Makefile", "README.md", "docs/train.md"])
+@pytest.mark.parametrize("file", ["Makefile", "README.md", "docs/train.md", "docs/feedback.md"])
 def test_every_command_shown_is_accepted(file):
     for words in commands((ROOT / file).read_text(encoding="utf-8")):
         verb = find_verb(words)
@@ -114,13 +114,27 @@ def test_every_command_shown_is_accepted(file):
             assert recipe == "CONFIG" or configs.find_config(recipe, *VERBS[verb].folders), f"{file}: mmalign {' '.join(words)}"
 
 
-def test_the_guide_to_training_tells_of_every_key():
-    """Names and descriptions of its tables are those of the config classes."""
-    from mm_align.jobs.train_config import LoraConfig, ModelConfig, TrainConfig
-    from mm_align.train.sources import Source
+GUIDES = {
+    "train": ["jobs.train_config.TrainConfig", "jobs.train_config.ModelConfig", "jobs.train_config.LoraConfig", "train.sources.Source"],
+    "feedback": [
+        "jobs.feedback_config.FeedbackConfig",
+        "rlaif.candidates.Candidates",
+        "rlaif.claims.Claims",
+        "rlaif.questions.Questions",
+        "rlaif.judge.Judging",
+        "rlaif.scores.Scores",
+        "rlaif.pairs.Pairs",
+    ],
+}
 
-    guide = (ROOT / "docs" / "train.md").read_text(encoding="utf-8")
-    rows = [(configs.fields_of(kind), kind) for kind in (TrainConfig, ModelConfig, LoraConfig, Source)]
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_a_guide_tells_of_every_key(name):
+    """Names and descriptions of its tables are those of the config classes."""
+    guide = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    places = [f"mm_align.{place}".rpartition(".") for place in GUIDES[name]]
+    kinds = [getattr(importlib.import_module(module), kind) for module, _, kind in places]
+    rows = [(configs.fields_of(kind), kind) for kind in kinds]
     lacking = [
         f"{kind.__name__}.{name}"
         for fields, kind in rows
