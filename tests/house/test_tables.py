@@ -25,6 +25,7 @@ ROOMS = [
     Room("vision.encoders", "ENCODERS"),
     Room("vision.adapters", "ADAPTERS"),
     Room("mm_align.losses", "OBJECTIVES"),
+    Room("mm_align.losses.pair_terms", "PAIR_TERMS"),
     Room("mm_align.evals", "BENCHMARKS"),
     Room("mm_align.rewards", "REWARDS"),
     Room("mm_align.search", "SEARCHES"),
