@@ -100,8 +100,10 @@ def own_parts(config: RoundsConfig) -> Parts:
     from . import feedback, train
     from .feedback_config import ModelFields, part
     from .feedback_models import Models
+    from .rounds_launch import train_in
 
-    return Parts(feedback.feedback, train.run, Models(part(config, ModelFields)).loaded)
+    training = train.run if config.processes == 1 else train_in(config.processes)
+    return Parts(feedback.feedback, training, Models(part(config, ModelFields)).loaded)
 
 
 @contextmanager

@@ -73,6 +73,7 @@ class RoundsConfig(SourceFields):
     shown: int = Field(8, ge=0, description="pictures in rounds.html, with what each round's model says of them")
     drift_rows: int = Field(32, ge=0, description="answers and pairs by which each round's drift is measured")
     seed: int = Field(0, description="of the order of pictures, and with the round's number of drawing and training")
+    processes: int = Field(1, ge=1, description="that train together on this machine, by torchrun")
     device: Literal["auto", "cpu"] = Field("auto", description="auto: the accelerator where there is one")
     dtype: str = Field("auto", description="of models that answer and judge: auto, float32, bfloat16 or float16")
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(

@@ -293,6 +293,34 @@ def test_without_benchmarks_there_is_no_selection(config, data):
     assert "no picture" not in (data / "out/rounds.html").read_text()
 
 
+def test_a_command_that_fails_or_is_stopped():
+    import os
+    import signal
+    import sys
+    import threading
+
+    from mm_align.jobs.rounds_launch import wait
+
+    assert wait([sys.executable, "-c", "raise SystemExit(3)"]) == 3
+    assert wait([sys.executable, "-c", ""]) == 0
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(Stopped, match="training was stopped"):
+        wait([sys.executable, "-c", "import time; time.sleep(30)"])
+
+
+@pytest.mark.slow
+def test_training_in_two_processes(tmp_path, capfd):
+    """torchrun takes the config that is written beside the run, and what is wrong in it is told."""
+    from mm_align.jobs.rounds_launch import train_in
+    from mm_align.jobs.train_config import TrainConfig
+
+    config = {"model": {"from": "tiny-lvlm"}, "data": [{"path": str(tmp_path / "none")}], "out": str(tmp_path / "run"), "device": "cpu"}
+    report = train_in(2)(load(TrainConfig, config))
+    assert report.exit_code == 1
+    assert "No such file or folder" in capfd.readouterr().err
+    assert (tmp_path / "run.yaml").is_file()
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
