@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -11,15 +12,19 @@ from hashlib import blake2b
 from itertools import islice
 from typing import NamedTuple
 
+from .calls import CallFailed
 from .io import Shard
 from .io.images import BadImage, decode
 from .journal import Entry, Journal, read_entries
 from .plan import RAW_CAPTION, Item, Plan, Watch, outcome
 from .records import Image, Rejected, Sample, Verdict
-from .shards import RunDir
+from .shards import RunDir, RunStopped
+
+log = logging.getLogger(__name__)
 
 DETAIL_CHARS = 2_000
 DECODERS = min(4, os.cpu_count() or 1)
+FAILURES = 3  # rows in a row for which the model fails for no fault of theirs: then the model is gone, not the row
 SLOW_ROW = 0.001  # seconds
 NO_ID = b"\0" * 8
 VERDICT_FIELDS = tuple(f.name for f in dataclasses.fields(Verdict))
@@ -124,12 +129,40 @@ def _judge(block: list[Prepared], plan: Plan, watch: Watch) -> list[Entry]:
     """One entry a row, in order."""
     samples = [row.sample for row in block if row.sample is not None]
     started = time.perf_counter()
-    verdicts = plan.step(samples) if samples else ()
+    answers = iter(_asked(samples, plan))
     watch.step_seconds += time.perf_counter() - started
+    return [row.refused if row.refused is not None else next(answers) for row in block]
+
+
+def _asked(samples: list[Sample], plan: Plan) -> list[Entry]:
+    """The step's entries; where its model fails, each row's own, so that one bad row takes no other with it.
+
+    Raises RunStopped when rows fail one after the other for no fault of theirs: nothing of the block is journaled then.
+    """
+    try:
+        return _decided(samples, plan)
+    except CallFailed as error:
+        log.warning("the model failed for a block of %d rows (%s); asking row by row", len(samples), error)
+    entries, in_a_row = [], 0
+    for sample in samples:
+        try:
+            entries += _decided([sample], plan)
+            in_a_row = 0
+        except CallFailed as error:
+            in_a_row += error.again
+            if in_a_row >= FAILURES:
+                raise RunStopped(
+                    f"the model failed {FAILURES} times in a row ({error}); see to it, then run the same command to continue"
+                ) from error
+            entries.append(_refusal("call_failed", str(error)))
+    return entries
+
+
+def _decided(samples: list[Sample], plan: Plan) -> list[Entry]:
+    verdicts = plan.step(samples) if samples else ()
     if len(verdicts) != len(samples):
         raise ValueError(f"the step returned {len(verdicts)} verdicts for {len(samples)} samples; it must return one each, in order")
-    answers = iter(verdicts)
-    return [row.refused if row.refused is not None else _entry(next(answers)) for row in block]
+    return [_entry(verdict) for verdict in verdicts]
 
 
 def _entry(verdict: Verdict) -> Entry:

@@ -13,9 +13,10 @@ import torch
 from data_tools.calls import Decision
 from data_tools.records import Sample
 
+from .conversations import conversations
 from .decisions import LAYOUTS, Asker, Layout, choose_layout, find_verdicts
 from .micro_batches import MicroBatches
-from .questions import Asked, NoHead, conversations, encode_questions
+from .questions import Asked, NoHead, encode_questions
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""From a model's name to a backend: `hf:ID|DIR` (the default), `zoo:NAME`, a bare zoo name, or `null:`."""
+"""From a model's name to a backend: `hf:ID|DIR` (the default), `zoo:NAME`, a bare zoo name, `openai:URL#MODEL`, or `null:`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from data_tools.calls import Backend
 
 from ..config import UserError
 
-BACKENDS = {"hf": ("transformers_", "load"), "null": ("null", "load")}
+BACKENDS = {"hf": ("transformers_", "load"), "openai": ("openai_", "load"), "null": ("null", "load")}
 DEVICE = re.compile(r"auto|cpu|(cuda|mps)(:\d+)?")
 DTYPES = {name: name for name in ("float32", "bfloat16", "float16")} | {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
@@ -28,7 +28,8 @@ def load_backend(
 ) -> Backend:
     """The backend that runs `model`.
 
-    `model`: a local folder, a hub id, a name under `mm_align/zoo` (with or without `zoo:`), or `null:REPLY`.
+    `model`: a local folder, a hub id, a name under `mm_align/zoo` (with or without `zoo:`),
+    `openai:URL#MODEL` (an OpenAI-compatible endpoint, as in openai:http://localhost:8000/v1#NAME), or `null:REPLY`.
     `device` "auto" is CUDA where there is one, else the CPU; `dtype` "auto" is bfloat16 on CUDA and float32 elsewhere,
     whatever the file says (float16 on a CPU is several times slower). `batch_size` "auto" follows free memory.
     Raises UserError when the model cannot be found, is no image-text model, or lacks its processor, and for an unknown device or dtype.

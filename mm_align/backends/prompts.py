@@ -11,6 +11,8 @@ import torch
 
 from data_tools.records import Message, Part, Sample
 
+from .conversations import check_pictures
+
 ZERO_WIDTH_SPACE = "\u200b"
 _MARKUP = re.compile(r"[<>|\[\]]")
 
@@ -163,13 +165,6 @@ def left_padded(rows: Sequence[Sequence[int]], pad: int) -> dict[str, torch.Tens
     ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in rows])
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
     return {"input_ids": ids, "attention_mask": mask}
-
-
-def check_pictures(sample: Sample) -> None:
-    """Raise ValueError unless the messages name as many pictures as the sample has."""
-    named = sum(part.kind != "text" for message in sample.messages for part in message.parts)
-    if named != len(sample.images):
-        raise ValueError(f"sample {sample.id}: its messages name {named} pictures, but it has {len(sample.images)}")
 
 
 def harmless(message: Message, controls: re.Pattern[str]) -> Message:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from data_tools.records import Message, Part, Sample
+from data_tools.records import Sample
 
 from .prompts import left_padded
 
@@ -23,12 +23,6 @@ class Asked(NamedTuple):
 
     inputs: dict[str, torch.Tensor]
     tails: list[list[list[int]]]
-
-
-def conversations(sample: Sample, questions: Sequence[str]) -> list[Sample]:
-    """Each question as a conversation of its own, the pictures first."""
-    pictures = tuple(Part("image") for _ in sample.images)
-    return [Sample(sample.id, (Message("user", (*pictures, Part("text", q))),), sample.images) for q in questions]
 
 
 def encode_questions(prompts: Any, groups: Sequence[Sequence[Sample]], picture_token: int) -> Asked:

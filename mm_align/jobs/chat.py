@@ -23,7 +23,7 @@ LEAVE = ("exit", "quit", ":q")
 class ChatConfig(JobConfig):
     """Whom to ask, what to show, what to ask."""
 
-    model: str = Field(description="folder, hub id or bundled model", json_schema_extra={"positional": True})
+    model: str = Field(description="folder, hub id, bundled model or endpoint", json_schema_extra={"positional": True})
     shown: list[str] = Field(
         [], description="picture files, then the question; without a question, a prompt is opened", json_schema_extra={"positional": True}
     )
@@ -162,10 +162,14 @@ class Talk:
         return answer
 
     def _answered(self) -> str:
+        from data_tools.calls import CallFailed
         from data_tools.records import Sample
 
         sample = Sample("chat", tuple(self.messages), self.images)
-        response = self._best(sample, self.reward) if self.reward else self.backend.generate([sample], self.sampling)[0]
+        try:
+            response = self._best(sample, self.reward) if self.reward else self.backend.generate([sample], self.sampling)[0]
+        except CallFailed as failure:
+            raise UserError(f"no answer: {failure}") from failure
         if response.truncated and not response.text:
             raise UserError("the conversation is too long for the model; begin a new one")
         return response.text

@@ -58,7 +58,7 @@ class EnhanceConfig(JobConfig):
         json_schema_extra={"positional": True},
     )
     out: str = Field(description="folder for output, quarantine and report; the same command continues an unfinished run")
-    model: str = Field("tiny-aitqe", description="folder, hub id (HymanH/AITQE, any image-text model) or bundled model")
+    model: str = Field("tiny-aitqe", description="folder, hub id (HymanH/AITQE, any image-text model), bundled model or endpoint")
     revision: str | None = Field(None, description="commit or tag of a hub model")
     prompt: Literal["auto", "aitqe", "general"] = Field("auto", description="AITQE's own question, or one for any model")
     policy: Literal["model", "threshold", "always", "never", "score-only"] = Field("model", description="when to rewrite")

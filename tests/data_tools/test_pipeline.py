@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from data_tools.aitqe import quota
+from data_tools.calls import CallFailed
 from data_tools.finalising import _Render
 from data_tools.io import list_shards, read
 from data_tools.journal import Journal
@@ -396,3 +397,40 @@ def test_progress_counts_what_an_earlier_start_did(source, tmp_path):
     assert told[-1].rows == 50
     assert told[-1].kept + told[-1].rewritten + told[-1].quarantined == 50
     assert watch.fresh_rows == 50 - 12
+
+
+# -- a model that fails ------------------------------------------------------------------------------------------------
+
+
+def failing(*rows, again=True):
+    """The step's model does not answer when it is asked about one of these rows of a shard."""
+
+    def step(samples):
+        if any(s.source.row in rows for s in samples):
+            raise CallFailed("HTTP 500", again=again)
+        return batch_step(samples)
+
+    return step
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_row_for_which_the_model_fails_takes_no_other_with_it(source, tmp_path, again):
+    summary = do(source, tmp_path, make_plan(step=failing(5, again=again)))
+    assert summary.rows == summary.out + summary.quarantined == 50
+    gone = rows_of(tmp_path / "quarantine/part-0.jsonl")
+    assert [(row["source"]["row"], row["reason"], row["detail"]) for row in gone if row["reason"] == "call_failed"] == [
+        (5, "call_failed", "HTTP 500")
+    ]
+
+
+def test_a_model_that_is_gone_stops_the_run_which_continues(source, tmp_path):
+    """Three rows of one block fail one after the other: nothing of it is journaled, and all of it is done the next time."""
+    with pytest.raises(RunStopped, match="failed 3 times in a row.*same command"):
+        do(source, tmp_path, make_plan(step=failing(12, 13, 14)))
+    summary = do(source, tmp_path)
+    assert (summary.rows, dict(summary.reasons).get("call_failed")) == (50, None)
+
+
+def test_rows_that_a_model_never_takes_do_not_stop_the_run(source, tmp_path):
+    summary = do(source, tmp_path, make_plan(step=failing(12, 13, 14, 15, again=False)))
+    assert summary.reasons["call_failed"] == 8

@@ -12,9 +12,9 @@ import torch
 from data_tools.calls import Decision
 from data_tools.records import Sample
 from mm_align.backends import decisions, load_backend
+from mm_align.backends.conversations import conversations
 from mm_align.backends.decisions import find_verdicts
 from mm_align.backends.null import NullBackend
-from mm_align.backends.questions import conversations
 from mm_align.config import UserError
 
 from .conftest import tiny_tokenizer
