@@ -1,6 +1,8 @@
 """A model of a few thousand parameters with its processor, for every test that needs a whole LVLM."""
 
+import importlib.util
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -113,3 +115,40 @@ def picture() -> Callable[[int], PIL.Image.Image]:
         return PIL.Image.fromarray(np.random.default_rng(seed).integers(0, 255, (20, 30, 3), dtype=np.uint8))
 
     return make
+
+
+# Feedback
+
+
+@pytest.fixture(scope="session")
+def fb() -> Any:
+    """The module scripted_feedback.py."""
+    spec = importlib.util.spec_from_file_location("scripted_feedback", Path(__file__).with_name("scripted_feedback.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch, fb: Any) -> Callable[[Any], Any]:
+    """A function that makes a backend the model of every name; until then it is `fb.Scripted()`."""
+    import mm_align.backends
+
+    def use(backend: Any) -> Any:
+        monkeypatch.setattr(mm_align.backends, "load_backend", lambda *a, **k: backend)
+        return backend
+
+    use(fb.Scripted())
+    return use
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, picture: Callable[[int], PIL.Image.Image]) -> Path:
+    """A folder of four pictures, p0.png to p3.png."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for seed in range(4):
+        picture(seed).save(folder / f"p{seed}.png")
+    return folder
