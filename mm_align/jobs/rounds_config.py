@@ -22,6 +22,7 @@ TRAINING: Mapping[str, Any] = {
     "schedule": {"type": "cosine", "warmup": 0.05},
     "select_ties": "last",
 }
+DRAWN = ("candidates", "pairs", "implicit")  # parts of feedback that draw, each round anew
 OURS = {  # keys of the parts that the rounds themselves fill in
     "feedback": (
         "data",
@@ -38,7 +39,7 @@ OURS = {  # keys of the parts that the rounds themselves fill in
         "update",
         "overwrite",
     ),
-    "train": ("out", "data", "eval_suites", "eval_steps", "select_by", "select_limits", "seed", "dry_run", "overwrite"),
+    "train": ("out", "data", "eval_suites", "eval_steps", "select_by", "select_limits", "seed", "device", "dry_run", "overwrite"),
 }
 
 
@@ -93,7 +94,7 @@ class RoundsConfig(SourceFields):
 
 def feedback_config(config: RoundsConfig, number: int, model: str, rows: str, out: str) -> FeedbackConfig:
     """The feedback of a round. UserError for what its config does not take."""
-    drawn = {part: {"seed": config.round_seed(number)} for part in ("candidates", "pairs", "implicit")}
+    drawn = {part: {"seed": config.round_seed(number)} for part in DRAWN}
     run = {"model": model, "judge": model if config.judge == SELF else config.judge, "data": rows, "out": out}
     same = {"device": config.device, "dtype": config.dtype, "batch_size": config.batch_size}
     return _built(FeedbackConfig, "feedback", drawn, _given(config, "feedback"), same | run)
@@ -101,9 +102,8 @@ def feedback_config(config: RoundsConfig, number: int, model: str, rows: str, ou
 
 def train_config(config: RoundsConfig, number: int, run: Mapping[str, Any]) -> TrainConfig:
     """The training of a round; `run` holds what the rounds themselves say. UserError for what its config does not take."""
-    return _built(
-        TrainConfig, "train", TRAINING, {"device": config.device}, _given(config, "train"), run, {"seed": config.round_seed(number)}
-    )
+    own = {"device": config.device, "seed": config.round_seed(number)}
+    return _built(TrainConfig, "train", TRAINING, _given(config, "train"), run, own)
 
 
 def _given(config: RoundsConfig, part: str) -> Mapping[str, Any]:
@@ -111,8 +111,10 @@ def _given(config: RoundsConfig, part: str) -> Mapping[str, Any]:
     for key in OURS[part]:
         if key in given:
             raise UserError(f"{part}.{key}: the rounds say this themselves; leave it away")
-    if "from" in (given.get("model") or {}):
-        raise UserError("train.model.from: the rounds say this themselves; leave it away")
+    nested = [(part, name, "seed") for name in DRAWN] if part == "feedback" else [(part, "model", "from")]
+    for names in nested:
+        if names[2] in (given.get(names[1]) or {}):
+            raise UserError(f"{'.'.join(names)}: the rounds say this themselves; leave it away")
     return given
 
 

@@ -37,9 +37,25 @@ def check(config: RoundsConfig) -> None:
     benchmarks(config.test)
     training = train_config(config, 1, filled(config, "pairs.jsonl", config.model, 1, config.out, dict.fromkeys(config.select.lose, 0.0)))
     check_options(training)
+    check_objective(training)
     check_selection(training, built)
     if config.select.lose and not config.eval:
         raise UserError("select.lose compares checkpoints with the start model: give `eval`")
+
+
+def check_objective(training: TrainConfig) -> None:
+    """UserError for an objective that reads no pairs, or does not have the options it is given."""
+    from ..losses import ObjectiveSetup
+    from .train_setup import objective_class
+
+    made = objective_class(training)
+    if made.records != "pairs":
+        raise UserError(f"train.objective: rounds train on pairs, which '{training.objective['type']}' does not read; use preference")
+    options = {key: value for key, value in training.objective.items() if key != "type"}
+    try:
+        made.from_options(options, ObjectiveSetup(lambda text: [], 1, lambda: ()))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"train.objective: {error}") from error
 
 
 def benchmarks(described: list[str | dict[str, Any]]) -> dict[str, Benchmark]:

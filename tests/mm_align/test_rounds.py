@@ -332,7 +332,10 @@ def test_training_in_two_processes(tmp_path, capfd):
         ({"data": "nowhere"}, "No such file or folder: nowhere"),
         ({"feedback": {"candidats": {}}}, "feedback: unknown key 'candidats'; did you mean 'candidates'?"),
         ({"feedback": {"judge": "x"}}, "feedback.judge: the rounds say this themselves"),
+        ({"feedback": {"candidates": {"seed": 3}}}, "feedback.candidates.seed: the rounds say this themselves"),
         ({"train": {"lr": 0}}, "train: 'lr': "),
+        ({"train": {"objective": {"bata": 0.2}}}, "train.objective: no option 'bata'; did you mean 'beta'?"),
+        ({"train": {"objective": {"type": "lm"}}}, "rounds train on pairs, which 'lm' does not read"),
         ({"train": {"data": []}}, "train.data: the rounds say this themselves"),
         ({"train": {"model": {"from": "x"}}}, "train.model.from: the rounds say this themselves"),
         ({"select": {"by": "objects/hallucinatin"}}, "did you mean 'objects/hallucinating'?"),
@@ -364,3 +367,40 @@ def test_the_verb_refuses_with_2(tmp_path, capsys):
     ]
     assert main(words) == 2
     assert "No such file or folder" in capsys.readouterr().err
+
+
+# -- for real ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_round_with_bundled_models_through_the_door(tmp_path, capsys):
+    """Six drawn scenes, two checkpoints; the chosen one answers, the figures are those of its answers, and again there is nothing to do."""
+    scenes, out = tmp_path / "scenes", tmp_path / "out"
+    assert main(["scenes", "make", "--n", "6", "--poor-share", "0", "--out", str(scenes)]) == 0
+    suite = f"eval=[{{type: objects, data: {scenes}, vocabulary: {scenes}/vocabulary.json, max_tokens: 40, limit: 3}}]"
+    feedback = "feedback={candidates: {n: 3, max_tokens: 40}, scores: {by: p_yes}, pairs: {min_difference: 0.001, balance: false}}"
+    training = "train={lr: 1.0e-4, epochs: 1, batch_size: 6, precision: fp32}"
+    words = ["rlaif", "rounds", "--model", "tiny-lvlm", "--judge", "tiny-judge", "--data", str(scenes), "--out", str(out), "--rounds", "1"]
+    words += ["--checks", "1", "--drift-rows", "2", "--device", "cpu", "--set", suite, "--set", feedback, "--set", training]
+    assert main(words) == 0
+    assert main(words) == 0
+    assert capsys.readouterr().out.count(f"model: {out}/round-1/train/model, report: {out}/rounds.html") == 2
+    _, last = json.loads((out / "rounds.json").read_text())["rounds"]
+    assert last["feedback"]["pairs"] > 6
+    assert last["selected_value"] == last["figures"]["objects/hallucinating"]
+    assert all(value is not None and math.isfinite(value) for value in last["drift"].values())
+    assert last["drift"]["chosen"] > last["drift"]["rejected"]
+    assert last["drift"]["kl_step"] == last["drift"]["kl_start"]
+
+
+def test_a_model_that_judges_itself(tmp_path, capsys):
+    """tiny-lvlm answers questions with yes and no too."""
+    scenes, out = tmp_path / "scenes", tmp_path / "out"
+    assert main(["scenes", "make", "--n", "2", "--poor-share", "0", "--out", str(scenes)]) == 0
+    feedback = "feedback={candidates: {n: 3, max_tokens: 40}, scores: {by: p_yes}, pairs: {min_difference: 0.0001, balance: false}}"
+    words = ["rlaif", "rounds", "--model", "tiny-lvlm", "--judge", "self", "--data", str(scenes), "--out", str(out), "--rounds", "1"]
+    words += ["--drift-rows", "0", "--device", "cpu", "--set", feedback, "--set", "train={steps: 1, precision: fp32}"]
+    assert main(words) == 0
+    assert json.loads((out / "round-1/round.json").read_text())["drift"] == {
+        "chosen": None, "rejected": None, "kl_step": None, "kl_start": None, "kl_start_token": None,
+    }  # fmt: skip
+    assert (out / "round-1/train/model/config.json").is_file()
