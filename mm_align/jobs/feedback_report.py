@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -56,7 +57,7 @@ def charts(root: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _counted(values: Sequence[int]) -> list[tuple[int, int]]:
-    return [(value, values.count(value)) for value in sorted(set(values))]
+    return sorted(Counter(values).items())
 
 
 def certainty(root: Path) -> list[int]:

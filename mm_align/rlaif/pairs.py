@@ -149,7 +149,7 @@ def write_pairs(kept: Sequence[Pair], dropped: Sequence[Pair], places: Places) -
         gone.append(Gone(_name(record), error.reason, error.detail))
 
     n = write_preferences(places.output, map(preference, kept), refused=refused)
-    write_atomic(places.quarantine, b"".join(dump({"subject": g.subject, "reason": g.reason, "detail": g.detail}) for g in gone))
+    write_atomic(places.quarantine, b"".join(dump(one.line()) for one in gone))
     reasons = dict(sorted(Counter(one.reason for one in gone).items()))
     return StageSummary(n + len(gone), n, len(gone), n, reasons, fresh=n)
 

@@ -26,21 +26,20 @@ PICTURES = "images"  # folder of the pictures that the data embeds
 
 
 class Asking:
-    """Which question a row is asked: its own (`key`, else the usual fields, else its first user turn), else one of `questions`.
+    """Which question a row is asked: its own (of the field `key`, or of the usual ones; else its first user turn), else one of `questions`.
 
     Of several `questions` one is drawn for each row, by its id. `own` False passes over what the row itself asks.
     """
 
     def __init__(self, questions: Sequence[str] = (DEFAULT_QUESTION,), *, key: str | None = None, own: bool = True) -> None:
-        self.questions, self.key, self.own = tuple(questions), key, own
+        self.questions, self.own = tuple(questions), own
+        self.keys = QUESTION_KEYS if key is None else (key,)
 
     def __call__(self, row: Sample) -> str:
         return (self._own(row) if self.own else "") or self._drawn(row.id)
 
     def _own(self, row: Sample) -> str:
-        if self.key is not None:
-            return _text(row.meta.get(self.key))
-        asked = next((text for key in QUESTION_KEYS if (text := _text(row.meta.get(key)))), "")
+        asked = next((text for key in self.keys if (text := _text(row.meta.get(key)))), "")
         return asked or "\n".join(part.text for part in _first_turn(row) if part.kind == "text").strip()
 
     def _drawn(self, row_id: str) -> str:
@@ -95,24 +94,25 @@ def _asked(rows: Iterable[Sample | Rejected], asking: Asking, folder: Path, left
         try:
             if not row.images:
                 raise BadImage("image_missing", "the row names no picture")
-            yield _prompt(row, asking(row), tuple(_placed(image, folder) for image in row.images))
+            images = tuple(_placed(image, folder) for image in row.images)
+            yield _prompt(row, asking(row), images, asking.keys if asking.own else ())
         except BadImage as error:
-            gone = Gone(row.id, error.reason, error.detail)._asdict()
-            left(error.reason, {**gone, "source": None if row.source is None else row.source.to_dict()})
+            place = None if row.source is None else row.source.to_dict()
+            left(error.reason, {**Gone(row.id, error.reason, error.detail).line(), "source": place})
 
 
-def _prompt(row: Sample, question: str, images: tuple[Image, ...]) -> Sample:
+def _prompt(row: Sample, question: str, images: tuple[Image, ...], keys: Sequence[str]) -> Sample:
     given = row.source is not None and row.source.id_key is not None
     name = row.id if given or is_record(row.meta) else content_id(row.images, question)
     turn = Message("user", (*(Part("image") for _ in images), Part("text", question)))
-    return Sample(name, (turn,), images, None, None, _unread(row))
+    return Sample(name, (turn,), images, None, None, _unread(row, keys))
 
 
-def _unread(row: Sample) -> dict[str, Any]:
-    """The fields that were not understood as question, picture or words."""
+def _unread(row: Sample, keys: Sequence[str]) -> dict[str, Any]:
+    """The fields that were not understood as question (`keys`), picture or conversation."""
     if is_record(row.meta):
         return dict(row.meta["meta"])
-    known = {*QUESTION_KEYS, *CONVERSATION_KEYS, "__members__", *(row.source.image_keys if row.source else ())}
+    known = {*keys, *CONVERSATION_KEYS, "__members__", *(row.source.image_keys if row.source else ())}
     return {key: value for key, value in row.meta.items() if key not in known}
 
 
@@ -141,7 +141,7 @@ def _distinct(samples: Iterable[Sample], left: _Leaving) -> Iterator[Sample]:
         earlier = seen.setdefault(sample.id, set())
         if content in earlier:
             detail = "an earlier row has this id, question and picture; its answers would be the same"
-            left("duplicate_prompt", Gone(sample.id, "duplicate_prompt", detail)._asdict())
+            left("duplicate_prompt", Gone(sample.id, "duplicate_prompt", detail).line())
             continue
         yield replace(sample, id=f"{sample.id}#{len(earlier) + 1}") if earlier else sample
         earlier.add(content)

@@ -46,6 +46,10 @@ class Gone(NamedTuple):
     detail: str = ""
     again: bool = False
 
+    def line(self) -> dict[str, Any]:
+        """As it stands in quarantine."""
+        return {"subject": self.subject, "reason": self.reason, "detail": self.detail}
+
 
 class Done(NamedTuple):
     """What a unit came to: rows of the stage's file, and the subjects that leave."""
@@ -198,7 +202,7 @@ class _Run:
                 again += sum(gone["again"] for gone in entry["gone"])
                 reasons.update(gone["reason"] for gone in entry["gone"])
                 out.writelines(map(dump, entry["rows"]))
-                left.writelines(dump({name: value for name, value in gone.items() if name != "again"}) for gone in entry["gone"])
+                left.writelines(dump(Gone(**gone).line()) for gone in entry["gone"])
             for file in (out, left):
                 file.flush()
                 os.fsync(file.fileno())
