@@ -123,6 +123,7 @@ def rounds_folder(config: RoundsConfig) -> Iterator[RunDir]:
     try:
         with stopping_on_full_disk(root), open_run(root, binding, outputs, overwrite=config.overwrite) as run_dir:
             write_atomic(root / "config.yaml", to_yaml(config).encode())
+            run_dir.remember("outputs", outputs)  # there may be more rounds than before
             run_dir.journal("rounds").touch()  # from here on the folder is bound to this configuration
             yield run_dir
     except (RunRefused, SourceError) as error:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ..config import JobConfig, UserError, load
-from .feedback_config import FeedbackConfig, SourceFields
+from .feedback_config import FeedbackConfig, ModelFields, SourceFields
 from .train_config import TrainConfig
 
 SELF = "self"  # as a judge: the model of the round
@@ -24,22 +24,8 @@ TRAINING: Mapping[str, Any] = {
 }
 DRAWN = ("candidates", "pairs", "implicit")  # parts of feedback that draw, each round anew
 OURS = {  # keys of the parts that the rounds themselves fill in
-    "feedback": (
-        "data",
-        "images",
-        "questions",
-        "question_key",
-        "image_key",
-        "image_root",
-        "limit",
-        "model",
-        "judge",
-        "out",
-        "dry_run",
-        "update",
-        "overwrite",
-    ),
-    "train": ("out", "data", "eval_suites", "eval_steps", "select_by", "select_limits", "seed", "device", "dry_run", "overwrite"),
+    "feedback": {*SourceFields.model_fields, *ModelFields.model_fields, "model", "judge", "out", "dry_run", "update", "overwrite"},
+    "train": {"out", "data", "eval_suites", "eval_steps", "select_by", "select_limits", "seed", "device", "dry_run", "overwrite"},
 }
 
 
@@ -108,9 +94,8 @@ def train_config(config: RoundsConfig, number: int, run: Mapping[str, Any]) -> T
 
 def _given(config: RoundsConfig, part: str) -> Mapping[str, Any]:
     given: Mapping[str, Any] = getattr(config, part)
-    for key in OURS[part]:
-        if key in given:
-            raise UserError(f"{part}.{key}: the rounds say this themselves; leave it away")
+    for key in given.keys() & OURS[part]:
+        raise UserError(f"{part}.{key}: the rounds say this themselves; leave it away")
     nested = [(part, name, "seed") for name in DRAWN] if part == "feedback" else [(part, "model", "from")]
     for names in nested:
         if names[2] in (given.get(names[1]) or {}):

@@ -190,6 +190,8 @@ def test_more_rounds_go_on_where_it_ended(config):
     report = rounds(config(rounds=3, images_per_round=3), world.parts)
     assert world.calls.count("train") == 2
     assert len(report.rounds) == 4
+    rounds(config(rounds=1, images_per_round=3, overwrite=True), World().parts)
+    assert sorted(path.name for path in Path(config().out).glob("round-*")) == ["round-0", "round-1"]
 
 
 def test_another_configuration_is_refused_and_overwrite_starts_anew(config, data):
