@@ -50,13 +50,17 @@ def sliced(run_dir: RunDir, config: RoundsConfig) -> None:
 
 
 def shuffled(prompts: Iterable[Sample], seed: int) -> list[str]:
-    """What pictures are known by, each once, in an order that hangs on the seed and on them alone."""
+    """What pictures are known by, each once, in an order that hangs on the seed and the prompts' ids, wherever the files lie."""
     from ..rlaif.pairs import image_key
 
-    def rank(key: str) -> bytes:
-        return hashlib.sha256(f"{seed}\0{key}".encode("utf-8", "surrogatepass")).digest()
+    ids: dict[str, str] = {}
+    for sample in prompts:
+        ids.setdefault(image_key(sample), sample.id)
 
-    return sorted({image_key(sample) for sample in prompts}, key=rank)
+    def rank(key: str) -> bytes:
+        return hashlib.sha256(f"{seed}\0{ids[key]}".encode("utf-8", "surrogatepass")).digest()
+
+    return sorted(ids, key=rank)
 
 
 def _write(folder: Path, prompts: Iterable[Sample], of_round: Mapping[str, int], number: int) -> None:

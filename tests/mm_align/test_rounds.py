@@ -137,6 +137,15 @@ def test_each_round_starts_from_the_one_before_on_pictures_of_its_own(config, da
     assert (out / "round-1" / picture).is_file()
 
 
+def test_the_slices_hang_on_the_seed_and_not_on_the_place(config, data):
+    def first_slice(out: str, **changes) -> list[str]:
+        rounds(config(out=str(data / out), rounds=1, images_per_round=6, **changes), World().parts)
+        return [row["id"] for row in lines(data / out / "round-1/rows.jsonl")]
+
+    (data / "deep/er").mkdir(parents=True)
+    assert first_slice("a") == first_slice("deep/er/b") != first_slice("c", seed=1)
+
+
 def test_training_is_the_papers_and_checked_every_quarter_epoch(config):
     """6 pairs in batches of 1 are 6 steps an epoch: an evaluation every 1.5, so every 2."""
     world = World()
