@@ -18,7 +18,7 @@ from ..config import Stopped, UserError, to_yaml
 from .train_arguments import CHECKPOINTS, arguments
 from .train_config import TrainConfig
 from .train_folder import FINISHED, joined, rank, run_folder, world
-from .train_pairs import reads_pairs, scored
+from .train_pairs import dynamics, reads_pairs, scored
 from .train_results import BROKEN_SUITES, LOG, SAMPLES, TrainReport, finish, lines
 from .train_setup import Ready, check_options, ready
 
@@ -145,6 +145,8 @@ def make_trainer(config: TrainConfig, parts: Ready, args: TrainingArguments, roo
     if not watch.idle or config.select_by:
         loss = parts.eval_data is not None
         trainer.add_callback(Evaluations(watch, config.eval_steps, beside_loss=loss, saves=bool(config.select_by)))
+    if reads_pairs(config):
+        trainer.add_callback(dynamics(parts, trainer))
     trainer.add_callback(LogFile(root / LOG))
     trainer.add_callback(LogLines())
     trainer.add_callback(WholeCheckpoints(root / CHECKPOINTS, config.keep, selection(config, parts.suites)))

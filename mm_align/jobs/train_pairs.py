@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from ..losses import Objective
     from ..models import LvlmProcessor
     from ..train.pair_data import PairCollator, PairSet
+    from ..train.preference_watch import PreferenceDynamics
     from ..train.reference import ReferenceCache
+    from ..train.trainer import ObjectiveTrainer
     from .train_config import TrainConfig
     from .train_setup import Ready
 
@@ -134,3 +136,20 @@ def score_set(cache: ReferenceCache, data: PairSet, model: Any, collate: PairCol
         what = "reference" if collate.corruption is None else f"reference of corrupted pictures ({collate.corruption.kind})"
         log.info("%s: %d pairs scored in %.1f s, %d known", what, done.scored, done.seconds, done.known)
     return references
+
+
+def dynamics(parts: Ready, trainer: ObjectiveTrainer) -> PreferenceDynamics:
+    """The watch over chosen, rejected and unseen answers: the last are those to other prompts, of `eval_data` where there is some."""
+    from ..train.preference_watch import PreferenceDynamics, unseen_answers, unseen_batch
+
+    data: Any = parts.data if parts.eval_data is None else parts.eval_data
+    collate: Any = parts.collate
+    batch = unseen_batch(data, collate)
+    if batch is None:
+        return PreferenceDynamics()
+
+    def probe() -> dict[str, float]:
+        with trainer.compute_loss_context_manager():
+            return unseen_answers(trainer.accelerator.unwrap_model(trainer.model), batch)
+
+    return PreferenceDynamics(probe, trainer.log)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,8 +112,17 @@ class Evaluations(TrainerCallback):
             self._do(state, control)
 
     def _do(self, state: TrainerState, control: TrainerControl) -> None:
-        self.evaluate(state.global_step)
+        with own_log(control):
+            self.evaluate(state.global_step)
         control.should_save = control.should_save or self.saves
+
+
+@contextmanager
+def own_log(control: TrainerControl) -> Iterator[None]:
+    """Whatever is logged inside takes no step's own entry away: the library counts every entry as the one that was due."""
+    due = control.should_log
+    yield
+    control.should_log = due
 
 
 class StopWhenAsked(TrainerCallback):

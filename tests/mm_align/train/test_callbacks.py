@@ -1,6 +1,8 @@
 """Beside the steps: curves by name, the best checkpoint, what a kill leaves behind."""
 
-from mm_align.train.callbacks import Limit
+from transformers import TrainerControl, TrainerState
+
+from mm_align.train.callbacks import Evaluations, Limit
 from mm_align.train.checkpoints import Best, best_of, clear_partial, keep_last, mark_whole, note, whole_checkpoints
 from mm_align.train.curves import curves, draw_curves, panels
 
@@ -77,3 +79,11 @@ def test_within_the_limits_comes_first_and_ties_go_as_asked(tmp_path):
     assert Limit("a", 0.5).holds(0.5)
     assert not Limit("a", 0.5).holds(0.4)
     assert Limit("a", 0.5, lower=True).holds(0.4)
+
+
+def test_an_evaluation_takes_no_entry_of_the_losses_away():
+    """The library clears `should_log` at every entry; the step's own is still due afterwards."""
+    control, state = TrainerControl(should_log=True), TrainerState(max_steps=4)
+    state.global_step = 2
+    Evaluations(lambda step: setattr(control, "should_log", False), 2, beside_loss=False, saves=False).on_step_end(None, state, control)
+    assert control.should_log
