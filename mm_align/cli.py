@@ -51,9 +51,9 @@ VERBS = {
         "mm_align.jobs.train",
         "TrainConfig",
         "run",
-        "train a vision-language model: adapter, instruction tuning, LoRA, EECA",
+        "train a vision-language model: adapter, instruction tuning, LoRA, EECA, preference pairs",
         "mmalign train pretrain/tiny --out run/",
-        ("pretrain", "sft", "eeca", "adapters"),
+        ("pretrain", "sft", "eeca", "adapters", "preference"),
     ),
     "chat": Verb(
         "mm_align.jobs.chat",
@@ -154,6 +154,13 @@ VERBS = {
         "run",
         "tell how often best-of-N would choose another answer under small changes of its scoring",
         "mmalign rlaif audit feedback/ --model rounds/round-4/train/model --reference OWNER/MODEL",
+    ),
+    "rlaif reference": Verb(
+        "mm_align.jobs.rlaif_reference",
+        "ReferenceConfig",
+        "run",
+        "score preference pairs by a reference model, once for any number of training runs",
+        "mmalign rlaif reference pairs.jsonl --model OWNER/MODEL --out reference/",
     ),
     "rlaif convert": Verb(
         "mm_align.jobs.feedback_convert",

@@ -10,6 +10,7 @@ from .train_arguments import batches, in_bf16, total_steps
 from .train_setup import Ready, ready
 
 if TYPE_CHECKING:
+    from ..models.batch import Tokens
     from .train_config import TrainConfig
 
 SHOWN_PARTS = 24  # lines of the first row, at most
@@ -28,15 +29,22 @@ def dry_run(config: TrainConfig) -> list[str]:
 
 
 def first_row(parts: Ready) -> list[str]:
-    """The first row in pieces: `+` marks what a loss falls on; placeholders of a picture are counted, not repeated."""
-    item = parts.data[0]
+    """The first row in pieces, of a pair both conversations: `+` marks what a loss falls on; placeholders of a picture are counted,
+    not repeated."""
+    item: Any = parts.data[0]
     row = item[0] if isinstance(item, list) else item
-    token = parts.processor.image_token
-    lines = [f"the first row, '{row.sample.id}' ({len(row.encoded.ids)} tokens; + is what a loss falls on):"]
-    for trains, ids in runs([int(i) for i in row.encoded.ids], [bool(t) for t in row.encoded.trains]):
+    both = [("chosen", row.chosen), ("rejected", row.rejected)] if parts.objective.records == "pairs" else [("", row.encoded)]
+    return [line for name, tokens in both for line in pieces(parts, f"'{row.sample.id}'" + (name and f", {name}"), tokens)]
+
+
+def pieces(parts: Ready, name: str, tokens: Tokens) -> list[str]:
+    """A conversation under its name, one line for consecutive tokens that all train, or all do not."""
+    mark = parts.processor.image_token
+    lines = [f"the first row, {name} ({len(tokens.ids)} tokens; + is what a loss falls on):"]
+    for trains, ids in runs([int(i) for i in tokens.ids], [bool(t) for t in tokens.trains]):
         text = parts.processor.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        count = text.count(token)
-        shown = text.replace(token * count, f"{token} x {count}") if count > 1 else text
+        count = text.count(mark)
+        shown = text.replace(mark * count, f"{mark} x {count}") if count > 1 else text
         lines.append(f"  {'+' if trains else ' '} {shown!r}")
     return lines if len(lines) <= SHOWN_PARTS else [*lines[:SHOWN_PARTS], "    ..."]
 
@@ -54,7 +62,7 @@ def runs(ids: list[int], trains: list[bool]) -> list[tuple[bool, list[int]]]:
 def steps(config: TrainConfig, parts: Ready) -> str:
     """How many steps, of how many rows."""
     micro, accumulation = batches(config.batch_size, config.micro_batch, 1)
-    what = "packs" if parts.data.packed else "rows"
+    what = "pairs" if parts.objective.records == "pairs" else "packs" if parts.data.packed else "rows"
     total = total_steps(config, len(parts.data), 1)
     epochs = total * config.batch_size / len(parts.data)
     return f"{total:,} steps of {config.batch_size} {what} ({micro} a forward x {accumulation}, one process): {epochs:.2f} epochs"

@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import UserError
 from .train_arguments import batches, in_bf16
 from .train_folder import rank, world
+from .train_setup import OWN_REFERENCE, objective_class
 
 if TYPE_CHECKING:
     import torch
 
     from ..losses import Objective
     from ..models import LvlmProcessor
-    from ..train.pair_data import PairCollator, PairSet
+    from ..models.pairs import Layout
+    from ..train.pair_data import PairCollator, PairSet, Scored
     from ..train.preference_watch import PreferenceDynamics
-    from ..train.reference import ReferenceCache
+    from ..train.reference import ReferenceCache, References
+    from ..train.reference_scores import Filled
     from ..train.trainer import ObjectiveTrainer
     from .train_config import TrainConfig
     from .train_setup import Ready
 
 log = logging.getLogger(__name__)
-OWN_REFERENCE = ".mmalign/reference"
 SHOWN = 2  # pairs on which both layouts are compared
 
 
 def reads_pairs(config: TrainConfig) -> bool:
     """Whether the config's objective reads preference pairs."""
-    from .train_setup import objective_class
-
     return objective_class(config).records == "pairs"
 
 
@@ -62,14 +61,25 @@ def scored(config: TrainConfig, parts: Ready, root: Path) -> Ready:
     collate = pair_collator(config, parts.processor, parts.objective)
     sets: list[Any] = [data for data in (parts.data, parts.eval_data) if data is not None]
     parts.model.to(PartialState(cpu=config.device == "cpu").device)
+    dtype = computed_in(in_bf16(config))
     if collate.layout == "shared":
-        collate.layout = layout_for(config, parts.model, collate, sets[0])
+        collate.layout = layout_for(parts.model, collate, sets[0], dtype)
     if getattr(parts.objective, "needs_reference", False):
-        score_all(config, parts, collate, sets, root)
+        folder = Path(config.reference) if config.reference else root / OWN_REFERENCE
+        micro = batches(config.batch_size, config.micro_batch, world()).micro
+        for data in sets:
+            score(folder, parts.model, data, collate, dtype, micro)
     return parts._replace(collate=collate)
 
 
-def layout_for(config: TrainConfig, model: Any, collate: PairCollator, data: PairSet) -> Any:
+def computed_in(low: bool) -> torch.dtype:
+    """What a forward computes in: bfloat16 by automatic mixed precision, or float32."""
+    import torch
+
+    return torch.bfloat16 if low else torch.float32
+
+
+def layout_for(model: Any, collate: PairCollator, data: PairSet, dtype: torch.dtype) -> Layout:
     """The layout that the model can read, with a line in the log where it is not the shared one."""
     import torch
 
@@ -81,46 +91,40 @@ def layout_for(config: TrainConfig, model: Any, collate: PairCollator, data: Pai
         return collate.layout
     device = next(model.parameters()).device
     shared, duplicated = (collate_pairs(pairs, collate.processor, layout=name, device=device) for name in ("shared", "duplicated"))
-    with torch.autocast(device.type, torch.bfloat16) if in_bf16(config) else nullcontext():
+    with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
         found = check_shared_prompt(model, shared, duplicated, longest=int(data.store.lengths.max()))
     if found.layout == "duplicated" and rank() == 0:
         log.warning("pairs are read with a row for each answer, which takes longer: %s", found.reason)
     return found.layout
 
 
-def score_all(config: TrainConfig, parts: Ready, collate: PairCollator, sets: list[PairSet], root: Path) -> None:
-    """Give every pair set its references, from the cache or scored now."""
-    import torch
-
+def score(folder: Path, model: Any, data: PairSet, collate: PairCollator, dtype: torch.dtype, micro: int) -> list[Filled]:
+    """Give a pair set its references: from the cache in `folder`, or scored now and added to it; of the real pictures, and where the
+    collator corrupts pictures of these too."""
+    from ..train.pair_data import PairCollator
     from ..train.reference import ReferenceCache, context_of
 
-    dtype = torch.bfloat16 if in_bf16(config) else torch.float32
-    context = context_of(parts.model, parts.processor, dtype=dtype, layout=collate.layout)
-    folder = Path(config.reference) if config.reference else root / OWN_REFERENCE
-    cache = ReferenceCache(folder, context)
+    cache = ReferenceCache(folder, context_of(model, collate.processor, dtype=dtype, layout=collate.layout))
     tell_others(cache)
-    micro = batches(config.batch_size, config.micro_batch, world()).micro
-    for data in sets:
-        data.references = {"reference": score_set(cache, data, parts.model, plain(collate), dtype, micro)}
-        if collate.corruption is not None:
-            data.references |= {"contrast_reference": score_set(cache, data, parts.model, collate, dtype, micro)}
-
-
-def plain(collate: PairCollator) -> PairCollator:
-    """The collator for real pictures alone."""
-    from ..train.pair_data import PairCollator
-
-    return PairCollator(collate.processor, layout=collate.layout)
+    plain = PairCollator(collate.processor, layout=collate.layout)
+    ways: dict[Scored, PairCollator] = {"reference": plain}
+    if collate.corruption is not None:
+        ways["contrast_reference"] = collate
+    done = {name: score_way(cache, data, model, way, dtype, micro) for name, way in ways.items()}
+    data.references = {name: references for name, (references, _) in done.items()}
+    return [filled for _, filled in done.values()]
 
 
 def tell_others(cache: ReferenceCache) -> None:
-    """Say that a folder holds scores of another model, which are left alone."""
+    """Say that a folder holds scores of other models or settings, which are left alone."""
     if rank() == 0 and not len(cache):
         for differs in cache.others():
-            log.warning("%s holds scores with another %s; they are not used, the pairs are scored anew", cache.root, " and ".join(differs))
+            log.warning("%s holds scores of another model (%s differ); they are not used", cache.root, ", ".join(differs))
 
 
-def score_set(cache: ReferenceCache, data: PairSet, model: Any, collate: PairCollator, dtype: torch.dtype, micro: int) -> Any:
+def score_way(
+    cache: ReferenceCache, data: PairSet, model: Any, collate: PairCollator, dtype: torch.dtype, micro: int
+) -> tuple[References, Filled]:
     """The references of a pair set; processes share the work and wait for each other."""
     from accelerate import PartialState
 
@@ -135,7 +139,7 @@ def score_set(cache: ReferenceCache, data: PairSet, model: Any, collate: PairCol
     if rank() == 0:
         what = "reference" if collate.corruption is None else f"reference of corrupted pictures ({collate.corruption.kind})"
         log.info("%s: %d pairs scored in %.1f s, %d known", what, done.scored, done.seconds, done.known)
-    return references
+    return references, done
 
 
 def dynamics(parts: Ready, trainer: ObjectiveTrainer) -> PreferenceDynamics:

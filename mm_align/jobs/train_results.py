@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import UserError
 from .train_arguments import CHECKPOINTS, in_bf16
-from .train_setup import CACHE
+from .train_setup import CACHE, OWN_REFERENCE
 
 if TYPE_CHECKING:
     from data_tools.shards import RunDir
@@ -47,7 +47,8 @@ def finish(config: TrainConfig, run_dir: RunDir, summary: Mapping[str, Any]) -> 
     drawn = draw(history, run_dir.root / CURVES)
     told = dict(summary) | {"step": int(chosen.name.rpartition("-")[2]), "curves": drawn}
     told |= {"selected_by": config.select_by, "selected_value": best.value, "within_limits": best.holds} if best else {}
-    shutil.rmtree(run_dir.root / CACHE, ignore_errors=True)
+    for made in (CACHE, OWN_REFERENCE):
+        shutil.rmtree(run_dir.root / made, ignore_errors=True)
     run_dir.finish(told)
     return TrainReport(run_dir.root, lines(run_dir.root, told))
 

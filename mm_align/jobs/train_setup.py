@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 CACHE = ".mmalign/training_rows"
+OWN_REFERENCE = ".mmalign/reference"
 
 
 class Ready(NamedTuple):

@@ -54,14 +54,16 @@ def _inputs(model: nn.Module, batch: Batch, contrast: bool) -> dict[str, torch.T
 
 
 def tree_mask(model: nn.Module, visible_until: torch.Tensor) -> torch.Tensor:
-    """[B, L] -> [B, 1, L, L]: which place (third axis) sees which (fourth); additive for attention that is no sdpa."""
+    """[B, L] -> [B, 1, L, L] in what attention computes in: 0 where a place (third axis) sees another (fourth), else its least number.
+
+    A boolean mask would be turned into such a one, and kept for the backward pass, by every layer for itself.
+    """
     places = torch.arange(visible_until.shape[1], device=visible_until.device)
     sees = (places[None, None, :] <= places[None, :, None]) & (places[None, :, None] < visible_until[:, None, :])  # [B, L, L]
-    config = getattr(model, "module", model).config.get_text_config()
-    if config._attn_implementation == "sdpa":
-        return sees.unsqueeze(1)
+    device = visible_until.device.type
     kind = next(p.dtype for p in model.parameters() if p.is_floating_point())
-    return torch.zeros_like(sees, dtype=kind).masked_fill(~sees, torch.finfo(kind).min).unsqueeze(1)
+    kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else kind
+    return torch.zeros_like(sees, dtype=kind).masked_fill_(~sees, torch.finfo(kind).min).unsqueeze(1)
 
 
 def _scores(model: nn.Module, inputs: dict[str, torch.Tensor], places: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:

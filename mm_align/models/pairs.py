@@ -6,7 +6,7 @@ The tensors beside the model's inputs are those of `mm_align.losses.answer_logps
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -17,12 +17,13 @@ from jinja2 import TemplateError
 from data_tools.io.fields import RowError
 from data_tools.records import Image, Message, Part, PreferencePair, Sample
 
-from .batch import Pictures, Tokens, check_images, pad_id
+from .batch import Pictures, Tokens, check_images, pad_id, same_picture
 from .corruptions import Corruption
 from .processor import LvlmProcessor
 from .shared_prompt import Ids, Rows, duplicated_rows, shared_rows
 
 Layout = Literal["shared", "duplicated"]
+ATTENTION_COUNTS_FROM = 1024  # places of a row at which attention takes as long as the weights, in a model some 200 wide
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +91,15 @@ def collate_pairs(
 ) -> dict[str, torch.Tensor]:
     """P pairs -> the model's inputs and `answer_ids`, `answer_mask`, `answer_places` [2P, T], `margins` [P].
 
-    layout "shared": a row a pair (input_ids, position_ids, visible_until [P, L]); "duplicated": a row an answer (input_ids,
-    attention_mask [2P, L]). Both give the same answer_logps. A picture that several rows show is passed once, with `picture_index`.
-    `reference_logps` and `contrast_reference_logps` [2P, T] where the pairs have them. corruption: what `contrast_pixel_values`
-    show. dtype is that of the pixels.
+    layout "shared": a row a pair, or a row for all pairs about the same pictures where that is less work (input_ids, position_ids,
+    visible_until [B, L]); "duplicated": a row an answer (input_ids, attention_mask [2P, L]). Both give the same answer_logps. A picture
+    that several rows show is passed once, with `picture_index`. `reference_logps` and `contrast_reference_logps` [2P, T] where the pairs
+    have them. corruption: what `contrast_pixel_values` show. dtype is that of the pixels.
     """
-    count = len(pairs)
     answers = [answer_of(tokens) for tokens in (*(pair.chosen for pair in pairs), *(pair.rejected for pair in pairs))]
     inputs = [answer.inputs for answer in answers]
     shared = layout == "shared"
-    rows = shared_rows(inputs, [(i, count + i) for i in range(count)]) if shared else duplicated_rows(inputs)
+    rows = _fewest_places(inputs, [pair.sample for pair in pairs]) if shared else duplicated_rows(inputs)
     batch = _row_inputs(rows, inputs, pad_id(processor), shared) | answer_tensors(answers, rows)
     batch["margins"] = torch.tensor([pair.margin for pair in pairs], dtype=torch.float32)
     for name, scores in (("reference_logps", "reference"), ("contrast_reference_logps", "contrast_reference")):
@@ -109,6 +109,23 @@ def collate_pairs(
     if corruption is not None and shown.distinct:
         batch["contrast_pixel_values"] = torch.from_numpy(corruption.pixels(shown.distinct, processor.image_processor)).to(dtype)
     return {key: value.to(device) for key, value in batch.items()}
+
+
+def _fewest_places(inputs: Sequence[Ids], samples: Sequence[Sample]) -> Rows:
+    """Rows of the pairs by themselves, or of all pairs about the same pictures together: what takes less work, padding counted."""
+    count = len(samples)
+    together: dict[Hashable, list[int]] = {}
+    for number, sample in enumerate(samples):
+        shown = tuple(same_picture(image) for image in sample.images) or number
+        together.setdefault(shown, []).extend((number, count + number))
+    alone = shared_rows(inputs, [(number, count + number) for number in range(count)])
+    return alone if len(together) == count else min(alone, shared_rows(inputs, list(together.values())), key=_work)
+
+
+def _work(rows: Rows) -> int:
+    """Of a small model: places, each with its share of the layers' weights and of attention to a whole row."""
+    count, length = rows.token.shape
+    return count * length * (ATTENTION_COUNTS_FROM + length)
 
 
 class Answer(NamedTuple):

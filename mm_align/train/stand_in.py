@@ -27,12 +27,13 @@ class StandIn:
         model.adapter.register_forward_hook(self._without_tokens)
 
     def fill(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """The batch, with the stand-in where it has no pictures."""
+        """The batch, with the stand-in where it has no pictures; in a batch of pairs for the corrupted pictures too."""
         self.in_use = batch.get("pixel_values") is None and batch.get("tower_features") is None
         if not self.in_use:
             return dict(batch)
         pixels = torch.zeros(1, 3, self.side, self.side, device=batch["input_ids"].device)
-        return {key: value for key, value in batch.items() if key != "picture_index"} | {"pixel_values": pixels}
+        given = {"pixel_values": pixels} | ({"contrast_pixel_values": pixels} if "answer_places" in batch else {})
+        return {key: value for key, value in batch.items() if key != "picture_index"} | given
 
     def _without_tokens(self, adapter: nn.Module, inputs: Any, output: VisualTokens) -> VisualTokens:
         return replace(output, mask=torch.zeros_like(output.mask)) if self.in_use else output

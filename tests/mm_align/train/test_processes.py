@@ -131,3 +131,16 @@ def test_eeca_in_two_processes_equals_one(kind: str, tiny: Any, tmp_path: Path) 
     assert_same(got, expected, "parameter")
     for key in ("loss", "lm_loss", "hierarchy_loss", "contrast_loss"):
         assert losses(log, key) == pytest.approx(losses(expected_log, key), rel=1e-5), key
+
+
+@pytest.mark.parametrize("kind", ["pairs", pytest.param("pairs-fsdp", marks=pytest.mark.slow)])
+def test_pairs_in_two_processes_equal_one(kind: str, tiny: Any, tmp_path: Path) -> None:
+    """Preference with contrast, anchor and imitation; batches with and without pictures; rows shared by the pairs of a picture."""
+    two_processes(tmp_path, kind)
+    data, collator, objective = tiny.preference(tmp_path / "alone")
+    expected, expected_log = tiny.measured(tmp_path / "one", objective, data=data, collator=collator, per_device_train_batch_size=8)
+    got, log = load_file(tmp_path / "tensors.safetensors"), json.loads((tmp_path / "log.json").read_text())
+    assert_same(got, expected, "gradient", 1e-4)
+    assert_same(got, expected, "parameter", 1e-4)
+    for key in ("loss", "contrast_loss", "anchor_loss", "sft_loss", "chosen_drift", "eval_loss"):
+        assert losses(log, key) == pytest.approx(losses(expected_log, key), rel=1e-4, abs=1e-4), key

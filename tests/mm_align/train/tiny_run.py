@@ -97,6 +97,44 @@ class Pull(LmObjective):
         return LossOutput(loss, metrics)
 
 
+def preference(work: Path) -> tuple[Any, Any, Any]:
+    """24 pairs, two of three about one of four pictures, with a contrast under noise: scored data, collator, objective."""
+    import numpy as np
+    import PIL.Image
+
+    from data_tools.preference import write_pairs
+    from data_tools.records import Image, Message, Part, PreferencePair, Sample
+    from mm_align.losses.preference import PreferenceObjective
+    from mm_align.models import LvlmProcessor
+    from mm_align.models.corruptions import Corruption
+    from mm_align.train.pair_data import PairCollator, pair_set
+    from mm_align.train.reference import Keys, ReferenceCache
+    from mm_align.train.reference_scores import Scorer, fill, references_of
+    from mm_align.train.sources import Source
+    from vision.images import SquareImageProcessor
+
+    work.mkdir(parents=True)
+    for i in range(4):
+        noise = np.random.default_rng(i).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+        PIL.Image.fromarray(noise).save(work / f"{i}.png")
+    records = []
+    for i in range(24):
+        images = (Image(str(work / f"{i % 4}.png")),) if i % 3 else ()
+        asked = Message("user", (*(Part("image") for _ in images), Part("text", f"{i}? ")))
+        records.append(PreferencePair(Sample(f"p{i}", (asked,), images), "yes" * (1 + i % 5), "no" * (1 + i % 3), 1.0))
+    write_pairs(work / "pairs.jsonl", records)
+    processor = LvlmProcessor(SquareImageProcessor(size=16), parts().byte_tokenizer(), num_image_tokens=4)
+    data = pair_set([Source(path=str(work / "pairs.jsonl"))], processor, quarantine=work / "gone.jsonl", shuffle=False)
+    found, model = {}, make_model()
+    for name, corruption in (("reference", None), ("contrast_reference", Corruption("noise", 0))):
+        references = references_of(ReferenceCache(work / "reference", {"kind": name}), data, Keys(corruption))
+        fill(references, data, Scorer(model, PairCollator(processor, corruption=corruption)), 4)
+        found[name] = references
+    data.references = found
+    objective = PreferenceObjective(contrast_weight=0.5, anchor_weight=0.2, sft_weight=0.1)
+    return data, PairCollator(processor, corruption=Corruption("noise", 0)), objective
+
+
 class FirstGradients(TrainerCallback):
     """Keeps the gradients of the first step as they are when the optimiser would use them."""
 
@@ -127,7 +165,16 @@ def make_model() -> Any:
 
 
 def make(
-    out: Path, *, objective: Any = None, model: Any = None, fsdp: bool = False, schedule: Any = None, callbacks: Any = (), **options: Any
+    out: Path,
+    *,
+    objective: Any = None,
+    model: Any = None,
+    fsdp: bool = False,
+    schedule: Any = None,
+    callbacks: Any = (),
+    data: Any = None,
+    collator: Any = None,
+    **options: Any,
 ) -> Any:
     """A trainer of the tiny model (or of `model` as it is), by plain SGD unless the options say otherwise."""
     model = make_model() if model is None else model
@@ -148,7 +195,8 @@ def make(
     if fsdp:
         settings |= {"fsdp": True, "fsdp_config": fsdp_config(model)}
     args = TrainingArguments(**(settings | options))
-    data, collator = Rows(), labelled if isinstance(objective, EecaObjective) else collate
+    data = Rows() if data is None else data
+    collator = collator or (labelled if isinstance(objective, EecaObjective) else collate)
     return ObjectiveTrainer(
         model, args, objective or LmObjective(), schedule=schedule, train_dataset=data, eval_dataset=data, data_collator=collator,
         callbacks=list(callbacks),
@@ -171,7 +219,11 @@ def main(out: Path, kind: str) -> None:
     """Two processes of four rows each; rank 0 writes what it measured."""
     rank = int(os.environ["RANK"])
     options: dict[str, Any] = {"per_device_train_batch_size": 4, "fsdp": "fsdp" in kind}
-    tensors, log = measured(out, eeca(rank) if "eeca" in kind else Pull(rank), **options)  # ranks start apart: rank 0 decides
+    if "pairs" in kind:
+        options["data"], options["collator"], objective = preference(out / f"rank{rank}")
+    else:
+        objective = eeca(rank) if "eeca" in kind else Pull(rank)  # ranks start apart: rank 0 decides
+    tensors, log = measured(out, objective, **options)
     if rank == 0:
         save_file(tensors, out / "tensors.safetensors")
         (out / "log.json").write_text(json.dumps(log))
