@@ -48,7 +48,8 @@ def pair_collator(config: TrainConfig, processor: LvlmProcessor, objective: Obje
     from ..train.pair_data import PairCollator
 
     corruption = Corruption(config.contrast, config.seed) if getattr(objective, "needs_contrast", False) else None
-    return PairCollator(processor, layout=config.pair_layout, corruption=corruption)
+    weight = getattr(objective, "token_weights", None)
+    return PairCollator(processor, layout=config.pair_layout, corruption=corruption, token_weight=weight)
 
 
 def scored(config: TrainConfig, parts: Ready, root: Path) -> Ready:

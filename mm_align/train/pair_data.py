@@ -16,6 +16,7 @@ from data_tools.io.fields import RowError
 from data_tools.preference import read_pairs
 from data_tools.records import Image, PreferencePair, Rejected, Sample
 
+from ..losses.preference import difference_weights
 from ..models import LvlmProcessor
 from ..models.batch import Tokens
 from ..models.corruptions import Corruption
@@ -117,10 +118,20 @@ class _PairWriter(StoreWriter):
 
 
 class PairCollator:
-    """Pairs -> the batch of `collate_pairs`."""
+    """Pairs -> the batch of `collate_pairs`; with a token weight also `answer_weights` (see `token_diff_weights`)."""
 
-    def __init__(self, processor: LvlmProcessor, *, layout: Layout = "shared", corruption: Corruption | None = None) -> None:
-        self.processor, self.layout, self.corruption = processor, layout, corruption
+    def __init__(
+        self,
+        processor: LvlmProcessor,
+        *,
+        layout: Layout = "shared",
+        corruption: Corruption | None = None,
+        token_weight: float | None = None,
+    ) -> None:
+        self.processor, self.layout, self.corruption, self.token_weight = processor, layout, corruption, token_weight
 
     def __call__(self, pairs: Sequence[PreparedPair]) -> dict[str, torch.Tensor]:
-        return collate_pairs(pairs, self.processor, layout=self.layout, corruption=self.corruption)
+        batch = collate_pairs(pairs, self.processor, layout=self.layout, corruption=self.corruption)
+        if self.token_weight is not None:
+            batch["answer_weights"] = difference_weights(batch["answer_ids"], batch["answer_mask"], self.token_weight)
+        return batch

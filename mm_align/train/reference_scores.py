@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from torch import nn
 from data_tools.io import BadImage
 
 from ..losses.answer_logps import answer_logps
+from ..models.batch import same_picture
 from ..models.pairs import PreparedPair
 from .pair_data import PairCollator, PairSet
 from .reference import Keys, ReferenceCache, References, Scores
@@ -89,17 +90,27 @@ def references_of(cache: ReferenceCache, data: PairSet, keys: Keys) -> Reference
 
 
 def fill(references: References, data: PairSet, score: Scorer, batch: int, *, rank: int = 0, world: int = 1) -> Filled:
-    """Score the rows that have no scores yet, `batch` pairs a forward, the longest first; of several processes each its share.
+    """Score the rows that have no scores yet, `batch` pairs a forward; of several processes each its share.
 
     What was scored is kept through a kill, but for the last APPEND_EVERY pairs. Call `references.cache.refresh()` when all processes
     are done.
     """
     started = time.monotonic()
-    missing = sorted(references.missing(), key=lambda row: -int(data.store.lengths[row]))
-    mine = missing[rank::world]
+    missing = by_picture(references.missing(), data)
+    forwards = [missing[i : i + batch] for i in range(0, len(missing), batch)]
     with references.cache.appending() as add:
-        scored = _fill(references, data, score, [mine[i : i + batch] for i in range(0, len(mine), batch)], add)
+        scored = _fill(references, data, score, forwards[rank::world], add)
     return Filled(scored, len(references.keys) - len(missing), time.monotonic() - started)
+
+
+def by_picture(rows: Sequence[int], data: PairSet) -> list[int]:
+    """Rows about the same pictures one behind the other, so that these are encoded once; else the longest first, against padding."""
+    shown = {row: tuple(same_picture(image) for image in data.store.sample(row).images) or row for row in rows}
+    longest: dict[Hashable, int] = {}
+    for row in rows:
+        longest[shown[row]] = max(longest.get(shown[row], 0), int(data.store.lengths[row]))
+    first = {key: number for number, key in enumerate(longest)}
+    return sorted(rows, key=lambda row: (-longest[shown[row]], first[shown[row]]))
 
 
 def _fill(references: References, data: PairSet, score: Scorer, batches: Sequence[Sequence[int]], add: Callable[[Any], None]) -> int:

@@ -206,11 +206,16 @@ def test_a_kill_keeps_what_was_scored(data: PairSet, tiny_model: Any, processor:
     assert rest[:2] == (2, 4)
 
 
+def test_pairs_about_one_picture_are_scored_together(data: PairSet) -> None:
+    """Pairs i and i + 3 show one picture, and later pairs are longer: the pictures of the longest pairs come first."""
+    assert reference_scores.by_picture(range(6), data) == [2, 5, 1, 4, 0, 3]
+
+
 def test_two_processes_share_the_work(data: PairSet, tiny_model: Any, processor: Any, tmp_path: Path) -> None:
     context = context_of(tiny_model, processor, dtype=torch.float32, layout="shared")
     parts = [references_of(ReferenceCache(tmp_path / "c", context), data, Keys()) for _ in range(2)]
     done = [fill(part, data, Scorer(tiny_model, PairCollator(processor)), 2, rank=rank, world=2) for rank, part in enumerate(parts)]
-    assert [one.scored for one in done] == [3, 3]
+    assert [one.scored for one in done] == [4, 2]
     parts[0].cache.refresh()
     assert not parts[0].missing()
 
