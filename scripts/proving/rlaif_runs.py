@@ -82,7 +82,7 @@ def play(plan: Plan, variant: str, seed: int) -> None:
     config = plan.rounds_config(variant, seed)
     parts = own_parts(config)
     if variant in ("one_model", "two_models"):
-        parts = parts._replace(feedback=_compared(plan, variant))
+        parts = parts._replace(feedback=_compared(plan, variant, seed))
     before = _cpu()
     report = rounds(config, parts)
     if report.exit_code:
@@ -106,17 +106,20 @@ def final_model(plan: Plan, variant: str, seed: int) -> str:
 # -- pairs of one model's answers and of two models' ------------------------------------------------------------------------
 
 
-def _compared(plan: Plan, variant: str) -> Callable[[FeedbackConfig], FeedbackReport]:
+def _compared(plan: Plan, variant: str, seed: int) -> Callable[[FeedbackConfig], FeedbackReport]:
     """Feedback whose pairs hold two answers of the round's model, or one of it and one of the other model.
 
-    Both see the same pictures and half of the candidates from each model; both train on equally many pairs, as many as the fewer.
+    Both see the same pictures and half of the candidates from each model, asked once and kept with the first variant; both train on
+    equally many pairs, as many as the fewer.
     """
 
     def made(config: FeedbackConfig) -> FeedbackReport:
         root = Path(config.out)
+        kept = plan.folder("one_model", seed) / "round-1"
         half = {"candidates": {**config.candidates.model_dump(), "n": max(2, config.candidates.n // 2)}}
+        asked = {"data": str(kept / Path(str(config.data)).name)}
         own, other = (
-            feedback(configs.load(FeedbackConfig, config.model_dump(by_alias=True), half, {"model": model, "out": str(root / name)}))
+            feedback(configs.load(FeedbackConfig, config.model_dump(by_alias=True), half, asked | {"model": model, "out": str(kept / name)}))
             for name, model in (("own", config.model), ("other", plan.other))
         )
         kinds = {"one_model": _of_one(own.out, config), "two_models": _across(own.out, other.out, config)}
@@ -162,6 +165,7 @@ def _written(root: Path, judged: Path, pairs: list[Any]) -> FeedbackReport:
     from data_tools.preference import write_pairs
     from mm_align.rlaif.pairs import preference
 
+    root.mkdir(parents=True, exist_ok=True)
     for name in ("scores.jsonl", "judged.jsonl", "samples.jsonl"):
         (root / name).write_bytes((judged / name).read_bytes())
     write_pairs(root / "pairs.jsonl", (preference(pair) for pair in pairs))
