@@ -3,7 +3,7 @@
 python scripts/proving/rlaif.py all --work runs/rlaif --seeds 0 1 2          # everything; the same command continues a stopped run
 python scripts/proving/rlaif.py rounds --work runs/rlaif --seeds 0           # four rounds
 python scripts/proving/rlaif.py big --work runs/rlaif                        # one round over the pictures of all four
-python scripts/proving/rlaif.py self --work runs/rlaif                       # four rounds in which the model judges its own answers
+python scripts/proving/rlaif.py self --work runs/rlaif                       # two rounds in which the model judges its own answers
 python scripts/proving/rlaif.py pairs --work runs/rlaif                      # one round: pairs of one model's answers, of two models', whole judging
 python scripts/proving/rlaif.py judging --work runs/rlaif                    # labels against the truth
 python scripts/proving/rlaif.py best-of --work runs/rlaif                    # best of N by the implicit reward of the rounds' models

@@ -20,7 +20,7 @@ NAMES = {
     "rounds": "four rounds",
     "cut": "start model's answers, cut to their length",
     "big": "one round on all pictures",
-    "self": "four rounds, the model its own judge",
+    "self": "two rounds, the model its own judge",
     "one_model": "one round, pairs of one model",
     "two_models": "one round, pairs of two models (confounded)",
     "whole": "one round, answers judged as wholes",

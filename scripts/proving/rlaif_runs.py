@@ -63,7 +63,7 @@ def _changes(variant: str, base: RoundsConfig) -> dict[str, Any]:
     if variant == "big":
         return {"rounds": 1, "images_per_round": None if each is None else base.rounds * each}
     if variant == "self":
-        return {"judge": "self"}
+        return {"judge": "self", "rounds": min(2, base.rounds)}
     if variant == "whole":
         return {"rounds": 1, "feedback": dict(JUDGED_WHOLE)}
     return {} if variant == "rounds" else {"rounds": 1}
