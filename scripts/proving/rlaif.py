@@ -1,14 +1,14 @@
-"""RLAIF-V's claims: rounds of feedback against one big round, deconfounded against confounded pairs, divided against whole judging, best of N.
+"""RLAIF-V's claims: rounds against one big round, pairs of one model against two, claims against whole answers, best of N.
 
 python scripts/proving/rlaif.py all --work runs/rlaif --seeds 0 1 2          # everything; the same command continues a stopped run
 python scripts/proving/rlaif.py rounds --work runs/rlaif --seeds 0           # four rounds
 python scripts/proving/rlaif.py big --work runs/rlaif                        # one round over the pictures of all four
 python scripts/proving/rlaif.py self --work runs/rlaif                       # two rounds in which the model judges its own answers
-python scripts/proving/rlaif.py pairs --work runs/rlaif                      # one round: pairs of one model's answers, of two models', whole judging
+python scripts/proving/rlaif.py pairs --work runs/rlaif                      # one round: pairs of one model, of two, whole judging
 python scripts/proving/rlaif.py judging --work runs/rlaif                    # labels against the truth
 python scripts/proving/rlaif.py best-of --work runs/rlaif                    # best of N by the implicit reward of the rounds' models
-python scripts/proving/rlaif.py report --work runs/rlaif                     # docs/results/rlaif.json, plots, the tables of docs/rlaif.md
-Without --data SceneWorld is drawn. With real data: --model ID --judge ID --other ID --config rlaif/llava15 --data TRAIN VALIDATION TEST, rows
+python scripts/proving/rlaif.py report --work runs/rlaif                     # docs/results/rlaif.json, plots, tables
+With real data: --model ID --judge ID --other ID --config rlaif/llava15 --data TRAIN VALIDATION TEST, rows
 with a picture and what is on it, as the benchmark `objects` reads them. Two shells may share the seeds.
 """
 

@@ -52,12 +52,12 @@ def write_report(plan: Plan, seeds: Sequence[int], out: Path, images: Path, page
         "seeds": list(seeds),
         "pictures": len(ids),
         "models": {name: figures(list(by_seed.values()), ids) for name, by_seed in seen.items()},
-        "differences": {f"{a} - {b}": difference(seen, a, b, ids) for a, b in COMPARED if a in seen and b in seen},
+        "differences": {f"{a} - {b}": difference(seen, a, b, ids) for a, b in COMPARED if seen.get(a, {}).keys() & seen.get(b, {}).keys()},
         "reduction": {name: reduction(seen, name, ids) for name in seen if name not in ("start", "cut")},
-        "rounds": {name: per_round(plan, name, seeds) for name in ("rounds", "self") if name in seen},
+        "rounds": {name: per_round(plan, name, list(seen[name])) for name in ("rounds", "self") if name in seen},
         "judging": [_read(plan.folder("judging", seed) / "judging.json") for seed in seeds],
         "best_of": best_of_table(plan, seeds, ids),
-        "cpu_minutes": {name: cpu_minutes(plan, name, seeds) for name in seen if name not in ("start", "cut", "first")},
+        "cpu_minutes": {name: cpu_minutes(plan, name, list(seen[name])) for name in seen if name not in ("start", "cut", "first")},
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(_rounded(told), indent=1) + "\n", encoding="utf-8")
@@ -71,18 +71,18 @@ def write_report(plan: Plan, seeds: Sequence[int], out: Path, images: Path, page
 
 
 def gather(plan: Plan, seeds: Sequence[int]) -> dict[str, dict[int, Seen]]:
-    """Variant -> seed -> answers, of the variants that are finished for every seed."""
+    """Variant -> seed -> answers, of the runs that are finished."""
     suite = suite_of(plan)
     start = answers_of(plan, "start", start_model(plan))
     seen = {"start": {seed: Seen(told_of(suite, start)) for seed in seeds}}
     for name in NAMES:
-        if name in ("start", "cut") or not all(_finished(plan, name, seed) for seed in seeds):
-            continue
-        seen[name] = {s: Seen(told_of(suite, answers_of(plan, f"{name}-{s}", final_model(plan, name, s)))) for s in seeds}
+        done = [seed for seed in seeds if name not in ("start", "cut") and _finished(plan, name, seed)]
+        if done:
+            seen[name] = {s: Seen(told_of(suite, answers_of(plan, f"{name}-{s}", final_model(plan, name, s)))) for s in done}
     if "rounds" in seen:
-        seen["cut"] = {s: Seen(told_of(suite, cut_to(start, seen["rounds"][s].words))) for s in seeds}
-        first = {s: _rounds(plan, "rounds", s)[1]["model"] for s in seeds}
-        seen["first"] = {s: Seen(told_of(suite, answers_of(plan, f"first-{s}", str(first[s])))) for s in seeds}
+        seen["cut"] = {s: Seen(told_of(suite, cut_to(start, run.words))) for s, run in seen["rounds"].items()}
+        first = {s: _rounds(plan, "rounds", s)[1]["model"] for s in seen["rounds"]}
+        seen["first"] = {s: Seen(told_of(suite, answers_of(plan, f"first-{s}", str(model)))) for s, model in first.items()}
     return seen
 
 
@@ -119,10 +119,10 @@ def figures(runs: Sequence[Seen], ids: Sequence[str]) -> dict[str, Any]:
 
 def difference(seen: Mapping[str, Mapping[int, Seen]], a: str, b: str, ids: Sequence[str]) -> dict[str, Any]:
     """Hallucinating responses of a minus those of b, on the same pictures and seeds, in shares."""
-    ours, theirs = ([value for run in seen[name].values() for value in run.fails] for name in (a, b))
-    pairs = zip(seen[a].values(), seen[b].values(), strict=True)
-    by_seed = [sum(x.fails) / len(x.fails) - sum(y.fails) / len(y.fails) for x, y in pairs]
-    return {"difference": paired_difference(ours, theirs, list(ids) * len(seen[a])), "by_seed": by_seed}
+    seeds = [seed for seed in seen[a] if seed in seen[b]]
+    ours, theirs = ([value for seed in seeds for value in seen[name][seed].fails] for name in (a, b))
+    by_seed = [(sum(seen[a][seed].fails) - sum(seen[b][seed].fails)) / len(ids) for seed in seeds]
+    return {"difference": paired_difference(ours, theirs, list(ids) * len(seeds)), "by_seed": by_seed}
 
 
 def reduction(seen: Mapping[str, Mapping[int, Seen]], name: str, ids: Sequence[str]) -> Interval:
@@ -234,7 +234,12 @@ def _round_line(number: int, line: Mapping[str, Any]) -> str:
 
 
 FORMS = {"feedback_pairs": "{:.0f}", "feedback_rejected": "{:.1%}", "drift_kl_start": "{:.1f}"}
-LABELS = (("balanced", "balanced accuracy"), ("agreement", "agreement"), ("pairs_right", "better of two answers"), ("pairs_decided", "decided"))
+LABELS = (
+    ("balanced", "balanced accuracy"),
+    ("agreement", "agreement"),
+    ("pairs_right", "better of two answers"),
+    ("pairs_decided", "decided"),
+)
 
 
 def judging_lines(told: Mapping[str, Any]) -> list[str]:
@@ -245,7 +250,9 @@ def judging_lines(told: Mapping[str, Any]) -> list[str]:
     for truth, way in ((t, w) for t in runs[0]["divided"] for w in ("divided", "whole")):
         cells = [f"{_mean([run[way][truth][key] for run in runs]):.1%}" for key, _ in LABELS]
         how = "claim by claim" if way == "divided" else "whole answer"
-        lines.append(f"| {how}; an error is {'an invented object' if truth == 'objects' else 'anything stated wrongly'} | {' | '.join(cells)} |")
+        lines.append(
+            f"| {how}; an error is {'an invented object' if truth == 'objects' else 'anything stated wrongly'} | {' | '.join(cells)} |"
+        )
     return lines
 
 
@@ -261,7 +268,10 @@ def best_of_lines(told: Mapping[str, Any]) -> list[str]:
     flips = {name: found for name, found in told["best_of"].items() if name.endswith("flips")}
     for name, found in flips.items():
         said = ", ".join(f"{key} {value:.1%}" for key, value in found.items())
-        lines += ["", f"Winners of {NS[-1]} that flip under small changes of the scoring, samples of the {name.removesuffix(': flips')}: {said}."]
+        lines += [
+            "",
+            f"Winners of {NS[-1]} that flip under small changes of the scoring, samples of the {name.removesuffix(': flips')}: {said}.",
+        ]
     return lines
 
 
@@ -294,13 +304,13 @@ def plot_rounds(told: Mapping[str, Any], path: Path) -> None:
         numbers = range(len(rounds))
         axes.plot(numbers, [100 * line["hallucinating"] for line in rounds], "o-", color=color, label=f"{NAMES[name]}: hallucinating")
         axes.plot(numbers, [100 * line["coverage"] for line in rounds], "--", color=color, alpha=0.6, label=f"{NAMES[name]}: coverage")
-        for seed in range(len(told["seeds"])):
-            axes.plot(numbers, [100 * line["by_seed"][seed] for line in rounds], color=color, alpha=0.25, linewidth=1)
+        for one in zip(*(line["by_seed"] for line in rounds), strict=True):
+            axes.plot(numbers, [100 * share for share in one], color=color, alpha=0.25, linewidth=1)
     if "big" in told["models"]:
         share = 100 * told["models"]["big"]["hallucinating"].mean
         last = len(next(iter(told["rounds"].values()))) - 1
         axes.plot([last], [share], "s", color="tab:red", label=NAMES["big"])
-    axes.set(xlabel="round", ylabel="% of responses (hallucinating), % of objects (coverage)", ylim=(0, 100), title=told["title"])
+    axes.set(xlabel="round", ylabel="%", ylim=(0, 100), title=told["title"])
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(fontsize=8, loc="center right")
     figure.savefig(path, dpi=110)

@@ -119,7 +119,9 @@ def _compared(plan: Plan, variant: str, seed: int) -> Callable[[FeedbackConfig],
         half = {"candidates": {**config.candidates.model_dump(), "n": max(2, config.candidates.n // 2)}}
         asked = {"data": str(kept / Path(str(config.data)).name)}
         own, other = (
-            feedback(configs.load(FeedbackConfig, config.model_dump(by_alias=True), half, asked | {"model": model, "out": str(kept / name)}))
+            feedback(
+                configs.load(FeedbackConfig, config.model_dump(by_alias=True), half, asked | {"model": model, "out": str(kept / name)})
+            )
             for name, model in (("own", config.model), ("other", plan.other))
         )
         kinds = {"one_model": _of_one(own.out, config), "two_models": _across(own.out, other.out, config)}
