@@ -31,6 +31,7 @@ PICTURE_INPUTS = frozenset(
         "inputs_embeds",
     }
 )
+BLOCK, WALKED_WHOLE = 64, 4096  # tokens
 COMPACT_SHARE = 0.0625  # rows leave when this share of them has ended
 
 
@@ -282,12 +283,41 @@ def draw(logits: torch.Tensor, draws: torch.Tensor, temperature: float, top_p: f
 
     The distribution is walked in the order of token ids: in the order of probability, rounding could swap two tokens.
     """
-    probs = (logits.double() / temperature).softmax(-1)
-    if top_p < 1:
-        probs = nucleus(probs, top_p)
-    edges = probs.cumsum(-1)  # [R, V]
-    place = torch.searchsorted(edges, (draws * edges[:, -1])[:, None], right=True)
-    return place.clamp(max=logits.shape[-1] - 1)[:, 0]
+    probs = (logits if temperature == 1 else logits / temperature).softmax(-1)
+    return walk(probs if top_p == 1 else nucleus(probs.double(), top_p), draws)
+
+
+def walk(probs: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    """The first token at which the sum of `probs` [R, V] so far exceeds the share `draws` [R] of the whole sum.
+
+    Of a large vocabulary, blocks are summed first and one is walked: a float64 sum over all of it would cost as much as a small
+    model's step.
+    """
+    rows, size = probs.shape
+    if size <= WALKED_WHOLE:
+        return beyond(probs, draws).place
+    filled = torch.nn.functional.pad(probs, (0, -size % BLOCK)) if size % BLOCK else probs
+    blocks = filled.view(rows, -1, BLOCK)
+    block, share = beyond(blocks.sum(-1), draws)
+    inside = blocks[torch.arange(rows, device=probs.device), block]
+    return (block * BLOCK + beyond(inside, share).place).clamp(max=size - 1)
+
+
+class Beyond(NamedTuple):
+    """A place [R], and the share of its weight [R] that lay before the goal."""
+
+    place: torch.Tensor
+    share: torch.Tensor
+
+
+def beyond(weights: torch.Tensor, draws: torch.Tensor) -> Beyond:
+    """The first place at which the sum of `weights` [R, W] exceeds the share `draws` [R] of all; never one that weighs nothing."""
+    edges = weights.cumsum(-1, dtype=torch.float64)
+    whole = edges[:, -1]
+    goal = torch.minimum(draws * whole, torch.nextafter(whole, whole.new_zeros(())))[:, None]
+    place = torch.searchsorted(edges, goal, right=True).clamp(max=weights.shape[1] - 1)  # behind all of them: nan
+    weight = weights.gather(1, place).double()
+    return Beyond(place[:, 0], (1 - (edges.gather(1, place) - goal) / weight).clamp(0, 1)[:, 0])
 
 
 def nucleus(probs: torch.Tensor, top_p: float) -> torch.Tensor:

@@ -11,7 +11,7 @@ from transformers import GenerationConfig
 from data_tools.calls import Sampling
 from data_tools.records import Image, Message, Part, Sample
 from mm_align.backends.branches import find_branches
-from mm_align.backends.decoding import draw, uniforms
+from mm_align.backends.decoding import WALKED_WHOLE, draw, uniforms
 from mm_align.backends.prompts import append, assert_left_padded, left_padded
 
 KEEP, REWRITE = '{"Overall Score": "', '{"Recaption": "'
@@ -180,6 +180,21 @@ def test_draw_follows_the_nucleus():
     assert draw(logits, draws, 1.0, 0.7).tolist() == [1, 1, 2, 2]
     assert draw(logits, draws, 1.0, 1.0).tolist() == [0, 1, 1, 2]
     assert draw(logits, draws, 0.01, 1.0).tolist()[1:] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("size", [WALKED_WHOLE, WALKED_WHOLE + 1, 3 * WALKED_WHOLE])
+def test_a_large_vocabulary_is_walked_in_blocks(size):
+    """The same tokens as by one sum over all of it; the ends of the range give tokens that can be drawn."""
+    random = torch.Generator().manual_seed(size)
+    logits = torch.randn(200, size, generator=random) * torch.linspace(1, 40, 200)[:, None]
+    draws = torch.rand(200, dtype=torch.float64, generator=random)
+    edges = logits.double().softmax(-1).cumsum(-1)
+    expected = torch.searchsorted(edges, (draws * edges[:, -1])[:, None], right=True)[:, 0]
+    assert (draw(logits, draws, 1.0, 1.0) == expected).float().mean() > 0.98  # the others fell on an edge
+    for end in (0.0, 1 - 2**-53):
+        chosen = draw(logits, torch.full((200,), end, dtype=torch.float64), 1.0, 1.0)
+        assert (logits.softmax(-1).gather(1, chosen[:, None]) > 0).all()
+    assert draw(logits.fill_(torch.nan), draws, 1.0, 1.0).max() < size
 
 
 def test_draws_are_fixed():
