@@ -93,7 +93,9 @@ def read_reply(answer: Any) -> Reply:
     try:
         choices = [_choice(choice) for choice in answer["choices"]]
         usage = answer.get("usage") or {}
-        return Reply(choices, int(usage.get("completion_tokens") or 0))
+        if choices:
+            return Reply(choices, int(usage.get("completion_tokens") or 0))
+        raise Trouble("it answered with no choice at all")
     except (KeyError, TypeError, AttributeError, ValueError, IndexError):
         raise Trouble(f"it answered with something that is no chat completion: {str(answer)[:200]}") from None
 

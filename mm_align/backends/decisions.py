@@ -208,7 +208,7 @@ def choose_layout(ask: Callable[[Layout], torch.Tensor], alone: torch.Tensor) ->
         try:
             gap = float((ask(layout).float().softmax(-1) - expected).abs().max())
             why = f"probabilities differ by {gap:.1e} from those of independent questions"
-        except (Unfit, RuntimeError, ValueError, IndexError, KeyError) as error:
+        except (Unfit, RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:  # what forwards raise that lack a part
             if is_out_of_memory(error):
                 raise
             gap, why = float("nan"), " ".join(str(error).split())[:200]

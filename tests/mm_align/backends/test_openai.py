@@ -281,6 +281,7 @@ FAULTS = {
     "429": status(429), "500": status(500), "503": status(503), "reset": reset, "half": half,
     "no_json": lambda handler: answer_with(handler, 200, b"<html>one moment</html>"),
     "no_completion": lambda handler: answer_with(handler, 200, {"object": "error"}),
+    "no_choice": lambda handler: answer_with(handler, 200, {"choices": []}),
     "no_message": lambda handler: answer_with(handler, 200, {"choices": [{"text": "a"}]}),
 }  # fmt: skip
 
@@ -365,8 +366,13 @@ def test_a_dead_endpoint_is_not_asked_for_every_row(server, samples):
 
 
 def test_an_error_ends_the_call_at_once(server, samples):
-    """A wrong key while another request waits a minute for its turn."""
-    server.faults = [status(429, Retry_After="60"), status(401)]
+    """A wrong key while another request waits for a minute."""
+    both = threading.Barrier(2, timeout=10)
+
+    def later(fault: Fault) -> Fault:
+        return lambda handler: (both.wait(), fault(handler))
+
+    server.faults = [later(status(429, Retry_After="60")), later(status(401))]
     started = time.monotonic()
     with pytest.raises(UserError, match="refuses the key"):
         server.backend().generate(samples[:2], Sampling())
