@@ -169,6 +169,13 @@ VERBS = {
         "turn preference pairs of RLAIF-V, TRL, LLaMA-Factory, ms-swift or ours into any of these",
         "mmalign rlaif convert pairs.jsonl --out pairs.parquet --format trl",
     ),
+    "score": Verb(
+        "mm_align.jobs.score",
+        "ScoreConfig",
+        "run",
+        "the numbers of a published benchmark for anybody's response file: POPE, CHAIR, AMBER, ...",
+        "mmalign score pope --responses answers.jsonl --data coco_pope_random.json",
+    ),
     "doctor": Verb(
         "mm_align.jobs.doctor",
         "DoctorConfig",

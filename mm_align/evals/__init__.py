@@ -3,9 +3,16 @@
 from .base import Benchmark, Judged, build_benchmark, evaluate
 from .intervals import Interval, bootstrap, paired_difference
 from .objects import ObjectsBenchmark
+from .official import Official, Scored
+from .pope import PopeBenchmark
 from .qa import QaBenchmark
+from .scoring import score
 
-BENCHMARKS: dict[str, type[Benchmark]] = {"qa": QaBenchmark, "objects": ObjectsBenchmark}
+BENCHMARKS: dict[str, type[Benchmark]] = {
+    "qa": QaBenchmark,
+    "objects": ObjectsBenchmark,
+    "pope": PopeBenchmark,
+}
 
 __all__ = [
     "BENCHMARKS",
@@ -13,9 +20,13 @@ __all__ = [
     "Interval",
     "Judged",
     "ObjectsBenchmark",
+    "Official",
+    "PopeBenchmark",
     "QaBenchmark",
+    "Scored",
     "bootstrap",
     "build_benchmark",
     "evaluate",
     "paired_difference",
+    "score",
 ]

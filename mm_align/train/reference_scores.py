@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 
 
 class Filled(NamedTuple):
-    """scored: pairs that were scored now, by this process. known: pairs that had scores. seconds: how long it took."""
+    """scored: pairs that were scored now, by this process. known: pairs that had scores; the same pair twice counts once. seconds: how
+    long it took."""
 
     scored: int
     known: int
@@ -100,7 +101,7 @@ def fill(references: References, data: PairSet, score: Scorer, batch: int, *, ra
     forwards = [missing[i : i + batch] for i in range(0, len(missing), batch)]
     with references.cache.appending() as add:
         scored = _fill(references, data, score, forwards[rank::world], add)
-    return Filled(scored, len(references.keys) - len(missing), time.monotonic() - started)
+    return Filled(scored, len({*references.keys} - {None}) - len(missing), time.monotonic() - started)
 
 
 def by_picture(rows: Sequence[int], data: PairSet) -> list[int]:

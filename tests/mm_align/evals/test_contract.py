@@ -3,12 +3,13 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from data_tools.records import Response
-from mm_align.evals import BENCHMARKS, Benchmark, build_benchmark
+from data_tools.records import Response, Sample
+from mm_align.evals import BENCHMARKS, Benchmark, Official, build_benchmark
+from mm_align.evals.official import flat
 
 
 def qa(folder: Path) -> dict[str, Any]:
@@ -22,19 +23,37 @@ def objects(folder: Path) -> dict[str, Any]:
     return {"data": str(folder / "rows.jsonl")}
 
 
-# one row a benchmark: writes its data, gives its options
-OPTIONS: dict[str, Callable[[Path], dict[str, Any]]] = {"qa": qa, "objects": objects}
+def pope(folder: Path) -> dict[str, Any]:
+    rows = [{"question_id": i, "image": "a.png", "text": f"Is there a thing {i}?", "label": "no" if i % 2 else "yes"} for i in range(4)]
+    (folder / "labels.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return {"data": str(folder / "labels.jsonl")}
+
+
+class Row(NamedTuple):
+    """options: writes a benchmark's data, gives its options. right: the best answer to a sample; none at all is worse."""
+
+    options: Callable[[Path], dict[str, Any]]
+    right: Callable[[Sample], str] = lambda sample: "x"
+
+
+# one row a benchmark
+ROWS: dict[str, Row] = {
+    "qa": Row(qa),
+    "objects": Row(objects),
+    "pope": Row(pope, lambda sample: sample.meta["label"]),
+}
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_contract(name: str, tmp_path: Path) -> None:
-    benchmark = build_benchmark({"type": name, **OPTIONS[name](tmp_path)})
+    benchmark = build_benchmark({"type": name, **ROWS[name].options(tmp_path)})
     assert isinstance(benchmark, Benchmark)
-    ids = [sample.id for sample in benchmark.samples()]
+    samples = list(benchmark.samples())
+    ids = [sample.id for sample in samples]
     assert ids == [sample.id for sample in benchmark.samples()]
     assert len(set(ids)) == len(ids) > 0
-    assert all(sample.messages[-1].role == "user" for sample in benchmark.samples())
-    responses = {i: Response(f"{i}-0", i, "x") for i in ids}
+    assert all(sample.messages[-1].role == "user" for sample in samples)
+    responses = {sample.id: Response(f"{sample.id}-0", sample.id, ROWS[name].right(sample)) for sample in samples}
     found = benchmark.score(responses)
     assert found == benchmark.score(responses)
     assert all(isinstance(value, int | float) for value in found.values())
@@ -45,6 +64,22 @@ def test_contract(name: str, tmp_path: Path) -> None:
     assert benchmark.sampling.temperature == 0
     with pytest.raises(ValueError, match="answer no sample"):
         benchmark.score({"somebody else's": Response("r", "somebody else's", "x")})
+
+
+@pytest.mark.parametrize("name", [name for name, kind in BENCHMARKS.items() if issubclass(kind, Official)])
+def test_official_contract(name: str, tmp_path: Path) -> None:
+    """Items have the mean that the benchmark says they have; the report can be written and says whose rules it has."""
+    benchmark = build_benchmark({"type": name, **ROWS[name].options(tmp_path)})
+    assert isinstance(benchmark, Official)
+    half = {sample.id: Response("r", sample.id, ROWS[name].right(sample)) for sample in list(benchmark.samples())[::2]}
+    report = benchmark.report(benchmark.answers(half))
+    told = json.loads(json.dumps(report.to_dict()))
+    assert list(told) == ["benchmark", "flavor", "rules_version", "n", "results", "flags", "raw", "printed"]
+    assert (told["benchmark"], told["flavor"]) == (name, next(iter(benchmark.flavors)))
+    scores = [item.score for item in report.items]
+    assert sum(scores) / len(scores) * benchmark.items_scale == pytest.approx(dict(flat(report.results))[benchmark.items_metric], abs=0.051)
+    with pytest.raises(ValueError, match="has no flavor 'no such'"):
+        build_benchmark({"type": name, **ROWS[name].options(tmp_path), "flavor": "no such"})
 
 
 def test_unknown_names_are_met_with_the_nearest() -> None:

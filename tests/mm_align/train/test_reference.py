@@ -163,8 +163,10 @@ def test_scores_are_those_of_the_model_and_scored_once(data: PairSet, tiny_model
     data.references = {"reference": references}
     batch = PairCollator(processor)(data.__getitems__(range(6)))
     assert torch.allclose(batch["reference_logps"], answer_logps(tiny_model, batch), atol=1e-5)
-    _, again = filled(data, tiny_model, processor, tmp_path / "cache")
+    references, again = filled(data, tiny_model, processor, tmp_path / "cache")
     assert again[:2] == (0, 6)
+    references.keys.append(references.keys[0])  # the same pair in another row
+    assert fill(references, data, Scorer(tiny_model, PairCollator(processor)), 4)[:2] == (0, 6)
 
 
 @torch.no_grad()

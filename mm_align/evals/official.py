@@ -1,0 +1,148 @@
+"""What every published benchmark is: questions, and the official evaluator's numbers for the answers, quirks included."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from data_tools.records import Response
+
+from .answers import KEYS, TEXTS, Answer, Answers, as_answers, read_answers
+from .base import Benchmark, Judged, check_known
+
+
+class Flavor(NamedTuple):
+    """Rules of one evaluator. rules: repository, file and commit, or version. verified: an example with its numbers is a test here."""
+
+    rules: str
+    verified: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What an evaluator says of one response file.
+
+    results: what the upstream script computes and reports, under its names, rounded where it rounds. raw: unrounded values and
+    counts. printed: the lines that upstream prints. flags: guarded divisions, fallbacks, files that differ: whatever a reader has to
+    know. items: a score of each answered question, whose mean is the figure `items_metric` of the benchmark, for intervals, paired
+    differences and galleries.
+    """
+
+    benchmark: str
+    flavor: str
+    rules_version: str
+    n: int
+    results: Mapping[str, Any]
+    flags: tuple[str, ...] = ()
+    raw: Mapping[str, Any] = field(default_factory=dict)
+    printed: tuple[str, ...] = ()
+    items: tuple[Judged, ...] = field(default=(), repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The contract of `mmalign score --json`; `items` are left out."""
+        return {
+            "benchmark": self.benchmark,
+            "flavor": self.flavor,
+            "rules_version": self.rules_version,
+            "n": self.n,
+            "results": dict(self.results),
+            "flags": list(self.flags),
+            "raw": dict(self.raw),
+            "printed": list(self.printed),
+        }
+
+
+class Official(Benchmark):
+    """Built as `NAME(data=..., flavor=..., **options)`.
+
+    name: as in `BENCHMARKS`. flavors: evaluators by name, the official one first. items_metric: the key of `results` (dots for
+    parts) that is the mean of `Scored.items`, times `items_scale`. texts, keys: fields of a response file that hold the answer and
+    the id, the first one that is there.
+    """
+
+    name: ClassVar[str]
+    flavors: ClassVar[Mapping[str, Flavor]]
+    items_metric: ClassVar[str]
+    items_scale: ClassVar[float] = 1.0
+    texts: ClassVar[Sequence[str]] = TEXTS
+    keys: ClassVar[Sequence[str]] = KEYS
+
+    def __init__(self, data: str | None = None, *, flavor: str | None = None, limit: int | None = None) -> None:
+        self.data, self.limit = data, limit
+        self.flavor = self._known_flavor(flavor)
+        self.flags: list[str] = []
+
+    def _known_flavor(self, flavor: str | None) -> str:
+        if flavor is None:
+            return next(iter(self.flavors))
+        if flavor not in self.flavors:
+            raise ValueError(f"{self.name} has no flavor '{flavor}'; there are {', '.join(self.flavors)}")
+        return flavor
+
+    def read(self, responses: str | Path | Sequence[Mapping[str, Any]]) -> Answers:
+        """A response file, or rows; shapes that `read_answers` does not know are read by the benchmark itself."""
+        if isinstance(responses, str | Path):
+            return read_answers(responses, texts=self.texts, keys=self.keys)
+        return as_answers(responses, texts=self.texts, keys=self.keys)
+
+    @abstractmethod
+    def report(self, answers: Answers) -> Scored:
+        """The evaluator's numbers for the rows of a response file. ValueError, naming the row, for answers that have none."""
+
+    @abstractmethod
+    def answers(self, responses: Mapping[str, Response]) -> Answers:
+        """Responses to `samples()`, as rows of a response file in upstream's order."""
+
+    def score(self, responses: Mapping[str, Response]) -> dict[str, float]:
+        return dict(flat(self.report(self.answers(responses)).results))
+
+    def scored(self, n: int, results: Mapping[str, Any], *, flags: Iterable[str] = (), **more: Any) -> Scored:
+        """A `Scored` with this benchmark's name, flavor, rules and flags."""
+        rules, verified = self.flavors[self.flavor]
+        told = [*self.flags, *flags, *([] if verified else ["not verified against upstream"])]
+        return Scored(self.name, self.flavor, rules, n, results, tuple(dict.fromkeys(told)), **more)
+
+
+def flat(results: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, float]]:
+    """Nested results as ("Attribute.Accuracy", number); what is no number is left out."""
+    for name, value in results.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{above}{name}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{above}{name}", float(value)
+
+
+def ratio(numerator: float, denominator: float, what: str, flags: list[str]) -> float:
+    """A division that upstream does without a guard: 0.0 and a flag where it would raise ZeroDivisionError."""
+    if denominator:
+        return numerator / denominator
+    flags.append(f"{what}: division by zero; upstream raises ZeroDivisionError, guarded as 0.0")
+    return 0.0
+
+
+def by_key(answers: Answers, what: str) -> dict[Any, Answer]:
+    """Rows by id. ValueError that names both rows for an id that comes twice, and the row that has none."""
+    found: dict[Any, Answer] = {}
+    for answer in answers.rows:
+        if answer.key is None:
+            raise ValueError(f"row {answer.row} has no id; {what} are matched by id")
+        if answer.key in found:
+            raise ValueError(f"id {answer.key!r} is in rows {found[answer.key].row} and {answer.row}; expected each of the {what} once")
+        found[answer.key] = answer
+    return found
+
+
+def rows_of(
+    samples: Sequence[str], responses: Mapping[str, Response], fields: Iterable[Mapping[str, Any]], text: str = "answer"
+) -> Answers:
+    """Rows with the upstream `fields` of each sample and the response in `text`; a sample without a response is an empty answer.
+    ValueError for a response to no sample."""
+    check_known(responses, samples)
+    rows = []
+    for number, (sample, extra) in enumerate(zip(samples, fields, strict=True), 1):
+        said = responses[sample].text if sample in responses else ""
+        rows.append(Answer(number, extra.get("id", sample), said, {**extra, text: said}))
+    return Answers(tuple(rows), f"{len(rows)} responses")
