@@ -63,13 +63,28 @@ def feedback(config: FeedbackConfig, *, backends: Mapping[str, Backend] | None =
         summary = summarise(started, config.judging.near)
         write_summary(started.root, summary, config)
         warn(summary)
-        return FeedbackReport(started.root, started.root / "pairs.jsonl", summary)
+    if config.score_reference:
+        score_reference(config, started.root)
+    return FeedbackReport(started.root, started.root / "pairs.jsonl", summary)
+
+
+def score_reference(config: FeedbackConfig, root: Path) -> None:
+    """What the answering model gives the tokens of its own pairs: the reference of training that starts from it. It has its own record
+    of what is done. UserError for pairs that cannot be read."""
+    from . import rlaif_reference
+
+    given = {"pairs": str(root / "pairs.jsonl"), "model": config.model, "out": str(root / "reference")}
+    device = "cpu" if config.device == "cpu" else "auto"
+    rlaif_reference.run(rlaif_reference.ReferenceConfig.model_validate({**given, "device": device}))
 
 
 def check(config: FeedbackConfig) -> None:
     """UserError for what would only be found after hours: a model that is not named, a run that writes into its source."""
     if config.by_model() and config.divider is None:
         raise UserError(f"{' and '.join(config.by_model())}: llm, but no model is named for it: give --divider MODEL")
+    if config.score_reference and config.model.startswith("openai:"):
+        cure = "score later, by its weights: mmalign rlaif reference"
+        raise UserError(f"--score-reference needs weights, and {config.model} is an endpoint; {cure}")
     out = Path(config.out).resolve()
     for flag, source in (("--data", config.data), ("--images", config.images)):
         if source and Path(source).exists() and (out == (given := Path(source).resolve()) or given in out.parents):

@@ -90,6 +90,9 @@ class FeedbackConfig(SourceFields, ModelFields):
     implicit: Implicit = Field(default_factory=lambda: Implicit.model_validate({}), description="how the implicit reward labels")
     scores: Scores = Field(default_factory=lambda: Scores.model_validate({}), description="what an answer's claims add up to")
     pairs: Pairs = Field(default_factory=lambda: Pairs.model_validate({}), description="which answers are paired")
+    score_reference: bool = Field(
+        False, description="afterwards score the pairs by `model` into reference/, for `mmalign train ... --reference`"
+    )
     dry_run: bool = Field(False, description="do the first 20 rows, show them and the cost of the rest, write nothing")
     update: bool = Field(False, description="other settings than before: keep what does not depend on them, do the rest again")
     overwrite: bool = Field(False, description="start anew: delete what an earlier run wrote to --out, and nothing else")

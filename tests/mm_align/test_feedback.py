@@ -55,7 +55,8 @@ def test_bundled_models_on_drawn_scenes(fb, tmp_path, capsys):
     """The thin path for real: eight scenes, tiny-lvlm answers, tiny-judge judges."""
     scenes, out = tmp_path / "scenes", tmp_path / "out"
     assert main(["scenes", "make", "--n", "8", "--poor-share", "0", "--out", str(scenes)]) == 0
-    assert main(["rlaif", "feedback", "tiny", "--data", str(scenes), "--out", str(out), "--set", "candidates.n=4"]) == 0
+    words = ["rlaif", "feedback", "tiny", "--data", str(scenes), "--out", str(out), "--set", "candidates.n=4", "--score-reference"]
+    assert main(words) == 0
     report = json.loads((out / "report.json").read_text())
     assert report["answers"]["n"] == 32
     assert report["judge"]["claims"] >= 4 * 32
@@ -63,6 +64,9 @@ def test_bundled_models_on_drawn_scenes(fb, tmp_path, capsys):
     assert report["judge"]["outside"] < 0.02
     assert report["pairs"]["n"] > 0
     assert all(pair["margin"] >= 1 for pair in fb.rows(out / "pairs.jsonl"))
+    assert f"{report['pairs']['n']} scored, 0 known: {out / 'reference'}" in capsys.readouterr().out
+    assert main(words) == 0
+    assert f"0 scored, {report['pairs']['n']} known" in capsys.readouterr().out
 
 
 def test_each_stage_is_a_verb_and_gives_the_same(fb, scripted, pictures, tmp_path):

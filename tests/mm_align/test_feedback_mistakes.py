@@ -103,6 +103,7 @@ def test_nothing_to_ask_is_told(fb, scripted, pictures, tmp_path, capsys):
         (["--images", "{pictures}", "--set", "candidates.n=0"], "candidates.n"),
         (["--images", "{pictures}", "--set", "claims.spliter=llm"], "did you mean 'splitter'"),
         (["--images", "{pictures}", "--out", "{pictures}/out"], "choose a folder outside it"),
+        (["--images", "{pictures}", "--score-reference", "--model", "openai:http://127.0.0.1:1#m"], "--score-reference needs weights"),
     ],
 )
 def test_impossible_wishes_are_bad_usage(scripted, pictures, tmp_path, flags, said, capsys):
