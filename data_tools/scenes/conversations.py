@@ -17,13 +17,14 @@ def with_conversation(sample: Sample) -> Sample:
     """
     questions = sample.meta["sceneworld"]["questions"]
     drawn = random.Random(f"conversation-{sample.id}").sample(questions, len(questions))
-    return replace(sample, meta={**sample.meta, "conversations": conversation(drawn)})
+    shown = "<video>" if "video" in sample.meta else "<image>"
+    return replace(sample, meta={**sample.meta, "conversations": conversation(drawn, shown)})
 
 
-def conversation(questions: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Questions with answers as LLaVA's turns."""
+def conversation(questions: Sequence[Mapping[str, Any]], shown: str = "<image>") -> list[dict[str, str]]:
+    """Questions with answers as LLaVA's turns; `shown` is the mark of what is asked about."""
     turns: list[dict[str, str]] = []
     for number, asked in enumerate(questions):
-        turns.append({"from": "human", "value": f"<image>\n{asked['question']}" if number == 0 else asked["question"]})
+        turns.append({"from": "human", "value": f"{shown}\n{asked['question']}" if number == 0 else asked["question"]})
         turns.append({"from": "gpt", "value": str(asked["answer"])})
     return turns

@@ -1,4 +1,4 @@
-"""`mmalign scenes make`: SceneWorld on disk, scenes with web-like captions or landmarks with facts, the whole truth in every row."""
+"""`mmalign scenes make`: SceneWorld on disk, scenes with web-like captions, landmarks with facts or films, the truth in every row."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ VOCABULARY = "vocabulary.json"  # every kind of object that scenes can hold, for
 class ScenesConfig(JobConfig):
     """How many scenes or landmark pictures, from which split, and how they are stored."""
 
-    family: Literal["scenes", "entities"] = Field(
-        "scenes", description="entities: pictures of landmarks with names, a four-level hierarchy and questions about facts"
+    family: Literal["scenes", "entities", "films"] = Field(
+        "scenes",
+        description="entities: pictures of landmarks with names, a four-level hierarchy and questions about facts; films: MP4 videos of "
+        "objects that come, move and flash up, with questions (jsonl only)",
     )
     world: int = Field(0, description="entities only: another world has other landmarks; seed draws other pictures of the same")
     n: int = Field(1000, ge=1, description="rows")
@@ -51,6 +53,8 @@ def run(config: ScenesConfig) -> ScenesReport:
     """Write the rows. Raises UserError when `out` holds something else."""
     from data_tools.io import extension, write
 
+    if config.family == "films" and config.format != "jsonl":
+        raise UserError(f"films are written as jsonl beside their MP4 files; --format {config.format} holds pictures only")
     out = Path(config.out)
     if not config.overwrite and _earlier(out) == _told(config):
         print(f"these scenes are there already: {out}; --overwrite makes them anew")
@@ -71,23 +75,28 @@ def run(config: ScenesConfig) -> ScenesReport:
 
 
 def _what(config: ScenesConfig) -> str:
-    return "scenes" if config.family == "scenes" else f"landmark pictures of world {config.world}"
+    return {"entities": f"landmark pictures of world {config.world}"}.get(config.family, config.family)
 
 
 def _rows(config: ScenesConfig) -> Iterator[Sample]:
     from data_tools.scenes.conversations import with_conversation
     from data_tools.scenes.entity_rows import entity_rows
+    from data_tools.scenes.film_rows import film_rows
     from data_tools.scenes.rows import scene_rows
 
-    if config.family == "entities":
-        rows = entity_rows(config.n, config.seed, config.split, config.world)
-    else:
-        rows = scene_rows(config.n, config.seed, config.split, config.poor_share)
+    rows = {
+        "scenes": lambda: scene_rows(config.n, config.seed, config.split, config.poor_share),
+        "entities": lambda: entity_rows(config.n, config.seed, config.split, config.world),
+        "films": lambda: film_rows(config.n, config.seed, config.split),
+    }[config.family]()
     return map(with_conversation, rows) if config.questions else rows
 
 
 def _placed(sample: Sample, out: Path, format: str) -> Sample:
-    """JSONL keeps its pictures as files beside it; the other formats hold them."""
+    """JSONL keeps its pictures and films as files beside it; the other formats hold pictures."""
+    if "video" in sample.meta:
+        _write_film(sample, out)
+        return sample
     if format != "jsonl":
         return sample
     image = sample.images[0]
@@ -95,6 +104,15 @@ def _placed(sample: Sample, out: Path, format: str) -> Sample:
     (out / path).parent.mkdir(exist_ok=True)
     (out / path).write_bytes(image.data or b"")
     return replace(sample, meta={**sample.meta, "image": path.as_posix()})
+
+
+def _write_film(sample: Sample, out: Path) -> None:
+    from data_tools.scenes.film_rows import write_mp4
+    from data_tools.scenes.films import Film
+
+    path = out / str(sample.meta["video"])
+    path.parent.mkdir(exist_ok=True)
+    write_mp4(Film.from_dict(sample.meta["sceneworld"]["film"]), path)
 
 
 def _write_vocabulary(out: Path) -> None:
@@ -140,10 +158,12 @@ def _earlier(out: Path) -> dict[str, Any] | None:
 
 
 def _told(config: ScenesConfig, finished: bool = True) -> dict[str, Any]:
-    from data_tools.scenes import entities, spec
+    from data_tools.scenes import entities, films, spec
 
-    version = (spec if config.family == "scenes" else entities).SPEC["version"]
-    unsaid = {"family", "world"} if config.family == "scenes" else {"poor_share"}  # folders made before there were families are known
+    version = {"scenes": spec.SPEC["version"], "entities": entities.SPEC["version"], "films": films.VERSION}[config.family]
+    unsaid = {"scenes": {"family", "world"}, "entities": {"poor_share"}, "films": {"poor_share", "world"}}[
+        config.family
+    ]  # folders made before there were families are known
     told = config.model_dump(mode="json", exclude={"out", "overwrite", *unsaid})
     return {"sceneworld": version, "finished": finished, **told}
 
