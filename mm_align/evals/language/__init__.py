@@ -1,0 +1,8 @@
+"""English words as NLTK and pattern see them: tokens, parts of speech, lemmas, singulars, each equal to its model and without it."""
+
+from .singular import singularize
+from .tags import pos_tag
+from .tokens import word_tokenize
+from .wordnet import lemma
+
+__all__ = ["lemma", "pos_tag", "singularize", "word_tokenize"]
