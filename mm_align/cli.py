@@ -169,6 +169,13 @@ VERBS = {
         "turn preference pairs of RLAIF-V, TRL, LLaMA-Factory, ms-swift or ours into any of these",
         "mmalign rlaif convert pairs.jsonl --out pairs.parquet --format trl",
     ),
+    "eval": Verb(
+        "mm_align.jobs.evaluate",
+        "EvaluateConfig",
+        "run",
+        "models on hallucination benchmarks, side by side: responses, scores with intervals, a report",
+        "mmalign eval tiny-lvlm --bench scenes --out eval-out/",
+    ),
     "score": Verb(
         "mm_align.jobs.score",
         "ScoreConfig",

@@ -26,12 +26,13 @@ class Benchmark(ABC):
     """Built as `Benchmark(**options)`; see `BENCHMARKS`.
 
     sampling: how answers are to be decoded. main: the metric that stands for the whole. lower: the metrics of which less is
-    better; of all others more is.
+    better; of all others more is. needs: what a user has to give, in words.
     """
 
     sampling: Sampling = Sampling(max_tokens=64)
     main: ClassVar[str]
     lower: ClassVar[frozenset[str]] = frozenset()
+    needs: ClassVar[str] = "see docs/benchmarks.md"
 
     @abstractmethod
     def samples(self) -> Iterable[Sample]:
@@ -44,6 +45,10 @@ class Benchmark(ABC):
 
         Raises ValueError for responses to samples that the benchmark does not have.
         """
+
+    def judged(self, responses: Mapping[str, Response]) -> Sequence[Judged]:
+        """A score a sample, whose mean is `main`; none where `main` is no such mean."""
+        return ()
 
 
 def evaluate(benchmark: Benchmark, generate: Generate) -> dict[str, float]:

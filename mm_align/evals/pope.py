@@ -85,6 +85,8 @@ class PopeBenchmark(Official):
                 yield split, _questions(published(self.name, file, None, self.flags).decode(), file.name)
             return
         root = Path(self.data)
+        if not root.exists():
+            raise FileNotFoundError(f"there is no {self.data}")
         paths = [root] if root.is_file() else sorted(path for path in root.rglob("*.json*") if path.is_file())
         names = _names(paths)
         for path, name in zip(paths, names, strict=True):

@@ -110,16 +110,23 @@ class Session:
 @contextmanager
 def session(root: Path, models: Models, *, update: bool = False, overwrite: bool = False) -> Iterator[Session]:
     """The folder, held, while stop signals are taken; what the house refuses becomes UserError, what it stops `Stopped`."""
+    outputs = [*(f"{name}.jsonl" for name in FILES), *(f"quarantine/{name}.jsonl" for name in FILES), *OTHERS]
+    with held(root, outputs, overwrite=overwrite) as (run_dir, stop):
+        yield Session(run_dir, models, stop, update)
+
+
+@contextmanager
+def held(root: Path, outputs: Sequence[str], *, overwrite: bool) -> Iterator[tuple[RunDir, Callable[[], bool]]]:
+    """A run's folder, and whether a stop was asked for."""
     from data_tools.io import SourceError
     from data_tools.pipeline import stopping_on_full_disk
     from data_tools.shards import RunRefused, RunStopped, open_run
 
     from .progress import stop_on_signals
 
-    outputs = [*(f"{name}.jsonl" for name in FILES), *(f"quarantine/{name}.jsonl" for name in FILES), *OTHERS]
     try:
         with stopping_on_full_disk(root), open_run(root, {}, outputs, overwrite=overwrite) as run_dir, stop_on_signals() as stop:
-            yield Session(run_dir, models, stop, update)
+            yield run_dir, stop
     except (RunRefused, SourceError) as error:
         raise UserError(str(error)) from error
     except RunStopped as error:

@@ -102,9 +102,10 @@ class _Lines:
         self.told_at = time.monotonic()
 
     def __call__(self, progress: Progress) -> None:
+        rate = self.speed.of(progress.rows)
         if time.monotonic() - self.told_at >= LOG_EVERY:
             self.told_at = time.monotonic()
-            log.info("%s: %d rows, %.1f rows/s, %s", progress.name, progress.rows, self.speed.of(progress.rows), progress.told)
+            log.info("%s: %d rows, %.1f rows/s, %s", progress.name, progress.rows, rate, progress.told)
 
 
 class _Speed:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..config import JobConfig, UserError
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from data_tools.records import Sample
 
 MARK = "sceneworld.json"  # lies in every folder this job made; --overwrite deletes no other
-VOCABULARY = "vocabulary.json"  # every kind of object that scenes can hold, for the benchmark `objects`
+SUITE = {"n": 300, "split": "heldout"}  # what is not given with --suite
 
 
 class ScenesConfig(JobConfig):
-    """How many scenes or landmark pictures, from which split, and how they are stored."""
+    """How many scenes or landmark pictures, from which split, and how they are stored; or benchmarks of them."""
 
     family: Literal["scenes", "entities", "films"] = Field(
         "scenes",
@@ -36,8 +36,17 @@ class ScenesConfig(JobConfig):
     format: Literal["jsonl", "parquet", "webdataset"] = Field("jsonl", description="jsonl refers to PNG files in images/")
     poor_share: float = Field(0.5, ge=0, le=1, description="share of captions that are corrupted (scenes only)")
     questions: bool = Field(False, description="each row also gets its questions and answers as a conversation")
+    suite: bool = Field(
+        False, description="in place of rows to train on: benchmarks for `mmalign eval --bench DIR` (300 scenes of the heldout split)"
+    )
     shard_size: int = Field(10_000, ge=1, description="rows a file")
     overwrite: bool = Field(False, description="replace a folder that this command made before")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _suite(cls, given: Any) -> Any:
+        """What `--suite` says, under what is given."""
+        return {**SUITE, **given} if isinstance(given, Mapping) and given.get("suite") else given
 
 
 @dataclass(frozen=True)
@@ -51,15 +60,44 @@ class ScenesReport:
 
 def run(config: ScenesConfig) -> ScenesReport:
     """Write the rows. Raises UserError when `out` holds something else."""
-    from data_tools.io import extension, write
-
     if config.family == "films" and config.format != "jsonl":
         raise UserError(f"films are written as jsonl beside their MP4 files; --format {config.format} holds pictures only")
+    if config.suite and config.family != "scenes":
+        raise UserError(f"--suite makes benchmarks of scenes; {config.family} have none: leave --family out")
     out = Path(config.out)
     if not config.overwrite and _earlier(out) == _told(config):
         print(f"these scenes are there already: {out}; --overwrite makes them anew")
         return ScenesReport(out, config.n, len(range(0, config.n, config.shard_size)))
     _make_room(out, config)
+    shards = _write_suites(out, config) if config.suite else _write_rows(out, config)
+    _write_mark(out, config)
+    files = "benchmarks" if config.suite else f"{shards} {config.format} file{'s' * (shards > 1)}"
+    print(f"{config.n} {_what(config)} of split {config.split} in {files}: {out}")
+    return ScenesReport(out, config.n, shards)
+
+
+def suites_in(out: Path) -> Path:
+    """The folder with the benchmarks of `--suite`, made unless it is there. Raises UserError where it holds something else."""
+    config = ScenesConfig.model_validate({"out": str(out), "suite": True})
+    if _earlier(out) != _told(config):
+        _make_room(out, config)
+        _write_suites(out, config)
+        _write_mark(out, config)
+    return out
+
+
+def _write_suites(out: Path, config: ScenesConfig) -> int:
+    from data_tools.scenes.suites import write_suites
+
+    write_suites(out, config.n, config.seed, config.split)
+    return 0
+
+
+def _write_rows(out: Path, config: ScenesConfig) -> int:
+    """The number of files that hold the rows."""
+    from data_tools.io import extension, write
+    from data_tools.scenes.suites import write_vocabulary
+
     shards = 0
     rows = _rows(config)
     for start in range(0, config.n, config.shard_size):
@@ -68,10 +106,8 @@ def run(config: ScenesConfig) -> ScenesReport:
                 writer.add(_placed(next(rows), out, config.format))
         shards += 1
     if config.family == "scenes":
-        _write_vocabulary(out)
-    _write_mark(out, config)
-    print(f"{config.n} {_what(config)} of split {config.split} in {shards} {config.format} file{'s' * (shards > 1)}: {out}")
-    return ScenesReport(out, config.n, shards)
+        write_vocabulary(out)
+    return shards
 
 
 def _what(config: ScenesConfig) -> str:
@@ -113,13 +149,6 @@ def _write_film(sample: Sample, out: Path) -> None:
     path = out / str(sample.meta["video"])
     path.parent.mkdir(exist_ok=True)
     write_mp4(Film.from_dict(sample.meta["sceneworld"]["film"]), path)
-
-
-def _write_vocabulary(out: Path) -> None:
-    from data_tools.scenes.spec import COLORS, SHAPES
-
-    kinds = [f"{color} {shape}" for color in COLORS for shape in SHAPES]
-    (out / VOCABULARY).write_text(json.dumps(kinds, indent=1) + "\n", encoding="utf-8")
 
 
 def _make_room(out: Path, config: ScenesConfig) -> None:
@@ -164,6 +193,7 @@ def _told(config: ScenesConfig, finished: bool = True) -> dict[str, Any]:
     unsaid = {"scenes": {"family", "world"}, "entities": {"poor_share"}, "films": {"poor_share", "world"}}[
         config.family
     ]  # folders made before there were families are known
+    unsaid = unsaid if config.suite else {*unsaid, "suite"}
     told = config.model_dump(mode="json", exclude={"out", "overwrite", *unsaid})
     return {"sceneworld": version, "finished": finished, **told}
 

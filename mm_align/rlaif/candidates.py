@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,16 +33,30 @@ class Candidates(JobConfig):
 
 def candidates_stage(folder: Path, options: Candidates, generate: Generate, model: Mapping[str, Any], block: int = 16) -> Stage:
     """samples.jsonl -> candidates.jsonl (Response, prompt by prompt)."""
+    settings = {"options": options.model_dump(), "model": dict(model)}
+    return answers_stage("candidates", lambda: samples(folder), options.sampling(), settings, generate, block)
 
-    def units() -> Any:
-        for sample in samples(folder):
+
+def answers_stage(
+    name: str,
+    prompts: Callable[[], Iterable[Sample]],
+    sampling: Sampling,
+    settings: Mapping[str, Any],
+    generate: Generate,
+    block: int = 16,
+) -> Stage:
+    """Prompts -> Responses with the ids of their samples. A prompt whose picture cannot be had, or that leaves the model no room for an
+    answer, leaves with the reason."""
+
+    def units() -> Iterator[Unit]:
+        for sample in prompts():
             asked = [message.to_dict() for message in sample.messages]
             yield Unit((sample.id,), {"messages": asked, "pictures": prints(sample)}, sample)
 
     def work(items: Sequence[Sample]) -> Sequence[Done]:
-        return with_pictures(items, lambda s: s, lambda s: [s.id], lambda _, ready: _answers(ready, generate, options.sampling()))
+        return with_pictures(items, lambda s: s, lambda s: [s.id], lambda _, ready: _answers(ready, generate, sampling))
 
-    return Stage("candidates", {"options": options.model_dump(), "model": dict(model)}, units, work, block)
+    return Stage(name, settings, units, work, block)
 
 
 def _answers(ready: Sequence[Sample], generate: Generate, sampling: Sampling) -> list[Done]:

@@ -104,7 +104,7 @@ def commands(text: str) -> list[list[str]]:
     ]
 
 
-@pytest.mark.parametrize("file", ["Makefile", "README.md", "docs/train.md", "docs/feedback.md"])
+@pytest.mark.parametrize("file", ["Makefile", "README.md", "docs/train.md", "docs/feedback.md", "docs/benchmarks.md"])
 def test_every_command_shown_is_accepted(file):
     for words in commands((ROOT / file).read_text(encoding="utf-8")):
         verb = find_verb(words)
@@ -116,6 +116,7 @@ def test_every_command_shown_is_accepted(file):
 
 
 GUIDES = {
+    "benchmarks": ["jobs.evaluate_config.EvaluateConfig"],
     "train": ["jobs.train_config.TrainConfig", "jobs.train_config.ModelConfig", "jobs.train_config.LoraConfig", "train.sources.Source"],
     "feedback": [
         "jobs.feedback_config.FeedbackConfig",

@@ -1,0 +1,90 @@
+"""`mmalign eval`: models on benchmarks, responses first and scores from them, in one table.
+
+Its parts: `evaluate_config`, `evaluate_suites` (which benchmarks), `evaluate_answers` (the folder, and asking the models),
+`evaluate_results` (scores, results.json), `evaluate_table`, `evaluate_report` (report.html).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config import UserError
+from .evaluate_config import EvaluateConfig
+
+if TYPE_CHECKING:
+    from .evaluate_answers import Answering, Cell
+
+__all__ = ["EvaluateConfig", "EvaluateReport", "run"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EvaluateReport:
+    """The run's folder, and for each model what its results.json says. Exit code 1: a benchmark could not score what was answered."""
+
+    out: Path
+    results: Mapping[str, Any] = field(default_factory=dict)
+    exit_code: int = 0
+
+
+def run(config: EvaluateConfig) -> EvaluateReport:
+    """Ask, score, write, print the table. Raises UserError and `Stopped`."""
+    from .evaluate_suites import listing
+
+    if "list" in config.bench:
+        print(listing())
+        return EvaluateReport(Path(config.out))
+    check(config)
+    return evaluated(config)
+
+
+def check(config: EvaluateConfig) -> None:
+    """UserError for what can be told before a folder is made."""
+    from ..backends.load import check_device, find_name
+
+    if not config.model:
+        raise UserError("name a model: mmalign eval MODEL --bench pope")
+    if not config.bench:
+        raise UserError("name benchmarks: --bench pope,chair; `--bench list` shows them, `--bench scenes` needs no data")
+    if repeated := [name for name in config.model if config.model.count(name) > 1]:
+        raise UserError(f"the model {repeated[0]} is named twice")
+    check_device(config.device, config.dtype)
+    for name in config.model:
+        find_name(name)
+
+
+def evaluated(config: EvaluateConfig) -> EvaluateReport:
+    """All cells answered and scored."""
+    from .evaluate_answers import Cell, answering, answers_step, bind, folders
+    from .evaluate_suites import build, entries
+
+    with answering(config) as run:
+        suites = [build(config, entry) for entry in entries(config, run.root)]
+        bind(run.run_dir, config, suites)
+        cells = [Cell(model, folder, suite) for model, folder in folders(config.model).items() for suite in suites]
+        for cell in cells:
+            run.do(answers_step(run, cell))
+        if not run.models.used:
+            print(f"answered already: {config.out}; scored anew, no model was asked")
+        return written(config, run, cells)
+
+
+def written(config: EvaluateConfig, run: Answering, cells: Sequence[Cell]) -> EvaluateReport:
+    """Score all responses, write what came out and print it."""
+    from .evaluate_results import scored, write_results
+    from .evaluate_table import as_text, lines
+
+    found = [scored(run.run_dir, cell, judged=config.judge is not None) for cell in cells]
+    by_model = {model: [one for one in found if one.cell.model == model] for model in config.model}
+    by_bench = list(zip(*by_model.values(), strict=True))
+    described = run.run_dir.record.get("described", {})
+    paths = [write_results(run.root, config, ones, described.get(model, {})) for model, ones in by_model.items()]
+    print(as_text(config.model, list(lines(by_bench))))
+    for path in paths:
+        print(f"results: {path}")
+    return EvaluateReport(run.root)
