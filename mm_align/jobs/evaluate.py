@@ -76,15 +76,17 @@ def evaluated(config: EvaluateConfig) -> EvaluateReport:
 
 def written(config: EvaluateConfig, run: Answering, cells: Sequence[Cell]) -> EvaluateReport:
     """Score all responses, write what came out and print it."""
+    from .evaluate_report import write_page
     from .evaluate_results import scored, write_results
-    from .evaluate_table import as_text, lines
+    from .evaluate_table import as_text, lines, notes
 
     found = [scored(run.run_dir, cell, judged=config.judge is not None) for cell in cells]
     by_model = {model: [one for one in found if one.cell.model == model] for model in config.model}
     by_bench = list(zip(*by_model.values(), strict=True))
     described = run.run_dir.record.get("described", {})
     paths = [write_results(run.root, config, ones, described.get(model, {})) for model, ones in by_model.items()]
-    print(as_text(config.model, list(lines(by_bench))))
-    for path in paths:
-        print(f"results: {path}")
+    table = list(lines(by_bench))
+    write_page(run.root, config, table, by_bench)
+    print("\n".join([as_text(config.model, table), *notes(by_bench)]))
+    print(f"results: {', '.join(map(str, paths))}; report: {run.root / 'report.html'}")
     return EvaluateReport(run.root)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,7 +21,7 @@ class Value(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A figure of a benchmark, one value a model. lower: less is better. note: what stands in place of values."""
+    """A figure of a benchmark, one value a model. lower: less is better. note: what stands in place of values, where there are none."""
 
     bench: str
     title: str
@@ -46,8 +47,7 @@ def _of_bench(cells: Sequence[Scored]) -> Iterator[Line]:
         return
     for figure in shown_figures(suite, known):
         values = [_value(figure, one, cells[0]) for one in cells]
-        trouble = next((one.trouble for one in cells if one.trouble), "")
-        yield Line(suite.name, suite.entry.title, figure, is_lower_better(suite.benchmark, figure), values, trouble)
+        yield Line(suite.name, suite.entry.title, figure, is_lower_better(suite.benchmark, figure), values)
 
 
 def _value(figure: str, one: Scored, first: Scored) -> Value:
@@ -93,3 +93,22 @@ def number(value: float | None, interval: Interval | None, *, signed: bool = Fal
     sign = "+" if signed else ""
     bounds = "" if interval is None else f" [{interval.low:{sign}.{digits}f}, {interval.high:{sign}.{digits}f}]"
     return f"{value:{sign}.{digits}f}{bounds}"
+
+
+def notes(found: Sequence[Sequence[Scored]]) -> Iterator[str]:
+    """What has to be known beside the table: samples without an answer, what evaluators flag. `found`: as for `lines`."""
+    for cells in found:
+        for one in cells:
+            if one.failures:
+                reasons = ", ".join(f"{n} {reason}" for reason, n in Counter(failure.reason for failure in one.failures).items())
+                share = f"{len(one.failures)} of {len(one.cell.suite.samples)} samples"
+                yield f"{one.cell.suite.name}: {one.cell.model}: {share} unanswered ({reasons}), counted as such"
+        yield from (f"note: {cells[0].cell.suite.name}: {text}" for text in flags(cells))
+
+
+def flags(cells: Sequence[Scored]) -> Iterator[str]:
+    """What is said of a benchmark's figures; of one model alone where it holds for that one alone."""
+    told = {one.cell.model: [*(one.outcome.flags if one.outcome else ()), *([one.trouble] if one.trouble else [])] for one in cells}
+    for flag in dict.fromkeys(flag for every in told.values() for flag in every):
+        whose = [model for model, every in told.items() if flag in every]
+        yield flag if len(whose) == len(cells) else f"{', '.join(whose)}: {flag}"

@@ -164,6 +164,21 @@ def test_a_missing_picture_is_an_error_row_and_counts_as_unanswered(fb, scripted
     assert gone == ["questions/2", "questions/3"]
 
 
+def test_the_report_shows_failures_with_pictures_and_escapes_what_models_say(fb, scripted, evaluated, pictures, tmp_path):
+    (pictures / "p1.png").unlink()
+    scripted(fb.Scripted(("<script>alert(1)</script> yes",)))
+    assert evaluated("--title", "<T>", "--shown", "3") == 0
+    page = (tmp_path / "out/report.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; yes" in page
+    assert "&lt;T&gt;" in page
+    assert page.count('<article class="card">') == 3
+    assert 'src="data:image/png;base64,' in page
+    assert "2 image_missing" in page
+    assert not re.search(r"(src|href)=\"(?!data:|#)", page)
+    assert "org/a: 4 failures" in page
+
+
 def test_a_suite_of_ones_own(fb, scripted, questions, pictures, tmp_path, capsys):
     (pictures / "suites.yaml").write_text(
         "title: My world\nbenchmarks:\n- {name: mine, type: pope, data: questions.json, images: ., shows: [precision, f1]}\n"
@@ -220,3 +235,6 @@ def test_the_drawn_suites_end_to_end(tmp_path, capsys):
     for name in ("scenes-pope", "scenes-amber", "scenes-chair", "scenes-captions"):
         assert name in told
         assert results(tmp_path / "out", "tiny-lvlm")["results"][name]["alias"] == f"SceneWorld: {name}"
+    page = (tmp_path / "out/report.html").read_text()
+    assert "<title>Evaluation · SceneWorld</title>" in page
+    assert page.count("<figcaption>SceneWorld: scenes-") == 4

@@ -65,3 +65,11 @@ def test_landmarks_carry_their_entity_and_differ_by_world(tmp_path, capsys):
         assert row.meta["entity"]["name"] in row.caption
         assert decode(row.images[0]).pixels.size == (96, 96)
     assert {r.meta["entity"]["name"] for r in made["0"]}.isdisjoint(r.meta["entity"]["name"] for r in made["1"])
+
+
+def test_suites_for_eval_and_what_has_none(tmp_path, capsys):
+    assert main(["scenes", "make", "--suite", "--n", "3", "--out", str(tmp_path / "s")]) == 0
+    assert "3 scenes of split heldout in benchmarks" in capsys.readouterr().out
+    assert (tmp_path / "s" / "suites.yaml").is_file()
+    assert main(["scenes", "make", "--suite", "--family", "entities", "--out", str(tmp_path / "t")]) == 2
+    assert "entities have none" in capsys.readouterr().err

@@ -1,0 +1,194 @@
+"""`report.html` of an evaluation: the table, bars by kind of question, failures with their pictures, what was not answered."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .evaluate_results import Scored, shown_figures
+from .evaluate_table import Line, flags, number
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+    from data_tools.records import Sample
+
+    from ..evals.base import Judged
+    from .evaluate_config import EvaluateConfig
+    from .evaluate_suites import Suite
+
+TRUTHS = ("label", "answer", "answers", "gt_answer", "ground_truth", "truth", "objects")  # fields of a sample that say what is right
+EXAMPLES = 3  # of each reason for no answer
+
+
+class Said(NamedTuple):
+    """What a model answered to a sample; right: None where there is no score."""
+
+    model: str
+    text: str | None
+    right: bool | None
+    reason: str = ""
+
+
+class Card(NamedTuple):
+    """A failure: what was shown and asked, what is right where the data says so, what each model said."""
+
+    id: str
+    kind: str
+    picture: Any
+    question: str
+    truth: str
+    said: Sequence[Said]
+
+
+class Row(NamedTuple):
+    """A line of the table: a cell a model, then a cell a difference."""
+
+    name: str
+    figure: str
+    lower: bool
+    cells: Sequence[str]
+    note: str
+
+
+class Part(NamedTuple):
+    """What the page says of one benchmark. heading: with the name of the world, where it is no published benchmark's."""
+
+    heading: str
+    rules: str
+    chart: Markup | None
+    axis: str
+    cards: Sequence[Card]
+    failing: Sequence[int]
+    unanswered: Sequence[tuple[str, str, int, Sequence[str]]]
+    notes: Sequence[str]
+
+
+def write_page(root: Path, config: EvaluateConfig, table: Sequence[Line], found: Sequence[Sequence[Scored]]) -> None:
+    """`found`: for each benchmark its cells, one a model."""
+    from data_tools.report.bars import style
+    from data_tools.report.page import css, environment
+    from data_tools.shards import write_atomic
+
+    page = environment("mm_align.jobs").get_template("evaluate.html.j2")
+    worlds = list(dict.fromkeys(line.title for line in table if line.title))
+    told = {name: value for name, value in config.model_dump(mode="json").items() if value not in (None, [], {})}
+    text = page.render(
+        css=css(),
+        title=config.title,
+        worlds=worlds,
+        models=config.model,
+        styles=[style(i) for i in range(len(config.model))],
+        table=[_row(line) for line in table],
+        parts=[part(cells, config.shown) for cells in found],
+        config=told,
+    )
+    write_atomic(root / "report.html", text.lstrip().encode("utf-8", "replace"))
+
+
+def _row(line: Line) -> Row:
+    values = [number(one.value, one.interval) for one in line.values]
+    apart = [number(None if one.difference is None else one.difference.mean, one.difference, signed=True) for one in line.values[1:]]
+    return Row(heading(line.title, line.bench), line.figure, line.lower, [*values, *apart], line.note)
+
+
+def heading(title: str, bench: str) -> str:
+    return f"{title}: {bench}" if title else bench
+
+
+def part(cells: Sequence[Scored], shown: int) -> Part:
+    from ..evals.outcome import is_lower_better
+
+    suite = cells[0].cell.suite
+    known = next((one.outcome for one in cells if one.outcome is not None), None)
+    bad = {one.cell.model: failing(one, lower=known is not None and is_lower_better(suite.benchmark, known.metric)) for one in cells}
+    return Part(
+        heading(suite.entry.title, suite.name),
+        f"{known.flavor} rules: {known.rules}" if known and known.rules else "",
+        *chart(cells),
+        [card(sample, cells, bad) for sample in chosen(suite, bad, shown)],
+        [len(items) for items in bad.values()],
+        [(one.cell.model, *told) for one in cells for told in unanswered(one)],
+        list(flags(cells)),
+    )
+
+
+# Bars
+
+
+def chart(cells: Sequence[Scored]) -> tuple[Markup | None, str]:
+    """Bars by kind of question, or of the table's figures where there are no kinds; a bar a model."""
+    from data_tools.report.bars import Bar, Group, bars
+
+    from ..evals.outcome import spread
+
+    suite = cells[0].cell.suite
+    known = next((one.outcome for one in cells if one.outcome is not None), None)
+    if known is None:
+        return None, ""
+    kinds = list(dict.fromkeys(item.kind for item in known.items if item.kind))
+
+    def bar(one: Scored, name: str) -> Bar:
+        if one.outcome is None:
+            return Bar(one.cell.model, None)
+        between = spread(one.outcome, one.together, name) if kinds else one.interval(name)
+        return Bar(one.cell.model, *between) if between else Bar(one.cell.model, None if kinds else one.outcome.figures.get(name))
+
+    groups = [Group(name, [bar(one, name) for one in cells]) for name in kinds or shown_figures(suite, known)]
+    axis = f"{known.metric} by kind" if kinds else ""
+    return bars(groups, axis=axis, name=f"{heading(suite.entry.title, suite.name)} {axis}".strip()), axis
+
+
+# Failures
+
+
+def failing(one: Scored, *, lower: bool) -> dict[str, Judged]:
+    """The items that are not fully right, by sample."""
+    if one.outcome is None:
+        return {}
+    return {item.sample_id: item for item in one.outcome.items if (item.score > 0 if lower else item.score < 1)}
+
+
+def chosen(suite: Suite, bad: Mapping[str, Mapping[str, Judged]], shown: int) -> list[Sample]:
+    """A few samples that some model fails, all models and kinds in turn, the same at every start: those of the smallest hashes."""
+    samples = {sample.id: sample for sample in suite.samples}
+    piles: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for model, items in bad.items():
+        for name in sorted(items.keys() & samples.keys(), key=lambda name: hashlib.sha256(name.encode()).digest()):
+            piles[items[name].kind, model].append(name)
+    turns = [name for row in zip_longest(*piles.values()) for name in row if name is not None]
+    return [samples[name] for name in list(dict.fromkeys(turns))[:shown]]
+
+
+def card(sample: Sample, cells: Sequence[Scored], bad: Mapping[str, Mapping[str, Judged]]) -> Card:
+    from data_tools.report.gallery import cut, thumbnail
+
+    from ..rlaif.files import prompt_text
+
+    said, kind = [], ""
+    for one in cells:
+        item, response = bad[one.cell.model].get(sample.id), one.responses.get(sample.id)
+        kind = item.kind if item else kind
+        reason = next((f"{f.reason}: {f.detail}" for f in one.failures if f.sample_id == sample.id), "")
+        said.append(Said(one.cell.model, cut(response.text) if response else None, None if one.outcome is None else item is None, reason))
+    picture = thumbnail(sample.images[0]) if sample.images else None
+    return Card(sample.id, kind, picture, cut(prompt_text(sample), 300) or "", truth(sample), said)
+
+
+def truth(sample: Sample) -> str:
+    """What the data says is right, in short."""
+    from data_tools.report.gallery import cut
+
+    value = next((sample.meta[name] for name in TRUTHS if sample.meta.get(name) not in (None, "", [])), "")
+    return cut(", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value), 300) or ""
+
+
+def unanswered(one: Scored) -> Iterator[tuple[str, int, list[str]]]:
+    """Reasons for no answer: how many, and examples."""
+    for reason, count in Counter(failure.reason for failure in one.failures).items():
+        examples = [f"{f.sample_id}: {f.detail}" for f in one.failures if f.reason == reason]
+        yield reason, count, examples[:EXAMPLES]
