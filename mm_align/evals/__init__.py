@@ -1,5 +1,6 @@
 """The table of benchmarks: the `type` key of an evaluation's config -> class."""
 
+from .amber import AmberBenchmark
 from .base import Benchmark, Judged, build_benchmark, evaluate
 from .intervals import Interval, bootstrap, paired_difference
 from .objects import ObjectsBenchmark
@@ -12,10 +13,12 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
     "qa": QaBenchmark,
     "objects": ObjectsBenchmark,
     "pope": PopeBenchmark,
+    "amber": AmberBenchmark,
 }
 
 __all__ = [
     "BENCHMARKS",
+    "AmberBenchmark",
     "Benchmark",
     "Interval",
     "Judged",

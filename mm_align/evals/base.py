@@ -30,8 +30,8 @@ class Benchmark(ABC):
     """
 
     sampling: Sampling = Sampling(max_tokens=64)
-    main: ClassVar[str]
-    lower: ClassVar[frozenset[str]] = frozenset()
+    main: str
+    lower: frozenset[str] = frozenset()
     needs: ClassVar[str] = "see docs/benchmarks.md"
 
     @abstractmethod

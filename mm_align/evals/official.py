@@ -65,8 +65,8 @@ class Official(Benchmark):
 
     name: ClassVar[str]
     flavors: ClassVar[Mapping[str, Flavor]]
-    items_metric: ClassVar[str]
-    items_scale: ClassVar[float] = 1.0
+    items_metric: str
+    items_scale: float = 1.0
     texts: ClassVar[Sequence[str]] = TEXTS
     keys: ClassVar[Sequence[str]] = KEYS
 
@@ -97,7 +97,11 @@ class Official(Benchmark):
         """Responses to `samples()`, as rows of a response file in upstream's order."""
 
     def score(self, responses: Mapping[str, Response]) -> dict[str, float]:
-        return dict(flat(self.report(self.answers(responses)).results))
+        return self.figures(self.report(self.answers(responses)))
+
+    def figures(self, scored: Scored) -> dict[str, float]:
+        """All numbers of a report by name; those of the literature that upstream does not report are added here."""
+        return dict(flat(scored.results))
 
     def scored(self, n: int, results: Mapping[str, Any], *, flags: Iterable[str] = (), **more: Any) -> Scored:
         """A `Scored` with this benchmark's name, flavor, rules and flags."""

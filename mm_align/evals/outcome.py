@@ -10,7 +10,7 @@ from data_tools.records import Response, Sample
 
 from .base import Benchmark, Judged
 from .intervals import Interval, bootstrap, paired_difference
-from .official import Official, flat
+from .official import Official
 
 
 class Outcome(NamedTuple):
@@ -31,7 +31,7 @@ def outcome(benchmark: Benchmark, responses: Mapping[str, Response]) -> Outcome:
     if isinstance(benchmark, Official):
         scored = benchmark.report(benchmark.answers(responses))
         whose = (scored.flavor, scored.rules_version, scored.flags)
-        return Outcome(dict(flat(scored.results)), benchmark.items_metric, scored.items, benchmark.items_scale, *whose)
+        return Outcome(benchmark.figures(scored), benchmark.items_metric, scored.items, benchmark.items_scale, *whose)
     return Outcome(benchmark.score(responses), benchmark.main, benchmark.judged(responses))
 
 

@@ -29,6 +29,11 @@ def pope(folder: Path) -> dict[str, Any]:
     return {"data": str(folder / "labels.jsonl")}
 
 
+def amber_answer(sample: Sample) -> str:
+    truth = sample.meta["truth"]
+    return truth.title() if isinstance(truth, str) else f"There is a {truth[0]}."
+
+
 class Row(NamedTuple):
     """options: writes a benchmark's data, gives its options. right: the best answer to a sample; none at all is worse."""
 
@@ -40,6 +45,7 @@ class Row(NamedTuple):
 ROWS: dict[str, Row] = {
     "qa": Row(qa),
     "objects": Row(objects),
+    "amber": Row(lambda folder: {"limit": 6, "similarity": "identity"}, amber_answer),
     "pope": Row(pope, lambda sample: sample.meta["label"]),
 }
 
