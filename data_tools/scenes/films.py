@@ -1,4 +1,4 @@
-"""Films: a resident, a traveller, visitors one after another and a sign that flashes up, with questions on what happens and when."""
+"""Films: a resident, a traveller, visitors one after another and an object that flashes up, with questions on what happens and when."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 
 from .captions import NUMBERS
 from .spec import COLORS, PLACES, SHAPES, SIZES, SPEC, TEXTURES
-from .world import PLACE_XY, Item, Scene, Sign
+from .world import PLACE_XY, Item, Scene
 
 VERSION = 1
 DURATION = 16.0  # seconds
 VISITORS = 4  # at most
 STAY = 0.12  # of the duration, for which a visitor is seen
 JOURNEY = 0.15  # of the duration
-FLASH = 1 / 16  # of the duration: sixteen frames at equal times see every sign, four see a quarter of them
+FLASH = 1 / 16  # of the duration: sixteen frames at equal times see every flash, four see a quarter of them
 CORNERS = tuple(place for place in PLACES if place != "center")
 KINDS = ("order", "count", "action", "needle", "detail")
 
@@ -54,16 +54,6 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
-class Flash:
-    """The needle: a sign that can be seen in [start, end)."""
-
-    word: str
-    place: str
-    start: float
-    end: float
-
-
-@dataclass(frozen=True, slots=True)
 class Film:
     """Everything there is to know about one video; `duration` in seconds."""
 
@@ -71,13 +61,10 @@ class Film:
     background: str
     duration: float
     actors: tuple[Actor, ...]
-    flash: Flash
 
     def scene(self, time: float) -> Scene:
         """What is seen at `time`, in seconds, as a scene that `render` draws."""
-        items = tuple(item for actor in self.actors if (item := actor.at(time)) is not None)
-        signs = (Sign(self.flash.word, self.flash.place),) if self.flash.start <= time < self.flash.end else ()
-        return Scene(self.size, self.background, items, signs)
+        return Scene(self.size, self.background, tuple(item for actor in self.actors if (item := actor.at(time)) is not None))
 
     def of(self, role: str) -> list[Actor]:
         """The actors of one role, by the time they come."""
@@ -88,12 +75,11 @@ class Film:
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Film:
-        actors = tuple(Actor(**actor) for actor in d["actors"])
-        return cls(d["size"], d["background"], d["duration"], actors, Flash(**d["flash"]))
+        return cls(d["size"], d["background"], d["duration"], tuple(Actor(**actor) for actor in d["actors"]))
 
     def split(self) -> str:
         """The split that what happens belongs to, by its hash."""
-        told = json.dumps([self.flash.word, *([a.role, a.name, a.texture, a.size, a.place, a.to] for a in self.actors)])
+        told = json.dumps([[a.role, a.name, a.texture, a.size, a.place, a.to] for a in self.actors])
         bucket = int(hashlib.sha256(told.encode()).hexdigest()[:8], 16) % 100
         return next(name for name, (low, high) in SPEC["splits"].items() if low <= bucket < high)
 
@@ -111,16 +97,15 @@ def sample_film(rng: random.Random, split: str, duration: float = DURATION) -> F
 def _draw(rng: random.Random, duration: float) -> Film:
     """Every actor has a colour and a shape that no other one has, and a place of its own."""
     count = rng.randint(1, VISITORS)
-    names = zip(rng.sample(COLORS, count + 2), rng.sample(SHAPES, count + 2), strict=True)
+    names = zip(rng.sample(COLORS, count + 3), rng.sample(SHAPES, count + 3), strict=True)
     corners = rng.sample(CORNERS, len(CORNERS))
     actors = [
         _actor(rng, "resident", next(names), corners[0], 0.0, duration),
         _traveller(rng, next(names), corners[1], corners[2], duration),
+        _flash(rng, next(names), corners[3], duration),
         *_visitors(rng, list(names), duration),
     ]
-    start = rng.uniform(0.02, 0.98 - FLASH) * duration
-    flash = Flash(rng.choice(SPEC["sign_words"]), corners[3], start, start + FLASH * duration)
-    return Film(64, rng.choice(list(SPEC["backgrounds"])), duration, tuple(actors), flash)
+    return Film(64, rng.choice(list(SPEC["backgrounds"])), duration, tuple(actors))
 
 
 def _actor(rng: random.Random, role: str, name: tuple[str, str], place: str, start: float, end: float, **way: Any) -> Actor:
@@ -130,6 +115,11 @@ def _actor(rng: random.Random, role: str, name: tuple[str, str], place: str, sta
 def _traveller(rng: random.Random, name: tuple[str, str], place: str, to: str, duration: float) -> Actor:
     leaves = rng.uniform(0.15, 0.65) * duration
     return _actor(rng, "traveller", name, place, 0.0, duration, to=to, leaves=leaves, arrives=leaves + JOURNEY * duration)
+
+
+def _flash(rng: random.Random, name: tuple[str, str], place: str, duration: float) -> Actor:
+    start = rng.uniform(0.02, 0.98 - FLASH) * duration
+    return _actor(rng, "flash", name, place, start, start + FLASH * duration)
 
 
 def _visitors(rng: random.Random, names: list[tuple[str, str]], duration: float) -> Iterator[Actor]:
@@ -153,9 +143,12 @@ def _order(film: Film, rng: random.Random) -> Iterator[tuple[str, str, str, str]
     visitors = film.of("visitor")
     if len(visitors) > 1:
         first, second = sorted(rng.sample(visitors, 2), key=lambda actor: actor.start)
-        one, other = rng.sample([first.name, second.name], 2)
-        yield "order", "open", f"Which comes first in the center, the {one} or the {other}?", first.name
-    yield "order", "open", "What comes last in the center?", visitors[-1].name
+        asked = [
+            (f"Does the {first.name} come before the {second.name}?", "yes"),
+            (f"Does the {second.name} come before the {first.name}?", "no"),
+        ]
+        for question, answer in rng.sample(asked, 2):
+            yield "order", "yes_no", question, answer
 
 
 def _count(film: Film) -> Iterator[tuple[str, str, str, str]]:
@@ -169,10 +162,12 @@ def _action(film: Film) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _needle(film: Film, rng: random.Random) -> Iterator[tuple[str, str, str, str]]:
-    yield "needle", "open", "What does the sign say?", film.flash.word
-    wrong = rng.choice([word for word in SPEC["sign_words"] if word != film.flash.word])
-    for word, answer in ((film.flash.word, "yes"), (wrong, "no")):
-        yield "needle", "yes_no", f"Does the sign say {word}?", answer
+    (flash,) = film.of("flash")
+    yield "needle", "open", f"What color is the {flash.shape} that flashes up?", flash.color
+    yield "needle", "open", f"What shape is the {flash.color} object that flashes up?", flash.shape
+    wrong = rng.choice([color for color in COLORS if color != flash.color])
+    for color, answer in ((flash.color, "yes"), (wrong, "no")):
+        yield "needle", "yes_no", f"Does a {color} object flash up?", answer
 
 
 def _detail(film: Film) -> Iterator[tuple[str, str, str, str]]:

@@ -42,7 +42,7 @@ MAIN = "sample-compress"  # frames are left out, tokens are pooled: what the rel
 
 @dataclass(frozen=True)
 class Recipe:
-    """How every run trains. Questions of needles that are answered by yes or no are left out: their words tell the colour."""
+    """How every run trains."""
 
     films: int = 1000
     epochs: int = 3
@@ -97,7 +97,7 @@ def films_of(model: LvlmForConditionalGeneration, processor: LvlmProcessor, spli
         save_file({"features": torch.stack(rows).half()}, path)
     features = load_file(path)["features"]
     side = math.isqrt(features.shape[2])
-    asked = [[q for q in row["sceneworld"]["questions"] if q["type"] == "open"] for row, _ in made]
+    asked = [row["sceneworld"]["questions"] for row, _ in made]
     return Films(features, (side, side), [[words_of(processor, q) for q in questions] for questions in asked])
 
 
