@@ -14,15 +14,16 @@ from .qa import QaBenchmark
 from .scoring import score
 from .video_mme import VideoMmeBenchmark
 
+# Two of ours, then the published ones by name.
 BENCHMARKS: dict[str, type[Benchmark]] = {
     "qa": QaBenchmark,
     "objects": ObjectsBenchmark,
+    "amber": AmberBenchmark,
     "cceval": CcevalBenchmark,
     "eventhallusion": EventHallusionBenchmark,
     "faithscore": FaithScoreBenchmark,
     "foil": FoilBenchmark,
     "pope": PopeBenchmark,
-    "amber": AmberBenchmark,
     "video_mme": VideoMmeBenchmark,
 }
 

@@ -1,4 +1,4 @@
-"""CCEval (Zhai et al. 2023, HallE-Switch and HallE-Control, arXiv 2310.01779): hallucination and coverage of objects, counted by a judge."""
+"""CCEval (Zhai et al. 2023, HallE-Switch and HallE-Control, arXiv 2310.01779): invented and uncovered objects, counted by a judge."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def means(features: torch.Tensor, t: int) -> torch.Tensor:
 
 
 class Batch(NamedTuple):
-    """Inputs of the model; kinds [B, L]: the kind of question whose answer the label belongs to, -1 elsewhere; asked [B, L]: which question."""
+    """Inputs of the model; of every place [B, L]: kinds, the kind of question that it belongs to, and asked, which one; -1 for none."""
 
     inputs: dict[str, Any]
     labels: torch.Tensor
