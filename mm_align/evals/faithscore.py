@@ -182,9 +182,10 @@ def _categories(replies: Sequence[str]) -> tuple[list[list[str]], ...]:
         _read_reply(reply, lists)
         counter = number
         for category in lists:
-            if len(category) < counter + 1:
-                for counter in range(counter - len(category) + 1):  # noqa: B020 - upstream's slip
-                    category.append([])
+            lacking = counter + 1 - len(category)
+            if lacking > 0:
+                category.extend([] for _ in range(lacking))
+                counter = lacking - 1
     return lists
 
 

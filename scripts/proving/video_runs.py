@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -133,7 +134,7 @@ def middles(size: int, kept: int) -> list[int]:
 
 def means(features: torch.Tensor, t: int) -> torch.Tensor:
     edges = [k * features.shape[1] // t for k in range(t + 1)]
-    return torch.stack([features[:, a:b].mean(1) for a, b in zip(edges, edges[1:], strict=False)], 1)
+    return torch.stack([features[:, a:b].mean(1) for a, b in pairwise(edges)], 1)
 
 
 class Batch(NamedTuple):
