@@ -167,7 +167,7 @@ def predictions(content: Any, what: str) -> Answers:
     """A row a video, and one without a video for a split that has none. ValueError that names the video for another shape."""
     if not isinstance(content, dict) or not all(isinstance(videos, dict) for videos in content.values()):
         raise ValueError(f"{what}: expected {{split: {{video: {{qa: [...], judgement: ...}}}}}}, found {str(content)[:60]}")
-    rows = []
+    rows: list[Answer] = []
     for split, videos in content.items():
         if not videos:
             rows.append(Answer(len(rows) + 1, split, None, {"split": split}))
