@@ -11,6 +11,7 @@ from typing import NamedTuple
 from .tables import text
 
 KEPT = 1 << 17
+LAST_LETTERS = "aeisx"  # of what the rules end in; only (ox)en has no end
 
 
 class Rules(NamedTuple):
@@ -37,9 +38,11 @@ def singularize(word: str) -> str:
         return word
     if lower.endswith(rules.ie_plurals):
         return lower
-    for plural, single in rules.irregular.items():
-        if lower.endswith(plural):
-            return re.sub(f"(?i){plural}$", single, word)
+    if lower.endswith(tuple(rules.irregular)):
+        plural = next(plural for plural in rules.irregular if lower.endswith(plural))
+        return re.sub(f"(?i){plural}$", rules.irregular[plural], word)
+    if word.isascii() and lower[-1] not in LAST_LETTERS and not lower.startswith("ox"):
+        return word
     return _by_ending(word, rules)
 
 

@@ -53,6 +53,7 @@ CONTRACTIONS = tuple(
     )
 )
 OTHER_SPACE = re.compile(r"[^\S ]")
+GLUED = frozenset({"cannot", "gimme", "gonna", "gotta", "lemme", "wanna"})
 ALL_CLOSERS = re.compile(r"[\]\)}>\"'»”’]*")
 KEPT = 1 << 17  # distinct chunks remembered: a corpus of captions has fewer
 
@@ -85,6 +86,10 @@ def _extend(found: list[str], sentence: str) -> None:
 
 @lru_cache(KEPT)
 def _middle(chunk: str) -> tuple[str, ...]:
+    if _plain(chunk):
+        return (chunk,)
+    if chunk[-1:] == "," and _plain(chunk[:-1]):
+        return (chunk[:-1], ",")
     return tuple(words_of_sentence(f"x {chunk} x")[1:-1])
 
 
@@ -95,7 +100,14 @@ def _first(chunk: str) -> tuple[str, ...]:
 
 @lru_cache(KEPT)
 def _last(chunk: str) -> tuple[str, ...]:
+    if chunk[-1] == "." and _plain(chunk[:-1]):
+        return (chunk[:-1], ".")
     return tuple(words_of_sentence(f"x {chunk}")[1:])
+
+
+def _plain(chunk: str) -> bool:
+    """Whether no rule touches it: ASCII letters only, and none of the glued words."""
+    return chunk.isascii() and chunk.isalpha() and chunk.lower() not in GLUED
 
 
 def words_of_sentence(text: str) -> list[str]:
