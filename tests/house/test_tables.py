@@ -30,13 +30,15 @@ ROOMS = [
     Room("mm_align.rewards", "REWARDS"),
     Room("mm_align.search", "SEARCHES"),
     Room("mm_align.train.schedules", "SCHEDULES"),
+    Room("video.frames", "SAMPLERS"),
+    Room("video.frames", "SELECTORS"),
     Room("data_tools.io", "FORMATS", papers=False),
     Room("data_tools.preference", "FORMATS", papers=False),
 ]
 YAMLS = sorted((ROOT / "configs").rglob("*.yaml"))
 
 
-@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.module)
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: f"{room.module}.{room.table}")
 def test_every_table_key_is_a_file_and_every_file_has_its_line_in_the_docs(room):
     module = importlib.import_module(room.module)
     folder = Path(module.__path__[0])
