@@ -1,4 +1,4 @@
-"""Films: a resident, a traveller, visitors one after another and a flash, with questions on order, count, action, needle and detail."""
+"""Films: a resident, a traveller, visitors one after another and an object that flashes up, with questions on what happens and when."""
 
 from __future__ import annotations
 
@@ -143,9 +143,12 @@ def _order(film: Film, rng: random.Random) -> Iterator[tuple[str, str, str, str]
     visitors = film.of("visitor")
     if len(visitors) > 1:
         first, second = sorted(rng.sample(visitors, 2), key=lambda actor: actor.start)
-        one, other = rng.sample([first.name, second.name], 2)
-        yield "order", "open", f"Which comes first in the center, the {one} or the {other}?", first.name
-    yield "order", "open", "What comes last in the center?", visitors[-1].name
+        asked = [
+            (f"Does the {first.name} come before the {second.name}?", "yes"),
+            (f"Does the {second.name} come before the {first.name}?", "no"),
+        ]
+        for question, answer in rng.sample(asked, 2):
+            yield "order", "yes_no", question, answer
 
 
 def _count(film: Film) -> Iterator[tuple[str, str, str, str]]:
@@ -160,8 +163,8 @@ def _action(film: Film) -> Iterator[tuple[str, str, str, str]]:
 
 def _needle(film: Film, rng: random.Random) -> Iterator[tuple[str, str, str, str]]:
     (flash,) = film.of("flash")
-    yield "needle", "open", "What color is the object that flashes up?", flash.color
-    yield "needle", "open", "What shape is the object that flashes up?", flash.shape
+    yield "needle", "open", f"What color is the {flash.shape} that flashes up?", flash.color
+    yield "needle", "open", f"What shape is the {flash.color} object that flashes up?", flash.shape
     wrong = rng.choice([color for color in COLORS if color != flash.color])
     for color, answer in ((flash.color, "yes"), (wrong, "no")):
         yield "needle", "yes_no", f"Does a {color} object flash up?", answer

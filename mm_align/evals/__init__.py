@@ -2,20 +2,31 @@
 
 from .amber import AmberBenchmark
 from .base import Benchmark, Judged, build_benchmark, evaluate
+from .cceval import CcevalBenchmark
 from .chair import ChairBenchmark
+from .eventhallusion import EventHallusionBenchmark
+from .faithscore import FaithScoreBenchmark
+from .foil import FoilBenchmark
 from .intervals import Interval, bootstrap, paired_difference
 from .objects import ObjectsBenchmark
 from .official import Official, Scored
 from .pope import PopeBenchmark
 from .qa import QaBenchmark
 from .scoring import score
+from .video_mme import VideoMmeBenchmark
 
+# Two of ours, then the published ones by name.
 BENCHMARKS: dict[str, type[Benchmark]] = {
     "qa": QaBenchmark,
     "objects": ObjectsBenchmark,
-    "pope": PopeBenchmark,
     "amber": AmberBenchmark,
+    "cceval": CcevalBenchmark,
     "chair": ChairBenchmark,
+    "eventhallusion": EventHallusionBenchmark,
+    "faithscore": FaithScoreBenchmark,
+    "foil": FoilBenchmark,
+    "pope": PopeBenchmark,
+    "video_mme": VideoMmeBenchmark,
 }
 
 __all__ = [

@@ -25,11 +25,17 @@ def score(
 
     >>> score("pope", "answers.jsonl", "pope/coco/coco_pope_random.json").results["f1"]  # doctest: +SKIP
     """
+    built = official(benchmark, data, flavor=flavor, **options)
+    return built.report(built.read(responses))
+
+
+def official(benchmark: str, data: str | Path | None = None, *, flavor: str | None = None, **options: Any) -> Official:
+    """The published benchmark of that name. ValueError for another, OSError for data that cannot be read."""
     given = {"data": None if data is None else str(data), "flavor": flavor, **options}
     built = build_benchmark({"type": benchmark, **{key: value for key, value in given.items() if value is not None}})
     if not isinstance(built, Official):
         raise ValueError(f"'{benchmark}' is no published benchmark; `score` knows {', '.join(published_names())}")
-    return built.report(built.read(responses))
+    return built
 
 
 def published_names() -> list[str]:

@@ -55,10 +55,24 @@ def scored(run: RunDir, cell: Cell, *, judged: bool = True) -> Scored:
         found.trouble = "needs --judge or --judge-replies"
         return found
     try:
+        write_rows(run.root, cell, found.responses)
         found.outcome = outcome(benchmark, found.responses)
     except (ValueError, OSError) as error:
         found.trouble = str(error)
     return found
+
+
+def write_rows(root: Path, cell: Cell, responses: Mapping[str, Response]) -> None:
+    """The answers to a published benchmark as a response file of its evaluator, for `mmalign score` and for others."""
+    from data_tools.io.jsonl import dump
+    from data_tools.shards import write_atomic
+
+    from ..evals import Official
+
+    if isinstance(cell.suite.benchmark, Official):
+        path = root / cell.folder / "answers" / f"{cell.suite.name}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        write_atomic(path, b"".join(dump(dict(row.fields)) for row in cell.suite.benchmark.answers(responses).rows))
 
 
 def shown_figures(suite: Suite, found: Outcome) -> list[str]:

@@ -30,13 +30,16 @@ class ScoreConfig(JobConfig):
 
 def run(config: ScoreConfig) -> int:
     """Print the numbers. Raises UserError."""
-    from ..evals.scoring import score
+    from ..evals.scoring import official
 
     files = {key: getattr(config, key) for key in ("judge_replies", "analyses", "similarity") if getattr(config, key) is not None}
     try:
-        scored = score(config.bench, config.responses, config.data, flavor=config.flavor, **files, **config.options)
+        bench = official(config.bench, config.data, flavor=config.flavor, **files, **config.options)
+        answers = bench.read(config.responses)
+        scored = bench.report(answers)
     except (ValueError, OSError) as error:
         raise UserError(f"{config.bench}: {error}") from error
+    log.info("read: %s", answers.understood)  # only where there is a score: an error is one sentence
     print(json.dumps(scored.to_dict(), ensure_ascii=False) if config.json_output else as_text(scored))
     return 0
 

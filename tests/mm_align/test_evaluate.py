@@ -97,6 +97,18 @@ def test_scores_come_from_the_file_of_responses(fb, scripted, evaluated, tmp_pat
     assert results(tmp_path / "out")["results"]["pope"]["acc,none"] == 5 / 8
 
 
+def test_answers_are_a_response_file_that_scores_alike(monkeypatch, evaluated, questions, tmp_path, capsys):
+    import mm_align.backends
+
+    monkeypatch.setattr(mm_align.backends, "load_backend", lambda *a, **k: Says(5))
+    assert evaluated() == 0
+    capsys.readouterr()
+    answers = tmp_path / "out/org__a/answers/pope.jsonl"
+    assert main(["score", "pope", "--responses", str(answers), "--data", str(questions), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["results"]
+    assert found == {name: results(tmp_path / "out")["results"]["pope"][f"{name},none"] for name in found}
+
+
 def test_a_stopped_run_continues_without_asking_twice(fb, scripted, evaluated, tmp_path, capsys):
     scripted(fb.Stops(3, "generate"))
     assert evaluated() == 75

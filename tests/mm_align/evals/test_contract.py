@@ -34,6 +34,41 @@ def amber_answer(sample: Sample) -> str:
     return truth.title() if isinstance(truth, str) else f"There is a {truth[0]}."
 
 
+def foil(folder: Path) -> dict[str, Any]:
+    item = {"image_file": "a.jpg", "caption": "a dog", "foil": "a cat", "classes": "dog", "mturk": {"caption": 3, "foil": 0}}
+    (folder / "foil-it.json").write_text(json.dumps({"7": item, "8": item}))
+    return {"data": str(folder)}
+
+
+def cceval(folder: Path) -> dict[str, Any]:
+    (folder / "vg_info_100.json").write_text(json.dumps({str(i): {"gt_objs": ["cup"]} for i in (1, 2)}))
+    replies = {"obj": {"x": "['cup']", "": "['cup']"}, "hall": {"x": "[]", "": "['cup']"}}
+    (folder / "replies.json").write_text(json.dumps(replies))
+    return {"data": str(folder), "judge_replies": str(folder / "replies.json")}
+
+
+def eventhallusion(folder: Path) -> dict[str, Any]:
+    asked = [{"question": "Does he fall?", "answer": "No."}, {"question": "Does he stand?", "answer": "Yes."}]
+    (folder / "entire_questions.json").write_text(json.dumps([{"id": "e1", "questions": asked}]))
+    return {"data": str(folder)}
+
+
+def faithscore(folder: Path) -> dict[str, Any]:
+    (folder / "rows.json").write_text(json.dumps([{"image": "a.jpg", "question": f"What is {i}?"} for i in (1, 2)]))
+    stage = {"labelled": ["it [D]"], "stage2": {"it ": "Entities: A dog."}}
+    replies = [{"answer": "x", **stage, "verify": {"A dog.": "yes"}}, {"answer": "", **stage, "verify": {"A dog.": "no"}}]
+    (folder / "replies.json").write_text(json.dumps(replies))
+    return {"data": str(folder / "rows.json"), "judge_replies": str(folder / "replies.json")}
+
+
+def video_mme(folder: Path) -> dict[str, Any]:
+    fields = {"task_type": "OCR Problems", "question": "What?", "options": ["A. a", "B. b"], "answer": "B"}
+    place = {"duration": "short", "domain": "Knowledge", "sub_category": "Law"}
+    videos = [{"video_id": f"v{i}", **place, "questions": [{"question_id": f"v{i}-1", **fields}]} for i in range(2)]
+    (folder / "template.json").write_text(json.dumps(videos))
+    return {"data": str(folder / "template.json"), "skip_missing": True}
+
+
 def chair(folder: Path) -> dict[str, Any]:
     (folder / "truth.json").write_text(json.dumps({image: ["dog"] for image in range(1, 5)}))
     return {"data": str(folder / "truth.json")}
@@ -50,6 +85,11 @@ class Row(NamedTuple):
 ROWS: dict[str, Row] = {
     "qa": Row(qa),
     "objects": Row(objects),
+    "cceval": Row(cceval),
+    "eventhallusion": Row(eventhallusion, lambda sample: sample.meta["answer"]),
+    "faithscore": Row(faithscore),
+    "foil": Row(foil, lambda sample: "yes" if sample.meta["fits"] else "no"),
+    "video_mme": Row(video_mme, lambda sample: sample.meta["answer"]),
     "amber": Row(lambda folder: {"limit": 6, "similarity": "identity"}, amber_answer),
     "chair": Row(chair, lambda sample: "A dog."),
     "pope": Row(pope, lambda sample: sample.meta["label"]),

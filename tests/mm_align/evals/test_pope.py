@@ -117,7 +117,7 @@ def test_asked_and_scored_by_its_own_samples(tmp_path):
         ("[]", "holds no answers"),
         ('{"question_id": 1, "answer": null}', "row 1: the answer is None"),
         ('{"question_id": 1, "answer": "no"}\n{"question_id": 2, "answer": 3}', "row 2: the answer is 3"),
-        ('{"question_id": 1, "label": "no"}', "no answer in it; expected one of the fields answer, text"),
+        ('{"question_id": 1, "label": "no"}', "no answer in it; expected one of the fields prediction, pred"),
         ('{"question_id": 1, "answer": "no"}\nnonsense', "line 2: no JSON"),
     ],
 )
