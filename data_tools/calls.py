@@ -15,7 +15,8 @@ class Sampling:
 
     `stop`: generation of a row ends after the token that completes one of these strings (the overhang stays).
     `branches`: strings of which exactly one is expected to start the answer; the backend reports the probability of each
-    at the token where they part (see `Response.branches`), at no further cost.
+    at the token where they part (see `Response.branches`), at no further cost. `beams`: above 1, beam search over so many; greedy
+    and one answer only, and not every backend can.
     """
 
     n: int = 1
@@ -26,6 +27,7 @@ class Sampling:
     stop: tuple[str, ...] = ()
     prefix: str = ""
     branches: tuple[str, ...] = ()
+    beams: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"stop": list(self.stop), "branches": list(self.branches)}

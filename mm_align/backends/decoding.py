@@ -36,10 +36,10 @@ COMPACT_SHARE = 0.0625  # rows leave when this share of them has ended
 
 
 class Answer(NamedTuple):
-    """Tokens of one answer (forced prefix included, end token excluded) and what was seen on the way."""
+    """Tokens of one answer (forced prefix included, end token excluded) and what was seen on the way; logprob None where it was not."""
 
     tokens: list[int]
-    logprob: float
+    logprob: float | None
     branches: Mapping[str, float]
     truncated: bool
 

@@ -46,6 +46,8 @@ class OpenAiBackend:
         """`sampling.n` responses a sample, sample-major; `logprob` is not known. Raises CallFailed, UserError, BadImage."""
         if sampling.prefix:
             raise UserError("an endpoint cannot be made to begin its answer with given words; use a model in this process for that")
+        if sampling.beams > 1:
+            raise UserError("an endpoint does no beam search; use a model in this process for that, or set beams to 1")
         with self.requests.call():
             found = self._found(samples, sampling)
         settings = sampling.to_dict()

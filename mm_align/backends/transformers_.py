@@ -13,6 +13,7 @@ from transformers import GenerationConfig
 from data_tools.calls import Decision, Sampling
 from data_tools.records import Response, Sample
 
+from .beams import beam_search, check_beams
 from .branches import common_prefix, find_branches
 from .decoding import Answer, Decoder, Scorer
 from .judge import Judge
@@ -61,8 +62,10 @@ class TransformersBackend:
         """`sampling.n` responses a sample, sample-major. Text is decoded without special tokens and stripped, as upstream does.
 
         `tokens` counts the answer's tokens with the forced prefix and without the end token; `logprob` is their sum
-        under the unscaled model, the end token's included and the prefix's not.
+        under the unscaled model, the end token's included and the prefix's not; beam search tells none.
         """
+        if sampling.beams > 1:
+            return self._beamed(samples, sampling)
         stops = StopMatcher(self.tokenizer, sampling.stop)
         branches = find_branches(self.tokenizer, sampling.branches)
         prefix = self._ids(sampling.prefix)
@@ -78,6 +81,18 @@ class TransformersBackend:
         settings = sampling.to_dict()
         nothing = [Answer([], 0.0, {}, True)] * sampling.n
         return [self._response(s, j, a, settings) for i, s in enumerate(samples) for j, a in enumerate(found.get(i, nothing))]
+
+    def _beamed(self, samples: Sequence[Sample], sampling: Sampling) -> list[Response]:
+        check_beams(sampling)
+        fitting, order = self._fitting(samples, sampling.max_tokens)
+
+        def work(chunk: Sequence[Sample]) -> list[Answer]:
+            return beam_search(self.model, self.prompts.encode(chunk), sampling, self.loaded.ends, self.prompts.pad_id())
+
+        most = auto_size(self.model, self.model.device, rows=sampling.beams) if self.auto else None
+        found = dict(zip(order, self.batches.run(fitting, work, most), strict=True))
+        settings, nothing = sampling.to_dict(), Answer([], None, {}, True)
+        return [self._response(sample, 0, found.get(i, nothing), settings) for i, sample in enumerate(samples)]
 
     def _response(self, sample: Sample, j: int, answer: Answer, settings: dict[str, Any]) -> Response:
         text = self.tokenizer.decode(answer.tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -27,6 +27,9 @@ class EvaluateConfig(ModelFields):
     judge: str | None = Field(None, description="model that judges answers, for benchmarks that need one")
     judge_replies: list[str] = Field([], description="BENCH=FILE: a judge's replies that are there already")
     limit: int | None = Field(None, ge=1, description="only the first samples of each benchmark (of each part of one)")
+    protocol: Literal["own", "paper"] = Field(
+        "own", description="paper: decode and ask as the papers do (beams, longest answer, prompt); own: greedy, what each benchmark needs"
+    )
     options: dict[str, dict[str, Any]] = Field({}, description="further options of benchmarks by name: `--set options.pope.flavor=opera`")
     sampling: dict[str, Any] = Field({}, description="what differs from each benchmark's own decoding: `--set sampling.max_tokens=32`")
     shown: int = Field(12, ge=0, description="failures shown of each benchmark, with their pictures")

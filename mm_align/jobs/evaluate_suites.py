@@ -146,6 +146,7 @@ def build(config: EvaluateConfig, entry: Entry) -> Suite:
     """UserError for options that do not fit, for data that cannot be read, and where no picture of it is there."""
     from ..evals import build_benchmark
 
+    entry, decoding = _by_protocol(config, entry)
     try:
         benchmark = build_benchmark({"type": entry.kind, **entry.options})
         samples = list(benchmark.samples())
@@ -155,11 +156,25 @@ def build(config: EvaluateConfig, entry: Entry) -> Suite:
         raise UserError(f"{entry.name}: its data holds nothing to ask")
     check_pictures(entry.name, samples)
     try:
-        sampling = replace(benchmark.sampling, **config.sampling)
+        sampling = replace(decoding or benchmark.sampling, **config.sampling)
     except TypeError as error:
         known = ", ".join(benchmark.sampling.to_dict())
         raise UserError(f"sampling: {str(error).rpartition(' ')[2]} is no setting of decoding; there are {known}") from error
     return Suite(entry, benchmark, samples, sampling)
+
+
+def _by_protocol(config: EvaluateConfig, entry: Entry) -> tuple[Entry, Sampling | None]:
+    """A published benchmark with what its paper asks, and how it decodes, where `protocol` wishes so; what is given besides wins."""
+    from ..evals.protocols import PAPER
+
+    if config.protocol == "own" or entry.title:
+        return entry, None
+    if entry.kind not in PAPER:
+        log.info("%s: no protocol of a paper is known here, so its own is used", entry.name)
+        return entry, None
+    found = PAPER[entry.kind]
+    log.info("%s: decoded as %s", entry.name, found.source)
+    return entry._replace(options={**found.options, **entry.options}), found.sampling
 
 
 def check_pictures(name: str, samples: Sequence[Sample]) -> None:

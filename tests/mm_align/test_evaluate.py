@@ -1,5 +1,6 @@
 """`mmalign eval` through the command line, with a scripted model: responses, scores, refusals, continuing, missing pictures."""
 
+import inspect
 import json
 import re
 
@@ -7,6 +8,8 @@ import pytest
 
 from data_tools.records import Response
 from mm_align.cli import main
+from mm_align.evals import BENCHMARKS
+from mm_align.evals.protocols import PAPER
 
 LABELS = ("yes", "no", "yes", "no", "yes", "no", "yes", "no")
 
@@ -232,6 +235,21 @@ def test_mistakes_are_told_before_a_model_is_loaded(monkeypatch, tmp_path, capsy
     monkeypatch.setattr("mm_align.backends.load_backend", lambda *a, **k: pytest.fail("a model was loaded"))
     assert main(["eval", *words]) == 2
     assert re.search(told, capsys.readouterr().err)
+
+
+def test_the_protocol_of_a_paper_and_what_is_set_besides(fb, scripted, evaluated, tmp_path, capsys):
+    scripted(fb.Scripted(("Yes.",)))
+    assert evaluated("--protocol", "paper", "--set", "sampling.beams=2") == 0
+    assert "pope: decoded as LLaVA-1.5" in capsys.readouterr().err
+    decoding = results(tmp_path / "out")["configs"]["pope"]["generation_kwargs"]
+    assert (decoding["max_tokens"], decoding["beams"]) == (128, 2)
+
+
+def test_protocols_are_of_benchmarks_that_can_be_built_so():
+    for name, protocol in PAPER.items():
+        if name in BENCHMARKS:
+            assert protocol.options.keys() <= inspect.signature(BENCHMARKS[name]).parameters.keys()
+        assert protocol.sampling.temperature == 0
 
 
 def test_an_unknown_setting_of_decoding(evaluated, capsys):
