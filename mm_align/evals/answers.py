@@ -100,12 +100,14 @@ def read_text(path: Path) -> str:
 
 
 def _whole(content: Any) -> tuple[str, list[Any]]:
-    """A JSON document: a list of rows, rows under one key (lmms-eval's `logs`), one row, or {id: answer}."""
+    """A JSON document: a list of rows, rows under one key (lmms-eval's `logs`, COCO's `imgToEval`), one row, or {id: answer}."""
     if isinstance(content, list):
         return "a JSON list", content
     if not isinstance(content, dict):
         raise ValueError(f"expected rows, found {_shown(content)}")
-    for name in ("logs", "responses", "answers", "results", "data"):
+    if isinstance(content.get("imgToEval"), dict):
+        return "a JSON object of COCO's caption evaluation", list(content["imgToEval"].values())
+    for name in ("logs", "responses", "answers", "results", "data", "sentences"):
         if isinstance(content.get(name), list):
             return f"a JSON object with rows in `{name}`", content[name]
     if any(name in content for name in (*TEXTS, *KEYS)):

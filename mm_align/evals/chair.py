@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from data_tools.calls import Sampling
 from data_tools.records import Image, Message, Part, Response, Sample
 
-from .answers import Answer, Answers, as_answers, read_rows
+from .answers import Answer, Answers, as_answers, read_answers
 from .base import Judged
 from .coco import PHRASES, Mention, Truth, Vocabulary, annotation_files, build_truth, coco_name, image_files, read_truth, synonyms
 from .language import lemma, pos_tag, singularize, word_tokenize
@@ -76,7 +76,7 @@ class ChairBenchmark(Official):
     name = "chair"
     needs = "pictures of COCO 2014 by --images; the ground truth is packaged"
     sampling = Sampling(max_tokens=512)
-    texts = ("caption", "text", "answer", "response", "prediction", "output", "filtered_resps", "resps")
+    texts = ("caption", "text", "answer", "response", "prediction", "output")
     keys = ("image_id", "image", "sample_id")
     flavors = {
         "pattern_singularize": Flavor("Maxlinn/CHAIR-metric-standalone 640c507 (words of LisaAnne/Hallucination 6e4d33c); NLTK 3.8-3.9.2"),
@@ -165,12 +165,7 @@ class ChairBenchmark(Official):
         path = find(str(responses), CAPTIONS)
         if path is None:
             raise ValueError(f"{responses} holds none of {', '.join(CAPTIONS)}")
-        shape, rows = read_rows(path)
-        if len(rows) == 1 and isinstance(rows[0], Mapping):
-            for name in ("imgToEval", "sentences"):
-                inner = rows[0].get(name)
-                rows = list(inner.values()) if isinstance(inner, Mapping) else inner if isinstance(inner, list) else rows
-        return as_answers(rows, f"{path.name}: {shape}", texts=self.texts, keys=self.ids)
+        return read_answers(path, texts=self.texts, keys=self.ids)
 
     def report(self, answers: Answers) -> Scored:
         flags: list[str] = []
