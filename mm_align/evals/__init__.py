@@ -14,6 +14,7 @@ from .pope import PopeBenchmark
 from .qa import QaBenchmark
 from .scoring import score
 from .video_mme import VideoMmeBenchmark
+from .videohallucer import VideoHallucerBenchmark
 
 # Two of ours, then the published ones by name.
 BENCHMARKS: dict[str, type[Benchmark]] = {
@@ -27,6 +28,7 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
     "foil": FoilBenchmark,
     "pope": PopeBenchmark,
     "video_mme": VideoMmeBenchmark,
+    "videohallucer": VideoHallucerBenchmark,
 }
 
 __all__ = [

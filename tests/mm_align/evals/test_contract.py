@@ -89,6 +89,7 @@ ROWS: dict[str, Row] = {
     "eventhallusion": Row(eventhallusion, lambda sample: sample.meta["answer"]),
     "faithscore": Row(faithscore),
     "foil": Row(foil, lambda sample: "yes" if sample.meta["fits"] else "no"),
+    "videohallucer": Row(lambda folder: {"limit": 2}, lambda sample: sample.meta["answer"]),
     "video_mme": Row(video_mme, lambda sample: sample.meta["answer"]),
     "amber": Row(lambda folder: {"limit": 6, "similarity": "identity"}, amber_answer),
     "chair": Row(chair, lambda sample: "A dog."),
