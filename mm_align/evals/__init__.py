@@ -13,6 +13,7 @@ from .official import Official, Scored
 from .pope import PopeBenchmark
 from .qa import QaBenchmark
 from .scoring import score
+from .throne import ThroneBenchmark
 from .video_mme import VideoMmeBenchmark
 from .videohallucer import VideoHallucerBenchmark
 
@@ -27,6 +28,7 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
     "faithscore": FaithScoreBenchmark,
     "foil": FoilBenchmark,
     "pope": PopeBenchmark,
+    "throne": ThroneBenchmark,
     "video_mme": VideoMmeBenchmark,
     "videohallucer": VideoHallucerBenchmark,
 }
@@ -43,6 +45,7 @@ __all__ = [
     "PopeBenchmark",
     "QaBenchmark",
     "Scored",
+    "ThroneBenchmark",
     "bootstrap",
     "build_benchmark",
     "evaluate",

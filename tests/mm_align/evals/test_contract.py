@@ -9,7 +9,6 @@ import pytest
 
 from data_tools.records import Response, Sample
 from mm_align.evals import BENCHMARKS, Benchmark, Official, build_benchmark
-from mm_align.evals.official import flat
 
 
 def qa(folder: Path) -> dict[str, Any]:
@@ -61,6 +60,14 @@ def faithscore(folder: Path) -> dict[str, Any]:
     return {"data": str(folder / "rows.json"), "judge_replies": str(folder / "replies.json")}
 
 
+def throne(folder: Path) -> dict[str, Any]:
+    images = [{"id": i, "file_name": f"{i}.jpg"} for i in (1, 2)]
+    truth = {"images": images, "annotations": [{"image_id": i, "category_id": 1} for i in (1, 2)], "categories": [{"id": 1, "name": "cup"}]}
+    (folder / "instances_val2017.json").write_text(json.dumps(truth))
+    (folder / "replies.json").write_text(json.dumps({"x": [["yes"]]}))
+    return {"data": str(folder), "judge_replies": str(folder / "replies.json")}
+
+
 def video_mme(folder: Path) -> dict[str, Any]:
     fields = {"task_type": "OCR Problems", "question": "What?", "options": ["A. a", "B. b"], "answer": "B"}
     place = {"duration": "short", "domain": "Knowledge", "sub_category": "Law"}
@@ -90,6 +97,7 @@ ROWS: dict[str, Row] = {
     "faithscore": Row(faithscore),
     "foil": Row(foil, lambda sample: "yes" if sample.meta["fits"] else "no"),
     "videohallucer": Row(lambda folder: {"limit": 2}, lambda sample: sample.meta["answer"]),
+    "throne": Row(throne),
     "video_mme": Row(video_mme, lambda sample: sample.meta["answer"]),
     "amber": Row(lambda folder: {"limit": 6, "similarity": "identity"}, amber_answer),
     "chair": Row(chair, lambda sample: "A dog."),
@@ -130,7 +138,7 @@ def test_official_contract(name: str, tmp_path: Path) -> None:
     assert list(told) == ["benchmark", "flavor", "rules_version", "n", "results", "flags", "raw", "printed"]
     assert (told["benchmark"], told["flavor"]) == (name, next(iter(benchmark.flavors)))
     scores = [item.score for item in report.items]
-    assert sum(scores) / len(scores) * benchmark.items_scale == pytest.approx(dict(flat(report.results))[benchmark.items_metric], abs=0.051)
+    assert sum(scores) / len(scores) * benchmark.items_scale == pytest.approx(benchmark.figures(report)[benchmark.items_metric], abs=0.051)
     with pytest.raises(ValueError, match="has no flavor 'no such'"):
         build_benchmark({"type": name, **ROWS[name].options(tmp_path), "flavor": "no such"})
 
