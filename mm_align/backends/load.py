@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from data_tools.calls import Backend
 
@@ -68,6 +70,13 @@ def find_name(model: str) -> tuple[str, str]:
         known = ", ".join(bundled()) or "none"
         raise UserError(f"no model '{name}'{meant}; bundled are: {known}; any other is given as a folder or a hub id (owner/name)")
     return scheme, name
+
+
+def domain_of(model: str) -> dict[str, Any] | None:
+    """What a model that knows one world only says of it (`domain.json`): {"name", "row_key" (the field by which its data is known),
+    "message" for other data}."""
+    path = Path(split_name(model)[1]) / "domain.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def check_device(device: str, dtype: str) -> None:

@@ -65,6 +65,7 @@ class ObjectsBenchmark(Benchmark):
     """
 
     main = "hallucinating"
+    needs = "rows with a picture and a list of what is on it, in any format (data)"
     lower = frozenset(f"{name}{end}" for name in ("hallucinating", "invented") for end in ("", "_low", "_high"))
 
     def __init__(

@@ -48,6 +48,7 @@ class PopeBenchmark(Official):
 
     name = "pope"
     main = "f1"
+    needs = "pictures of COCO val2014 (images); questions of A-OKVQA and GQA, and GQA's pictures (data, images)"
     sampling = Sampling(max_tokens=16)
     items_metric = "acc"
     flavors = {

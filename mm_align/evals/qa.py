@@ -47,6 +47,7 @@ class QaBenchmark(Benchmark):
 
     sampling = Sampling(max_tokens=32)
     main = "accuracy"
+    needs = "rows with a question, its answers and a picture, in any format (data)"
 
     def __init__(
         self,

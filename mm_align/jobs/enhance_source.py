@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import UserError
@@ -86,11 +84,7 @@ def about_data(config: EnhanceConfig, shards: Sequence[Shard], plan: Plan, backe
 
 
 def _domain(config: EnhanceConfig, backend: Backend) -> dict[str, Any] | None:
-    """What the model's `domain.json` says: {"name", "row_key" (the field by which its data is known), "message" for other data}."""
-    told: dict[str, Any] | None = getattr(backend, "domain", None)
-    if told is not None:
-        return told
-    from ..backends.load import split_name
+    from ..backends.load import domain_of
 
-    path = Path(split_name(config.model)[1]) / "domain.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    told: dict[str, Any] | None = getattr(backend, "domain", None)
+    return told if told is not None else domain_of(config.model)

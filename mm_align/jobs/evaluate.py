@@ -1,7 +1,7 @@
 """`mmalign eval`: models on benchmarks, responses first and scores from them, in one table.
 
-Its parts: `evaluate_config`, `evaluate_suites` (which benchmarks), `evaluate_answers` (the folder, and asking the models),
-`evaluate_results` (scores, results.json), `evaluate_table`, `evaluate_report` (report.html).
+Its parts: `evaluate_config`, `evaluate_suites` (which benchmarks), `evaluate_build` and `evaluate_pictures` (made ready),
+`evaluate_answers` (the folder, and asking the models), `evaluate_results` (scores, results.json), `evaluate_table`, `evaluate_report`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..config import UserError
 from .evaluate_config import EvaluateConfig
@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EvaluateReport:
-    """The run's folder, and for each model what its results.json says. Exit code 1: a benchmark could not score what was answered."""
+    """The run's folder, and each model's results.json. Exit code 1: a benchmark could not score what was answered."""
 
     out: Path
-    results: Mapping[str, Any] = field(default_factory=dict)
+    results: Mapping[str, Path] = field(default_factory=dict)
     exit_code: int = 0
 
 
@@ -61,12 +61,16 @@ def check(config: EvaluateConfig) -> None:
 def evaluated(config: EvaluateConfig) -> EvaluateReport:
     """All cells answered and scored."""
     from .evaluate_answers import Cell, answering, answers_step, bind, folders
-    from .evaluate_suites import build, entries
+    from .evaluate_build import build
+    from .evaluate_results import foreign
+    from .evaluate_suites import entries
 
     with answering(config) as run:
-        suites = [build(config, entry) for entry in entries(config, run.root)]
+        suites = [build(config, entry, run.root) for entry in entries(config, run.root)]
         bind(run.run_dir, config, suites)
         cells = [Cell(model, folder, suite) for model, folder in folders(config.model).items() for suite in suites]
+        for warning in filter(None, dict.fromkeys(foreign(cell.model, cell.suite) for cell in cells)):
+            log.warning("WARNING: %s", warning)
         for cell in cells:
             run.do(answers_step(run, cell))
         if not run.models.used:
@@ -80,7 +84,7 @@ def written(config: EvaluateConfig, run: Answering, cells: Sequence[Cell]) -> Ev
     from .evaluate_results import scored, write_results
     from .evaluate_table import as_text, lines, notes
 
-    found = [scored(run.run_dir, cell, judged=config.judge is not None) for cell in cells]
+    found = [scored(run.run_dir, cell) for cell in cells]
     by_model = {model: [one for one in found if one.cell.model == model] for model in config.model}
     by_bench = list(zip(*by_model.values(), strict=True))
     described = run.run_dir.record.get("described", {})
@@ -89,4 +93,5 @@ def written(config: EvaluateConfig, run: Answering, cells: Sequence[Cell]) -> Ev
     write_page(run.root, config, table, by_bench)
     print("\n".join([as_text(config.model, table), *notes(by_bench)]))
     print(f"results: {', '.join(map(str, paths))}; report: {run.root / 'report.html'}")
-    return EvaluateReport(run.root)
+    failed = any(one.trouble and not one.waits for one in found)
+    return EvaluateReport(run.root, dict(zip(config.model, paths, strict=True)), int(failed))

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..config import UserError, to_yaml
+from .evaluate_build import PICTURES
+from .evaluate_suites import SCENES
 from .feedback_folder import Session, Step, held
 from .feedback_models import Models, known_by
 
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
     from data_tools.shards import RunDir
 
     from ..rlaif.stage import Places, StageSummary, Watch
+    from .evaluate_build import Suite
     from .evaluate_config import EvaluateConfig
-    from .evaluate_suites import Suite
 
 LONGEST = 96  # characters of a model's folder
 
@@ -63,7 +65,7 @@ class Answering(Session):
 def answering(config: EvaluateConfig) -> Iterator[Answering]:
     """The folder, held. Raises UserError and `Stopped`."""
     root = Path(config.out)
-    outputs = [*folders(config.model).values(), "quarantine", "scenes"]
+    outputs = [*folders(config.model).values(), "quarantine", SCENES, PICTURES]
     with held(root, [name for name in outputs if name != "quarantine"], overwrite=config.overwrite) as (run_dir, stop):
         run_dir.remember("outputs", sorted({*run_dir.record["outputs"], *outputs}))
         yield Answering(run_dir, Models(config), stop, update=True)

@@ -23,7 +23,9 @@ class EvaluateConfig(ModelFields):
     )
     out: str = Field("eval-out", description="folder for responses, results.json and report.html; the same command continues a run")
     data: list[str] = Field([], description="BENCH=PATH: its files; or one folder with a folder for each benchmark")
-    images: list[str] = Field([], description="BENCH=DIR: its pictures; or one folder for all")
+    images: list[str] = Field(
+        [], description="BENCH=DIR: its pictures, in a folder, datasets:NAME, Parquet or tar files; or one place for all"
+    )
     judge: str | None = Field(None, description="model that judges answers, for benchmarks that need one")
     judge_replies: list[str] = Field([], description="BENCH=FILE: a judge's replies that are there already")
     limit: int | None = Field(None, ge=1, description="only the first samples of each benchmark (of each part of one)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
@@ -17,20 +18,28 @@ if TYPE_CHECKING:
 
     from ..evals.intervals import Interval
     from ..evals.outcome import Outcome
+    from .evaluate_build import Suite
     from .evaluate_config import EvaluateConfig
-    from .evaluate_suites import Suite
 
 
 @dataclass
 class Scored:
-    """A cell with its responses, the samples that have none, and its figures; where there are none, `trouble` says why."""
+    """A cell with its responses, the samples that have none, and its figures; where there are none, `trouble` says why, and whether it
+    only `waits` for a judge. warning: what makes the figures meaningless."""
 
     cell: Cell
     responses: Mapping[str, Response]
     failures: Sequence[Failure]
     outcome: Outcome | None = None
     trouble: str = ""
+    waits: bool = False
+    warning: str = ""
     together: Mapping[str, Hashable] = field(default_factory=dict)
+
+    def told(self) -> list[str]:
+        """What a reader has to know of the figures."""
+        flags = self.outcome.flags if self.outcome else ()
+        return [*([self.warning] if self.warning else []), *flags]
 
     def interval(self, figure: str) -> Interval | None:
         """Of a figure: that of the items' mean, or bounds that the benchmark gives itself."""
@@ -45,21 +54,33 @@ class Scored:
         return spread(found, self.together) if figure == found.metric else None
 
 
-def scored(run: RunDir, cell: Cell, *, judged: bool = True) -> Scored:
+def scored(run: RunDir, cell: Cell) -> Scored:
     """Score a cell's responses. A benchmark that cannot score them (it needs a judge, say) has `trouble` in place of figures."""
     from ..evals.outcome import groups, outcome
 
     found = Scored(cell, read_responses(run.root, cell), read_failures(run, cell), together=groups(cell.suite.samples))
-    benchmark = cell.suite.benchmark
-    if getattr(benchmark, "judge", True) is None and not cell.suite.entry.options.get("judge_replies") and not judged:
-        found.trouble = "needs --judge or --judge-replies"
-        return found
+    found.warning = foreign(cell.model, cell.suite)
     try:
         write_rows(run.root, cell, found.responses)
-        found.outcome = outcome(benchmark, found.responses)
+        found.outcome = outcome(cell.suite.benchmark, found.responses)
     except (ValueError, OSError) as error:
-        found.trouble = str(error)
+        found.waits = lacks_judge(cell.suite)
+        found.trouble = "needs --judge or --judge-replies" if found.waits else str(error)
     return found
+
+
+def lacks_judge(suite: Suite) -> bool:
+    """Whether a benchmark that can be judged by a model was given none."""
+    can = "judge_replies" in inspect.signature(type(suite.benchmark)).parameters
+    return can and not suite.entry.options.get("judge_replies") and getattr(suite.benchmark, "judge", None) is None
+
+
+def foreign(model: str, suite: Suite) -> str:
+    """What a model that knows one world only says of another; "" where it is at home, or at home everywhere."""
+    from ..backends.load import domain_of
+
+    domain = domain_of(model)
+    return "" if domain is None or domain["name"] == suite.entry.title else str(domain["message"])
 
 
 def write_rows(root: Path, cell: Cell, responses: Mapping[str, Response]) -> None:
@@ -108,7 +129,7 @@ def results(config: EvaluateConfig, found: Sequence[Scored], describe: Mapping[s
         "versions": {name: (one.outcome.rules if one.outcome else "") or f"mm-align {__version__}" for name, one in done.items()},
         "n-samples": {name: {"original": len(one.cell.suite.samples), "effective": len(one.responses)} for name, one in done.items()},
         "higher_is_better": better,
-        "flags": {name: list(one.flags) for name, one in rated.items() if one.flags},
+        "flags": {name: told for name, one in done.items() if (told := one.told())},
         "errors": {name: dict(Counter(f.reason for f in one.failures)) for name, one in done.items() if one.failures},
         "not_scored": {name: one.trouble for name, one in done.items() if one.trouble},
         "config": {"model": found[0].cell.model, "model_args": dict(describe), "limit": config.limit},

@@ -1,4 +1,4 @@
-"""The benchmarks of an evaluation: by name, from a file of suites, or made of drawn scenes; built, and their pictures looked for."""
+"""Which benchmarks an evaluation is of: by name, from a file of suites, or made of drawn scenes; with the options given for each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import inspect
 import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,13 +14,11 @@ from ..config import UserError, read_yaml
 from .evaluate_config import EvaluateConfig, by_bench
 
 if TYPE_CHECKING:
-    from data_tools.calls import Sampling
-    from data_tools.records import Sample
-
-    from ..evals import Benchmark
+    pass
 
 log = logging.getLogger(__name__)
 SCENES = "scenes"  # drawn into the run's folder, so that everything can be tried without data
+PICTURES = "pictures"  # folder for pictures out of data sets
 FILE = "suites.yaml"  # what is looked for in a folder given as a benchmark
 PATHS = (
     "data",
@@ -44,28 +41,6 @@ class Entry(NamedTuple):
     options: Mapping[str, Any]
     title: str = ""
     shows: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Suite:
-    """A benchmark that can be asked."""
-
-    entry: Entry
-    benchmark: Benchmark
-    samples: Sequence[Sample]
-    sampling: Sampling
-
-    @property
-    def name(self) -> str:
-        return self.entry.name
-
-    def bound(self) -> dict[str, Any]:
-        """What its responses depend on beside the model."""
-        options = {key: value for key, value in self.entry.options.items() if key not in SCORING}
-        return {"type": self.entry.kind, "options": options, "sampling": self.sampling.to_dict()}
-
-
-# Naming
 
 
 def entries(config: EvaluateConfig, root: Path) -> list[Entry]:
@@ -137,68 +112,6 @@ def _with_options(config: EvaluateConfig, entry: Entry, given: Mapping[str, Mapp
 def _own_folder(root: str, name: str) -> str:
     """The benchmark's folder in a folder of several, else the folder itself."""
     return str(Path(root) / name) if (Path(root) / name).is_dir() else root
-
-
-# Building
-
-
-def build(config: EvaluateConfig, entry: Entry) -> Suite:
-    """UserError for options that do not fit, for data that cannot be read, and where no picture of it is there."""
-    from ..evals import build_benchmark
-
-    entry, decoding = _by_protocol(config, entry)
-    try:
-        benchmark = build_benchmark({"type": entry.kind, **entry.options})
-        samples = list(benchmark.samples())
-    except (ValueError, TypeError, OSError) as error:
-        raise UserError(f"{entry.name}: {error}") from error
-    if not samples:
-        raise UserError(f"{entry.name}: its data holds nothing to ask")
-    check_pictures(entry.name, samples)
-    try:
-        sampling = replace(decoding or benchmark.sampling, **config.sampling)
-    except TypeError as error:
-        known = ", ".join(benchmark.sampling.to_dict())
-        raise UserError(f"sampling: {str(error).rpartition(' ')[2]} is no setting of decoding; there are {known}") from error
-    return Suite(entry, benchmark, samples, sampling)
-
-
-def _by_protocol(config: EvaluateConfig, entry: Entry) -> tuple[Entry, Sampling | None]:
-    """A published benchmark with what its paper asks, and how it decodes, where `protocol` wishes so; what is given besides wins."""
-    from ..evals.protocols import PAPER
-
-    if config.protocol == "own" or entry.title:
-        return entry, None
-    if entry.kind not in PAPER:
-        log.info("%s: no protocol of a paper is known here, so its own is used", entry.name)
-        return entry, None
-    found = PAPER[entry.kind]
-    log.info("%s: decoded as %s", entry.name, found.source)
-    return entry._replace(options={**found.options, **entry.options}), found.sampling
-
-
-def check_pictures(name: str, samples: Sequence[Sample]) -> None:
-    """Say how many samples lack a picture; they will be unanswered. UserError where all do."""
-    shown = [sample for sample in samples if sample.images]
-    paths = dict.fromkeys(image.path for sample in shown for image in sample.images if image.data is None)
-    gone = {path: True for path in paths if not _is_there(path)}
-    lacking = sum(any(image.path in gone for image in sample.images if image.data is None) for sample in shown) if gone else 0
-    if gone and lacking == len(shown):
-        raise UserError(
-            f"{name}: none of its pictures is there, the first being {next(iter(gone))}; give their folder: --images {name}=DIR"
-        )
-    if gone:
-        told = "WARNING: %s: %d of %d samples lack their picture (%s for one); they are reported and count as unanswered"
-        log.warning(told, name, lacking, len(samples), next(iter(gone)))
-
-
-def _is_there(path: str | None) -> bool:
-    from data_tools.io.paths import is_remote
-
-    return path is not None and (is_remote(path) or Path(path).is_file())
-
-
-# Telling
 
 
 def listing() -> str:

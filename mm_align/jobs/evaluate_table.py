@@ -97,18 +97,24 @@ def number(value: float | None, interval: Interval | None, *, signed: bool = Fal
 
 def notes(found: Sequence[Sequence[Scored]]) -> Iterator[str]:
     """What has to be known beside the table: samples without an answer, what evaluators flag. `found`: as for `lines`."""
+    told: dict[str, list[str]] = {}
     for cells in found:
-        for one in cells:
-            if one.failures:
-                reasons = ", ".join(f"{n} {reason}" for reason, n in Counter(failure.reason for failure in one.failures).items())
-                share = f"{len(one.failures)} of {len(one.cell.suite.samples)} samples"
-                yield f"{one.cell.suite.name}: {one.cell.model}: {share} unanswered ({reasons}), counted as such"
-        yield from (f"note: {cells[0].cell.suite.name}: {text}" for text in flags(cells))
+        for text in [*_gaps(cells), *flags(cells)]:
+            told.setdefault(text, []).append(cells[0].cell.suite.name)
+    yield from (f"note: {', '.join(names)}: {text}" for text, names in told.items())
+
+
+def _gaps(cells: Sequence[Scored]) -> Iterator[str]:
+    for one in cells:
+        if one.failures:
+            reasons = ", ".join(f"{n} {reason}" for reason, n in Counter(failure.reason for failure in one.failures).items())
+            share = f"{len(one.failures)} of {len(one.cell.suite.samples)} samples"
+            yield f"{one.cell.model}: {share} unanswered ({reasons}), counted as such"
 
 
 def flags(cells: Sequence[Scored]) -> Iterator[str]:
     """What is said of a benchmark's figures; of one model alone where it holds for that one alone."""
-    told = {one.cell.model: [*(one.outcome.flags if one.outcome else ()), *([one.trouble] if one.trouble else [])] for one in cells}
+    told = {one.cell.model: [*one.told(), *([one.trouble] if one.trouble else [])] for one in cells}
     for flag in dict.fromkeys(flag for every in told.values() for flag in every):
         whose = [model for model, every in told.items() if flag in every]
         yield flag if len(whose) == len(cells) else f"{', '.join(whose)}: {flag}"

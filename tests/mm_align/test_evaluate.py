@@ -179,6 +179,25 @@ def test_a_missing_picture_is_an_error_row_and_counts_as_unanswered(fb, scripted
     assert gone == ["questions/2", "questions/3"]
 
 
+@pytest.mark.parametrize("form", ["file", "saved"])
+def test_pictures_out_of_a_data_set(fb, scripted, questions, pictures, tmp_path, form, capsys):
+    """Rows name their picture in a field, without its suffix; the one that no row names is missing."""
+    import datasets
+
+    rows = [{"image_source": f"p{i}", "image": str(pictures / f"p{i}.png")} for i in (3, 0, 1)]
+    made = datasets.Dataset.from_list(rows).cast_column("image", datasets.Image())
+    place = tmp_path / "set.parquet" if form == "file" else tmp_path / "saved"
+    made.to_parquet(place) if form == "file" else made.save_to_disk(place)
+    backend = scripted(fb.Scripted(("Yes.",)))
+    words = ["eval", "org/a", "--bench", "pope", "--data", f"pope={questions}", "--images", f"pope={place}", "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    assert len(backend.prompts) == 6
+    assert (tmp_path / "out/pictures/pope/p3.png").read_bytes() == (pictures / "p3.png").read_bytes()
+    assert results(tmp_path / "out")["errors"] == {"pope": {"image_missing": 2}}
+    assert main(words) == 0
+    assert len(backend.prompts) == 6
+
+
 def test_the_report_shows_failures_with_pictures_and_escapes_what_models_say(fb, scripted, evaluated, pictures, tmp_path):
     (pictures / "p1.png").unlink()
     scripted(fb.Scripted(("<script>alert(1)</script> yes",)))
