@@ -12,6 +12,7 @@ from .objects import ObjectsBenchmark
 from .official import Official, Scored
 from .pope import PopeBenchmark
 from .qa import QaBenchmark
+from .refomb import RefombBenchmark
 from .scoring import score
 from .throne import ThroneBenchmark
 from .video_mme import VideoMmeBenchmark
@@ -29,6 +30,7 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
     "foil": FoilBenchmark,
     "pope": PopeBenchmark,
     "throne": ThroneBenchmark,
+    "refomb": RefombBenchmark,
     "video_mme": VideoMmeBenchmark,
     "videohallucer": VideoHallucerBenchmark,
 }

@@ -83,6 +83,8 @@ def read_rows(path: Path) -> tuple[str, list[Any]]:
         return f"{path.suffix[1:].upper()} table", list(_table(path, text, delimiter))
     if not text.strip():
         raise ValueError(f"{path} is empty: expected a response a row")
+    if path.suffix.lower() == ".jsonl" and text.lstrip().startswith("{"):  # a single line is a row, too
+        return "JSON lines", list(_lines(path, text))
     try:
         return _whole(json.loads(text))
     except json.JSONDecodeError as error:

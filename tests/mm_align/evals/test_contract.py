@@ -81,6 +81,13 @@ def chair(folder: Path) -> dict[str, Any]:
     return {"data": str(folder / "truth.json")}
 
 
+def refomb(folder: Path) -> dict[str, Any]:
+    rows = [{"question": "What?", "image_url": f"http://x/{i}.png", "type": "OCR"} for i in range(2)]
+    (folder / "RefoMB_dev.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (folder / "judge_replies.json").write_text(json.dumps({"0": ["[[B]]"], "1": ["[[C]]"]}))
+    return {"data": str(folder), "judge_replies": str(folder / "judge_replies.json")}
+
+
 class Row(NamedTuple):
     """options: writes a benchmark's data, gives its options. right: the best answer to a sample; none at all is worse."""
 
@@ -96,6 +103,7 @@ ROWS: dict[str, Row] = {
     "eventhallusion": Row(eventhallusion, lambda sample: sample.meta["answer"]),
     "faithscore": Row(faithscore),
     "foil": Row(foil, lambda sample: "yes" if sample.meta["fits"] else "no"),
+    "refomb": Row(refomb),
     "videohallucer": Row(lambda folder: {"limit": 2}, lambda sample: sample.meta["answer"]),
     "throne": Row(throne),
     "video_mme": Row(video_mme, lambda sample: sample.meta["answer"]),
