@@ -43,14 +43,13 @@ class PopeBenchmark(Official):
     or `type` names it. images: the folder of the pictures. split: only this file of the folder.
 
     Answers and labels are paired by position, as all upstream scripts do; VCD's also asserts that the ids agree. A label other
-    than "no" is yes.
+    than "no" is yes. Several files together: lmms-eval and VLMEvalKit pool them, else figures are means over them. A sheet of
+    VLMEvalKit's own (`prediction`, `answer`, `category`) brings its labels along.
     """
 
     name = "pope"
-    main = "f1"
     needs = "pictures of COCO val2014 (images); questions of A-OKVQA and GQA, and GQA's pictures (data, images)"
     sampling = Sampling(max_tokens=16)
-    items_metric = "acc"
     flavors = {
         "official": Flavor("RUCAIBox/POPE 3df3ba1 evaluate.py (LLaVA's eval_pope.py and LLaVA-RLHF read answers alike)"),
         "vcd": Flavor("DAMO-NLP-SG/VCD d6568ff experiments/eval/eval_pope.py"),
@@ -70,6 +69,7 @@ class PopeBenchmark(Official):
     ) -> None:
         super().__init__(data, flavor=flavor, limit=limit)
         self.split, self.images = split, images
+        self.main, self.items_metric, self.items_scale = FIGURES[self.flavor]
 
     @cached_property
     def files(self) -> dict[str, list[dict[str, Any]]]:
@@ -112,24 +112,41 @@ class PopeBenchmark(Official):
     # -- scoring -----------------------------------------------------------------------------------------------------------
 
     def report(self, answers: Answers) -> Scored:
+        if self.flavor == "vlmevalkit" and all({"prediction", "answer", "category"} <= row.fields.keys() for row in answers.rows):
+            return self._scored(answers, *_of_sheet(answers.rows), ["labels and categories are those of the sheet"])
         groups = self._groups(answers)
-        flags: list[str] = []
-        items: list[Judged] = []
-        found = {split: RULES[self.flavor](rows, self.files[split], flags) for split, rows in groups.items()}
-        for split, rows in groups.items():
-            items += [Judged(f"{split}/{at}", float(right), split) for at, right in enumerate(found[split].right[: len(rows)])]
+        flags = []
         for split, rows in groups.items():
             if len(rows) != len(self.files[split]):
                 lengths = f"{len(rows)} answers for {len(self.files[split])} questions"
                 flags.append(f"{split}: {lengths}; pairs beyond the shorter are dropped, as upstream does")
+        return self._scored(answers, groups, self.files, flags)
+
+    def _scored(
+        self,
+        answers: Answers,
+        groups: Mapping[str, Sequence[Answer]],
+        questions: Mapping[str, Sequence[Mapping[str, Any]]],
+        known: Sequence[str],
+    ) -> Scored:
+        rules, guarded = RULES[self.flavor], list[str]()
+        found = {split: rules(rows, questions[split], guarded) for split, rows in groups.items()}
+        flags = [*guarded, *known]
+        items: list[Judged] = []
+        for split, rows in groups.items():
+            items += [Judged(f"{split}/{at}", float(right), split) for at, right in enumerate(found[split].right[: len(rows)])]
         counts = {split: one.counts._asdict() for split, one in found.items()}
         if len(found) == 1:
             (one,) = found.values()
             told = {"raw": one.counts._asdict(), "printed": one.printed, "items": tuple(items)}
             return self.scored(len(answers.rows), one.figures, flags=flags, **told)
-        means = {name: sum(one.figures[name] for one in found.values()) / len(found) for name in next(iter(found.values())).figures}
-        results = {**means, **{split: one.figures for split, one in found.items()}}
-        flags.append("figures without a split are means over splits")
+        if self.flavor in POOLED:
+            whole = rules([row for rows in groups.values() for row in rows], [q for split in groups for q in questions[split]], []).figures
+            flags.append("figures without a split are of all questions together, as upstream has them")
+        else:
+            whole = {name: sum(one.figures[name] for one in found.values()) / len(found) for name in next(iter(found.values())).figures}
+            flags.append("figures without a split are means over splits")
+        results = {**whole, **{split: one.figures for split, one in found.items()}}
         printed = tuple(line for split, one in found.items() for line in (split, *one.printed))
         return self.scored(len(answers.rows), results, flags=flags, raw=counts, printed=printed, items=tuple(items))
 
@@ -151,6 +168,13 @@ class PopeBenchmark(Official):
             told = f"responses could belong to any of {', '.join(best)}"
             raise ValueError(f"{told}; name one with the option `split`, or give its file as data")
         return best[0]
+
+
+def _of_sheet(rows: Sequence[Answer]) -> tuple[dict[str, list[Answer]], dict[str, list[dict[str, Any]]]]:
+    """VLMEvalKit's answers and labels by category; a row of several (`random,popular`) counts in each."""
+    parts = [(category, row) for row in rows for category in str(row.fields["category"]).split(",")]
+    answers = {category: [row for part, row in parts if part == category] for category in dict.fromkeys(part for part, _ in parts)}
+    return answers, {category: [{"label": row.fields["answer"]} for row in told] for category, told in answers.items()}
 
 
 # -- question files ----------------------------------------------------------------------------------------------------
@@ -291,18 +315,19 @@ def lmms_eval(answers: Sequence[Answer], questions: Sequence[Mapping[str, Any]],
 
 
 def vlmevalkit(answers: Sequence[Answer], questions: Sequence[Mapping[str, Any]], flags: list[str]) -> Found:
-    """Words yes and no after punctuation is processed; an unknown answer is no for F1 and wrong for accuracy. Percentages."""
-    said = [vlmevalkit_yes_no(_text(answer)) for answer, _ in zip(answers, questions, strict=False)]
+    """Words yes and no after punctuation is processed; an unknown answer is no for F1 and wrong for accuracy. Percentages; divisions
+    by zero give 0; what is no text counts as its name, which is unknown."""
+    said = [vlmevalkit_yes_no(str(answer.text)) for answer, _ in zip(answers, questions, strict=False)]
     labels = [str(question["label"]).lower() == "yes" for question in questions[: len(said)]]
     counts = _counts((answer == "Yes", label) for answer, label in zip(said, labels, strict=True))
     right = [answer == ("Yes" if label else "No") for answer, label in zip(said, labels, strict=True)]
-    precision = ratio(counts.tp, counts.tp + counts.fp, "precision", flags)
-    recall = ratio(counts.tp, counts.tp + counts.fn, "recall", flags)
+    precision = counts.tp / (counts.tp + counts.fp) if counts.tp + counts.fp else 0.0
+    recall = counts.tp / (counts.tp + counts.fn) if counts.tp + counts.fn else 0.0
     figures = {
-        "Overall": 100 * ratio(2 * precision * recall, precision + recall, "Overall", flags),
-        "acc": 100 * sum(right) / len(right),
-        "precision": 100 * precision,
-        "recall": 100 * recall,
+        "Overall": 2 * precision * recall / (precision + recall) * 100 if precision + recall else 0.0,
+        "acc": sum(right) / len(right) * 100,
+        "precision": precision * 100,
+        "recall": recall * 100,
     }
     return Found(figures, counts, right, ())
 
@@ -313,6 +338,14 @@ RULES: dict[str, Callable[[Sequence[Answer], Sequence[Mapping[str, Any]], list[s
     "opera": opera,
     "lmms-eval": lmms_eval,
     "vlmevalkit": vlmevalkit,
+}
+POOLED = ("lmms-eval", "vlmevalkit")
+FIGURES = {  # the one that stands for the whole, the one that is the mean of right answers, and its scale
+    "official": ("f1", "acc", 1.0),
+    "vcd": ("F1", "Accuracy", 1.0),
+    "opera": ("F1 score", "Accuracy", 1.0),
+    "lmms-eval": ("f1_score", "accuracy", 1.0),
+    "vlmevalkit": ("Overall", "acc", 100.0),
 }
 
 

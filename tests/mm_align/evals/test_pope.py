@@ -143,3 +143,29 @@ def test_vcd_wants_the_ids_in_order_and_another_benchmark_s_file_is_refused(tmp_
 
 def test_a_very_long_answer_is_scored(tmp_path):
     assert score("pope", rows("word " * 20_000 + "no"), questions(tmp_path, labels="n")).results["acc"] == 1
+
+
+def test_a_sheet_of_vlmevalkit_brings_its_labels(tmp_path, said):
+    """Numbers of VLMEvalKit's POPE_rating on these rows; those of several categories count in each, and all together make the whole."""
+    told = [
+        ("Yes", "random", "Yes."),
+        ("No", "random,popular", "No, there is not"),
+        ("Yes", "random,popular,adversarial", "yes and no"),
+        ("No", "adversarial", None),
+        ("No", "popular", "yes"),
+        ("Yes", "popular", "It is yes"),
+        ("No", "adversarial", "no"),
+        ("Yes", "adversarial", "**Yes**"),
+    ]
+    rows = [{"index": i, "answer": a, "category": c, "prediction": p} for i, (a, c, p) in enumerate(told)]
+    path = tmp_path / "model_POPE.json"
+    path.write_text(json.dumps(rows))
+    assert said("pope", responses=path, flavor="vlmevalkit")["results"] == {
+        "Overall": 44.44444444444444,
+        "acc": 45.45454545454545,
+        "precision": 66.66666666666666,
+        "recall": 33.33333333333333,
+        "random": {"Overall": 66.66666666666666, "acc": 66.66666666666666, "precision": 100.0, "recall": 50.0},
+        "popular": {"Overall": 50.0, "acc": 50.0, "precision": 50.0, "recall": 50.0},
+        "adversarial": {"Overall": 0.0, "acc": 25.0, "precision": 0.0, "recall": 0.0},
+    }
