@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -136,12 +137,18 @@ def _logits(said: str) -> list[float]:
     return [float(not yes), float(yes)]
 
 
+def _single(value: float) -> float:
+    """In single precision, as the logits of upstream's model are: ties depend on it."""
+    return float(struct.unpack("f", struct.pack("f", value))[0])
+
+
 def _checked(row: Answer) -> tuple[tuple[float, float], tuple[float, float]]:
     pairs = row.text
     if isinstance(pairs, list | tuple) and len(pairs) == 2 and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
         numbers = [value for pair in pairs for value in pair]
         if all(isinstance(value, int | float) for value in numbers):
-            return (pairs[0][0], pairs[0][1]), (pairs[1][0], pairs[1][1])
+            a, b, c, d = map(_single, numbers)
+            return (a, b), (c, d)
     raise ValueError(
         f"row {row.row}, item {row.key!r}: expected [[not fit, fit], [not fit, fit]] of caption and foil, found {str(pairs)[:80]}"
     )

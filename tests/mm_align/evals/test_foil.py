@@ -42,6 +42,13 @@ def test_a_tie_of_the_caption_is_no_fit_and_all_dropped_is_guarded(tmp_path):
     assert "upstream raises ZeroDivisionError" in found.flags[1]
 
 
+def test_logits_that_are_equal_in_single_precision_tie(tmp_path):
+    """As upstream's tensors have them: the second item is dropped."""
+    data = items(tmp_path, (3, 3))
+    logits = [[0, 1], [0.1, 0.1 + 1e-9]]
+    assert score("foil", [{"id": "i0", "answer": [[0, 1], [1, 0]]}, {"id": "i1", "answer": logits}], data).raw["counted"] == [1, 2]
+
+
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
