@@ -8,6 +8,7 @@ from .eventhallusion import EventHallusionBenchmark
 from .faithscore import FaithScoreBenchmark
 from .foil import FoilBenchmark
 from .intervals import Interval, bootstrap, paired_difference
+from .mme import MmeBenchmark
 from .objects import ObjectsBenchmark
 from .official import Official, Scored
 from .pope import PopeBenchmark
@@ -28,6 +29,7 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
     "eventhallusion": EventHallusionBenchmark,
     "faithscore": FaithScoreBenchmark,
     "foil": FoilBenchmark,
+    "mme": MmeBenchmark,
     "pope": PopeBenchmark,
     "throne": ThroneBenchmark,
     "refomb": RefombBenchmark,
@@ -42,6 +44,7 @@ __all__ = [
     "ChairBenchmark",
     "Interval",
     "Judged",
+    "MmeBenchmark",
     "ObjectsBenchmark",
     "Official",
     "PopeBenchmark",

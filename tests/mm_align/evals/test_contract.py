@@ -9,6 +9,7 @@ import pytest
 
 from data_tools.records import Response, Sample
 from mm_align.evals import BENCHMARKS, Benchmark, Official, build_benchmark
+from mm_align.evals.mme import TASKS
 
 
 def qa(folder: Path) -> dict[str, Any]:
@@ -76,6 +77,12 @@ def video_mme(folder: Path) -> dict[str, Any]:
     return {"data": str(folder / "template.json"), "skip_missing": True}
 
 
+def mme(folder: Path) -> dict[str, Any]:
+    for task in TASKS:
+        (folder / f"{task}.txt").write_text("a.png\tIs it?\tYes\na.png\tIs it not?\tNo\n")
+    return {"data": str(folder)}
+
+
 def chair(folder: Path) -> dict[str, Any]:
     (folder / "truth.json").write_text(json.dumps({image: ["dog"] for image in range(1, 5)}))
     return {"data": str(folder / "truth.json")}
@@ -109,6 +116,7 @@ ROWS: dict[str, Row] = {
     "video_mme": Row(video_mme, lambda sample: sample.meta["answer"]),
     "amber": Row(lambda folder: {"limit": 6, "similarity": "identity"}, amber_answer),
     "chair": Row(chair, lambda sample: "A dog."),
+    "mme": Row(mme, lambda sample: sample.meta["annotation"]),
     "pope": Row(pope, lambda sample: sample.meta["label"]),
 }
 
