@@ -7,15 +7,19 @@ from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
+import numpy as np
+
 from .tables import text
 
 
 class Perceptron(NamedTuple):
-    """weights: of each feature by tag. sure: the tag of words that have but one. classes: in alphabetical order."""
+    """weights: of each feature by tag. sure: the tag of words that have but one. classes: from the last in the alphabet. rows: weights of
+    the features that were met, one number a class."""
 
     weights: dict[str, dict[str, float]]
     sure: dict[str, str]
     classes: tuple[str, ...]
+    rows: dict[str, np.ndarray]
 
 
 def pos_tag(tokens: Sequence[str]) -> list[tuple[str, str]]:
@@ -65,15 +69,18 @@ def _features(token: str, around: Sequence[str], last: str, before: str) -> tupl
 
 
 def _best(model: Perceptron, features: Sequence[str]) -> str:
-    """The tag of the highest sum, of equal ones the last in the alphabet."""
-    scores = dict.fromkeys(model.classes, 0.0)
+    """The tag of the highest sum, of equal ones the last in the alphabet. Adding one feature after the other keeps NLTK's rounding."""
+    scores = np.zeros(len(model.classes))
     for feature in features:
-        for tag, weight in model.weights.get(feature, {}).items():
-            scores[tag] += weight
-    return max(reversed(model.classes), key=scores.__getitem__)
+        if (row := model.rows.get(feature)) is None:
+            if feature not in model.weights:
+                continue
+            row = model.rows[feature] = np.array([model.weights[feature].get(tag, 0.0) for tag in model.classes])
+        np.add(scores, row, scores)
+    return model.classes[scores.argmax()]
 
 
 @cache
 def _model() -> Perceptron:
     weights, sure, classes = (json.loads(text(f"tagger/{name}.json")) for name in ("weights", "tagdict", "classes"))
-    return Perceptron(weights, sure, tuple(sorted(classes)))
+    return Perceptron(weights, sure, tuple(sorted(classes, reverse=True)), {})
