@@ -32,6 +32,7 @@ ROOMS = [
     Room("mm_align.train.schedules", "SCHEDULES"),
     Room("video.frames", "SAMPLERS"),
     Room("video.frames", "SELECTORS"),
+    Room("video.tokens", "REDUCERS"),
     Room("data_tools.io", "FORMATS", papers=False),
     Room("data_tools.preference", "FORMATS", papers=False),
 ]
