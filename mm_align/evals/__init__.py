@@ -9,6 +9,7 @@ from .faithscore import FaithScoreBenchmark
 from .foil import FoilBenchmark
 from .intervals import Interval, bootstrap, paired_difference
 from .mme import MmeBenchmark
+from .object_halbench import ObjectHalbenchBenchmark
 from .objects import ObjectsBenchmark
 from .official import Official, Scored
 from .pope import PopeBenchmark
@@ -30,6 +31,7 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
     "faithscore": FaithScoreBenchmark,
     "foil": FoilBenchmark,
     "mme": MmeBenchmark,
+    "object_halbench": ObjectHalbenchBenchmark,
     "pope": PopeBenchmark,
     "throne": ThroneBenchmark,
     "refomb": RefombBenchmark,
@@ -45,6 +47,7 @@ __all__ = [
     "Interval",
     "Judged",
     "MmeBenchmark",
+    "ObjectHalbenchBenchmark",
     "ObjectsBenchmark",
     "Official",
     "PopeBenchmark",

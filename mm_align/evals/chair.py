@@ -13,7 +13,19 @@ from data_tools.records import Image, Message, Part, Response, Sample
 
 from .answers import Answer, Answers, as_answers, read_answers
 from .base import Judged
-from .coco import PHRASES, Mention, Truth, Vocabulary, annotation_files, build_truth, coco_name, image_files, read_truth, synonyms
+from .coco import (
+    PHRASES,
+    Mention,
+    Truth,
+    Vocabulary,
+    annotation_files,
+    build_truth,
+    coco_name,
+    image_files,
+    read_truth,
+    sample_ids,
+    synonyms,
+)
 from .language import lemma, pos_tag, singularize, word_tokenize
 from .official import Flavor, Official, Scored, ratio, rows_of
 from .sources import PACKAGED, Published, find, packaged
@@ -190,7 +202,7 @@ class ChairBenchmark(Official):
         }
         results = FIGURES[self.flavor](figures, counts)
         printed = () if self.flavor == "lmms-eval" else tuple(f"{key:<10}: {value * 100:.01f}" for key, value in results.items())
-        items = tuple(Judged(name, float(one)) for name, one in zip(_names(told), bad, strict=True))
+        items = tuple(Judged(name, float(one)) for name, one in zip(sample_ids([one.image for one in told]), bad, strict=True))
         return self.scored(len(told), results, flags=flags, raw={**results, **counts}, printed=printed, items=items)
 
     def told(self, answers: Answers, flags: list[str]) -> list[Told]:
@@ -279,12 +291,3 @@ def _numbers(rows: Sequence[Answer]) -> Iterator[int]:
         if number is None:
             raise ValueError(f"row {row.row}: there is no image id in {row.key!r}; expected COCO's number or file name")
         yield number
-
-
-def _names(told: Sequence[Told]) -> Iterator[str]:
-    """Sample ids; of an image's later captions with their number."""
-    seen: dict[str, int] = {}
-    for one in told:
-        name = str(one.image)
-        seen[name] = seen.get(name, 0) + 1
-        yield name if seen[name] == 1 else f"{name}#{seen[name]}"

@@ -46,12 +46,15 @@ class Vocabulary:
     def scan(self, words: Sequence[str]) -> Scanned:
         """Join phrases from the left, drop "seat" beside "toilet", keep synonyms."""
         tokens, places = self._joined(words)
-        kept: Sequence[str] = tokens
+        return Scanned(tokens, self.mentions(tokens, places))
+
+    def mentions(self, tokens: Sequence[str], places: Sequence[int]) -> list[Mention]:
+        """The synonyms among tokens, "seat" left out beside "toilet"; places are those of all tokens, as upstream has it."""
+        kept = tokens
         if "toilet" in tokens and "seat" in tokens:
             kept = [token for token in tokens if token != "seat"]
         classes = self.classes
-        # The places are those of the unshortened tokens, as upstream has it.
-        return Scanned(tokens, [Mention(token, classes[token], places[at]) for at, token in enumerate(kept) if token in classes])
+        return [Mention(token, classes[token], places[at]) for at, token in enumerate(kept) if token in classes]
 
     def phrases_only(self, words: Sequence[str]) -> list[str]:
         """The tokens of the two-word phrases among `words`."""
@@ -191,3 +194,13 @@ def image_files(root: Path) -> dict[int, str]:
 
 def coco_name(image: int) -> str:
     return f"COCO_val2014_{image:012d}.jpg"
+
+
+def sample_ids(images: Sequence[Any]) -> list[str]:
+    """Ids of samples, one an image; of an image's later rows with their number."""
+    seen: dict[str, int] = {}
+    found = []
+    for image in map(str, images):
+        seen[image] = seen.get(image, 0) + 1
+        found.append(image if seen[image] == 1 else f"{image}#{seen[image]}")
+    return found

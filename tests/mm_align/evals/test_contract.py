@@ -95,6 +95,14 @@ def refomb(folder: Path) -> dict[str, Any]:
     return {"data": str(folder), "judge_replies": str(folder / "judge_replies.json")}
 
 
+def object_halbench(folder: Path) -> dict[str, Any]:
+    (folder / "synonyms_refine.txt").write_text("person, man\ndog, puppy")
+    (folder / "ground_truth.json").write_text(json.dumps({image: ["dog"] for image in range(1, 5)}))
+    rows = [{"image_id": image, "question": "What?", "image": ""} for image in range(1, 5)]
+    (folder / "obj_halbench_300_with_image.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return {"data": str(folder)}
+
+
 class Row(NamedTuple):
     """options: writes a benchmark's data, gives its options. right: the best answer to a sample; none at all is worse."""
 
@@ -117,6 +125,7 @@ ROWS: dict[str, Row] = {
     "amber": Row(lambda folder: {"limit": 6, "similarity": "identity"}, amber_answer),
     "chair": Row(chair, lambda sample: "A dog."),
     "mme": Row(mme, lambda sample: sample.meta["annotation"]),
+    "object_halbench": Row(object_halbench, lambda sample: "A dog."),
     "pope": Row(pope, lambda sample: sample.meta["label"]),
 }
 
