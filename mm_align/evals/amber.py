@@ -183,9 +183,10 @@ class AmberBenchmark(Official):
     def report(self, answers: Answers) -> Scored:
         rules = {"official": self._official, "lmms-eval": self._lmms_eval, "vlmevalkit": self._vlmevalkit}
         flags: list[str] = []
-        return rules[self.flavor]([(answer, self._annotation(answer, flags)) for answer in answers.rows], flags)
+        written = all(isinstance(answer.key, str) for answer in answers.rows)  # in tables ids are text
+        return rules[self.flavor]([(answer, self._annotation(answer, written, flags)) for answer in answers.rows], flags)
 
-    def _annotation(self, answer: Answer, flags: list[str]) -> Mapping[str, Any]:
+    def _annotation(self, answer: Answer, written: bool, flags: list[str]) -> Mapping[str, Any]:
         """The annotation at id - 1; ids below 1 count from the end, as upstream's do. ValueError for any other id. A row of
         VLMEvalKit's sheet holds its own category and answer."""
         if not any(name in answer.fields for name in self.texts):
@@ -193,7 +194,7 @@ class AmberBenchmark(Official):
         if self.flavor == "vlmevalkit" and {"category", "answer", "prediction"} <= answer.fields.keys():
             return {"type": answer.fields["category"], "truth": str(answer.fields["answer"]).lower()}
         total, found = len(self.annotations), answer.key
-        if isinstance(found, str) and found.strip().isdecimal():  # tables hold text alone
+        if written and isinstance(found, str) and found.strip().isdecimal():
             found = int(found)
         if isinstance(found, bool) or not isinstance(found, int):
             raise ValueError(f"row {answer.row}: the id is {found!r}; expected a number from 1 to {total}")

@@ -180,6 +180,7 @@ def test_asked_and_scored_by_its_own_samples():
     [
         ('[{"id": 15221, "response": "No"}]', "row 1: there is no item 15221; ids go from 1 to 15220"),
         ('[{"id": 1005, "response": "No"}, {"id": "x.jpg", "response": "No"}]', "row 2: the id is 'x.jpg'"),
+        ('[{"id": 1005, "response": "No"}, {"id": "1006", "response": "No"}]', "row 2: the id is '1006'"),
         ('[{"id": 1005, "response": "No"}, {"response": "No"}]', "row 2: the id is None"),
         ('[{"id": 1005, "response": "No"}, {"id": 1006}]', "row 2 has no `response`"),
         ('[{"id": 1, "response": null}]', "row 1: the response is None; expected a text"),
@@ -191,6 +192,11 @@ def test_what_cannot_be_scored_is_named(tmp_path, capsys, content, sentence):
     (tmp_path / "said.json").write_text(content)
     assert main(["score", "amber", "--responses", str(tmp_path / "said.json"), "--json"]) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_tables_hold_ids_as_text(tmp_path):
+    (tmp_path / "said.csv").write_text("id,response\n1005,Yes\n1006,No\n")
+    assert score("amber", tmp_path / "said.csv").results["State"]["Accuracy"] == 100.0
 
 
 def test_other_files_are_refused_or_told(tmp_path):
