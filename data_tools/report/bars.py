@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ CHARACTERS = 18  # of a group's name beside its bars
 
 
 class Bar(NamedTuple):
-    """One bar: whose it is, its value and the ends of its interval; no value leaves its place empty."""
+    """One bar: whose it is, its value and the ends of its interval; no value, or nan, leaves its place empty."""
 
     label: str
     value: float | None
@@ -33,7 +34,7 @@ class Group(NamedTuple):
 
 def bars(groups: Sequence[Group], *, axis: str, name: str) -> Markup:
     """Groups from top to bottom over one axis, which begins at 0 (below it where a value does)."""
-    ends = [v for group in groups for bar in group.bars for v in (bar.value, bar.low, bar.high) if v is not None]
+    ends = [v for group in groups for bar in group.bars for v in (bar.value, bar.low, bar.high) if v is not None and math.isfinite(v)]
     ticks = ticks_of(min(0.0, min(ends, default=0.0)), max(ends, default=1.0))
     heights = [len(group.bars) * THICK + APART for group in groups]
     frame = Frame(height=10 + sum(heights) + 38, left=118)
@@ -54,7 +55,7 @@ def _group(frame: Frame, group: Group, top: float, ticks: Sequence[float]) -> st
     middle = top + len(group.bars) * THICK / 2 + 4
     out = [f'<text class="num" x="{frame.left - 6}" y="{middle:.1f}">{text(shown)}<title>{text(group.name)}</title></text>']
     for i, bar in enumerate(group.bars):
-        if bar.value is not None:
+        if bar.value is not None and math.isfinite(bar.value):
             out.append(_bar(frame, bar, style(i), top + i * THICK, ticks))
     return "".join(out)
 

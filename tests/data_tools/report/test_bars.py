@@ -11,7 +11,13 @@ def widths(drawn: str) -> list[float]:
 
 def test_lengths_are_in_proportion_and_missing_values_leave_their_place_empty():
     """The axis ends at 1, its 344 - 118 - 8 = 218 px: a bar of 0.5 is 109 px long."""
-    drawn = str(bars([Group("a", [Bar("m", 0.5), Bar("n", None)]), Group("b", [Bar("m", 1.0), Bar("n", 0.25)])], axis="x", name="n"))
+    drawn = str(
+        bars(
+            [Group("a", [Bar("m", 0.5), Bar("n", None)]), Group("b", [Bar("m", 1.0), Bar("n", 0.25), Bar("o", float("nan"))])],
+            axis="x",
+            name="n",
+        )
+    )
     assert widths(drawn) == [109.0, 218.0, 54.5]
     assert "<line" in drawn
     assert drawn.count("<title>m: ") == 2

@@ -548,3 +548,29 @@ def test_chat_says_that_nobody_answers(server, fast, capsys):
     server.faults = [status(503)] * 3
     assert main(["chat", f"openai:{server.url}#m", "Who is there?"]) == 2
     assert "no answer: the endpoint did not answer in 3 attempts: HTTP 503" in capsys.readouterr().err
+
+
+def test_evaluating_an_endpoint(server, pictures, tmp_path, fast, capsys):
+    """Greedy, in order; the row that it refuses is counted, the others are scored. Beam search it cannot do."""
+    labels = ("yes", "no", "no", "no")
+    told = ["red", "blue", "poisoned", "green"]
+    asked = [
+        {"image": f"{i}.png", "text": f"Is it {text}?", "label": label} for i, (text, label) in enumerate(zip(told, labels, strict=True))
+    ]
+    (pictures / "q.json").write_text("".join(json.dumps(row) + "\n" for row in asked))
+
+    def answer(body: dict) -> dict:
+        if "poisoned" in words(body):
+            raise Refusal(400, "no")
+        return completion("yes" if "red" in words(body) else "No.")
+
+    server.answer = answer
+    where = ["--data", f"pope={pictures / 'q.json'}", "--images", f"pope={pictures}", "--out", str(tmp_path / "out")]
+    assert main(["eval", f"openai:{server.url}#m", "--bench", "pope", *where]) == 0
+    assert {body["temperature"] for body in server.asked if body} == {0.0}
+    (path,) = (tmp_path / "out").glob("*/results.json")
+    found = json.loads(path.read_text())
+    assert found["errors"] == {"pope": {"call_failed": 1}}
+    assert found["results"]["pope"]["acc,none"] == 0.75
+    assert main(["eval", f"openai:{server.url}#m", "--bench", "pope", *where, "--set", "sampling.beams=3", "--overwrite"]) == 2
+    assert "an endpoint does no beam search" in capsys.readouterr().err
