@@ -9,6 +9,7 @@ from .faithscore import FaithScoreBenchmark
 from .foil import FoilBenchmark
 from .intervals import Interval, bootstrap, paired_difference
 from .mme import MmeBenchmark
+from .mmhal import MmhalBenchmark
 from .object_halbench import ObjectHalbenchBenchmark
 from .objects import ObjectsBenchmark
 from .official import Official, Scored
@@ -32,6 +33,7 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
     "foil": FoilBenchmark,
     "mme": MmeBenchmark,
     "object_halbench": ObjectHalbenchBenchmark,
+    "mmhal": MmhalBenchmark,
     "pope": PopeBenchmark,
     "throne": ThroneBenchmark,
     "refomb": RefombBenchmark,

@@ -103,6 +103,11 @@ def object_halbench(folder: Path) -> dict[str, Any]:
     return {"data": str(folder)}
 
 
+def mmhal(folder: Path) -> dict[str, Any]:
+    (folder / "replies.json").write_text(json.dumps({"x": "Rating: 6", "": "Rating: 1"}))
+    return {"limit": 4, "judge_replies": str(folder / "replies.json")}
+
+
 class Row(NamedTuple):
     """options: writes a benchmark's data, gives its options. right: the best answer to a sample; none at all is worse."""
 
@@ -126,6 +131,7 @@ ROWS: dict[str, Row] = {
     "chair": Row(chair, lambda sample: "A dog."),
     "mme": Row(mme, lambda sample: sample.meta["annotation"]),
     "object_halbench": Row(object_halbench, lambda sample: "A dog."),
+    "mmhal": Row(mmhal),
     "pope": Row(pope, lambda sample: sample.meta["label"]),
 }
 
