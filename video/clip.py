@@ -86,13 +86,16 @@ class VideoInfo:
 TICK = 0.5 / 90_000
 
 FLAGS = {
-    "audio_start": "the file begins before its first picture: times count from the picture",
-    "damaged": "packets that could not be decoded were passed over",
-    "edit_list": "the file hides decoded frames at its start (a cut without re-encoding)",
-    "header_lies": "the header's length is not that of the packets",
-    "open_gop": "frames before a keyframe in time come after it in the file",
-    "substituted": "a frame that could not be decoded was replaced by the one shown before it",
-    "truncated": "the file ends before its header says",
+    "counted": "packets do not tell when their frames are shown; frames were counted by decoding all of them",
+    "damaged": "something could not be decoded, or not whole",
+    "edit_list": "the file hides frames at its beginning: a cut without encoding again",
+    "header_lies": "the header tells of more seconds than there are packets for",
+    "headless": "the file begins with frames that need others from before its beginning; they are left out",
+    "hidden_frames": "some packets give no frame of their own, others refer to them",
+    "late_start": "something else in the file begins before the picture; times count from the picture",
+    "open_gop": "frames stand behind a keyframe that is shown after them",
+    "substituted": "for a frame that cannot be decoded the nearest one was given, an earlier one where there is one",
+    "truncated": "the file breaks off: frames or bytes that its header counts are not there",
 }
 
 

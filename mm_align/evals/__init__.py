@@ -10,7 +10,6 @@ from .foil import FoilBenchmark
 from .intervals import Interval, bootstrap, paired_difference
 from .mme import MmeBenchmark
 from .mmhal import MmhalBenchmark
-from .mmstar import MmstarBenchmark
 from .object_halbench import ObjectHalbenchBenchmark
 from .objects import ObjectsBenchmark
 from .official import Official, Scored
@@ -33,12 +32,11 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
     "faithscore": FaithScoreBenchmark,
     "foil": FoilBenchmark,
     "mme": MmeBenchmark,
-    "mmhal": MmhalBenchmark,
-    "mmstar": MmstarBenchmark,
     "object_halbench": ObjectHalbenchBenchmark,
+    "mmhal": MmhalBenchmark,
     "pope": PopeBenchmark,
-    "refomb": RefombBenchmark,
     "throne": ThroneBenchmark,
+    "refomb": RefombBenchmark,
     "video_mme": VideoMmeBenchmark,
     "videohallucer": VideoHallucerBenchmark,
 }
@@ -51,7 +49,6 @@ __all__ = [
     "Interval",
     "Judged",
     "MmeBenchmark",
-    "MmstarBenchmark",
     "ObjectHalbenchBenchmark",
     "ObjectsBenchmark",
     "Official",

@@ -30,6 +30,7 @@ ROOMS = [
     Room("mm_align.rewards", "REWARDS"),
     Room("mm_align.search", "SEARCHES"),
     Room("mm_align.train.schedules", "SCHEDULES"),
+    Room("video.decode", "DECODERS"),
     Room("video.frames", "SAMPLERS"),
     Room("video.frames", "SELECTORS"),
     Room("video.tokens", "REDUCERS"),
