@@ -10,6 +10,7 @@ from .foil import FoilBenchmark
 from .intervals import Interval, bootstrap, paired_difference
 from .mme import MmeBenchmark
 from .mmhal import MmhalBenchmark
+from .mmstar import MmstarBenchmark
 from .object_halbench import ObjectHalbenchBenchmark
 from .objects import ObjectsBenchmark
 from .official import Official, Scored
@@ -32,11 +33,12 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
     "faithscore": FaithScoreBenchmark,
     "foil": FoilBenchmark,
     "mme": MmeBenchmark,
-    "object_halbench": ObjectHalbenchBenchmark,
     "mmhal": MmhalBenchmark,
+    "mmstar": MmstarBenchmark,
+    "object_halbench": ObjectHalbenchBenchmark,
     "pope": PopeBenchmark,
-    "throne": ThroneBenchmark,
     "refomb": RefombBenchmark,
+    "throne": ThroneBenchmark,
     "video_mme": VideoMmeBenchmark,
     "videohallucer": VideoHallucerBenchmark,
 }
@@ -49,6 +51,7 @@ __all__ = [
     "Interval",
     "Judged",
     "MmeBenchmark",
+    "MmstarBenchmark",
     "ObjectHalbenchBenchmark",
     "ObjectsBenchmark",
     "Official",

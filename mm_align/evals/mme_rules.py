@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .extraction import vlmevalkit_yes_no
-from .official import ratio
 
 PERCEPTION = ("existence", "count", "position", "color", "posters", "celebrity", "scene", "landmark", "artwork", "OCR")
 COGNITION = ("commonsense_reasoning", "numerical_calculation", "text_translation", "code_reasoning")
@@ -145,11 +144,6 @@ RULES: dict[str, Callable[[Sequence[Asked], Sequence[str], list[str]], Found]] =
     "lmms-eval": lmms_eval,
     "vlmevalkit": vlmevalkit,
 }
-
-
-def accuracy(right: Sequence[tuple[Asked, bool]], flags: list[str]) -> float:
-    """The share of right answers over all tasks; no evaluator reports it, but it is a mean over questions."""
-    return ratio(sum(hit for _, hit in right), len(right), "accuracy", flags)
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------

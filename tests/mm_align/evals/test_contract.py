@@ -83,6 +83,12 @@ def mme(folder: Path) -> dict[str, Any]:
     return {"data": str(folder)}
 
 
+def mmstar(folder: Path) -> dict[str, Any]:
+    fields = {"category": "math", "l2_category": "geometry", "question": "What?", "answer": "B"}
+    (folder / "table.jsonl").write_text("\n".join(json.dumps({"index": i, **fields}) for i in range(4)))
+    return {"data": str(folder)}
+
+
 def chair(folder: Path) -> dict[str, Any]:
     (folder / "truth.json").write_text(json.dumps({image: ["dog"] for image in range(1, 5)}))
     return {"data": str(folder / "truth.json")}
@@ -132,6 +138,7 @@ ROWS: dict[str, Row] = {
     "mme": Row(mme, lambda sample: sample.meta["annotation"]),
     "object_halbench": Row(object_halbench, lambda sample: "A dog."),
     "mmhal": Row(mmhal),
+    "mmstar": Row(mmstar, lambda sample: sample.meta["answer"]),
     "pope": Row(pope, lambda sample: sample.meta["label"]),
 }
 

@@ -75,7 +75,7 @@ def test_by_hand(tmp_path):
         **{"TP": 2, "FN": 0, "TN": 2, "FP": 1, "precision": 2 / 3, "recall": 1.0, "other_num": 1},
         **{"acc": 4 / 6, "acc_plus": 1 / 3},
     }
-    assert sum(item.score for item in found.items) / len(found.items) == found.results["accuracy"] == pytest.approx(4 / 6)
+    assert sum(item.score for item in found.items) / len(found.items) == found.raw["accuracy"] == pytest.approx(4 / 6)
 
 
 def test_odd_answers_give_the_evaluators_own_digits():
