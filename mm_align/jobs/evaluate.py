@@ -1,7 +1,8 @@
 """`mmalign eval`: models on benchmarks, responses first and scores from them, in one table.
 
 Its parts: `evaluate_config`, `evaluate_suites` (which benchmarks), `evaluate_build` and `evaluate_pictures` (made ready),
-`evaluate_answers` (the folder, and asking the models), `evaluate_results` (scores, results.json), `evaluate_table`, `evaluate_report`.
+`evaluate_answers` (the folder, and asking the models), `evaluate_scores` and `evaluate_judge`, `evaluate_results` (results.json),
+`evaluate_table`, `evaluate_report` and `evaluate_failures` (report.html).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config import UserError
+from ..config import Stopped, UserError
 from .evaluate_config import EvaluateConfig
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def check(config: EvaluateConfig) -> None:
     if repeated := [name for name in config.model if config.model.count(name) > 1]:
         raise UserError(f"the model {repeated[0]} is named twice")
     check_device(config.device, config.dtype)
-    for name in config.model:
+    for name in [*config.model, *([config.judge] if config.judge else [])]:
         find_name(name)
 
 
@@ -62,7 +63,7 @@ def evaluated(config: EvaluateConfig) -> EvaluateReport:
     """All cells answered and scored."""
     from .evaluate_answers import Cell, answering, answers_step, bind, folders
     from .evaluate_build import build
-    from .evaluate_results import foreign
+    from .evaluate_scores import foreign
     from .evaluate_suites import entries
 
     with answering(config) as run:
@@ -80,11 +81,19 @@ def evaluated(config: EvaluateConfig) -> EvaluateReport:
 
 def written(config: EvaluateConfig, run: Answering, cells: Sequence[Cell]) -> EvaluateReport:
     """Score all responses, write what came out and print it."""
+    from data_tools.calls import CallFailed
+
+    from .evaluate_judge import JudgeModel
     from .evaluate_report import write_page
-    from .evaluate_results import scored, write_results
+    from .evaluate_results import write_results
+    from .evaluate_scores import scored
     from .evaluate_table import as_text, lines, notes
 
-    found = [scored(run.run_dir, cell) for cell in cells]
+    judge = JudgeModel(run, config.judge) if config.judge else None
+    try:
+        found = [scored(run, cell, judge) for cell in cells]
+    except CallFailed as error:
+        raise Stopped(f"the judge does not answer ({error}); what it said is kept: run the same command to continue") from error
     by_model = {model: [one for one in found if one.cell.model == model] for model in config.model}
     by_bench = list(zip(*by_model.values(), strict=True))
     described = run.run_dir.record.get("described", {})

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .evaluate_results import Scored
+from .evaluate_scores import Scored
 
 if TYPE_CHECKING:
     from data_tools.records import Sample

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from .evaluate_failures import Card, card, chosen, failing, unanswered
-from .evaluate_results import Scored, shown_figures
+from .evaluate_scores import Scored, shown_figures
 from .evaluate_table import Line, flags, number
 
 if TYPE_CHECKING:

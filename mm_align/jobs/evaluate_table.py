@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from .evaluate_results import Scored, shown_figures
+from .evaluate_scores import Scored, shown_figures
 
 if TYPE_CHECKING:
     from ..evals.intervals import Interval
