@@ -19,7 +19,7 @@ def make_film(seed: int, split: str, index: int, duration: float = DURATION) -> 
     """Row `index` of (seed, split) without its video, and its film; any row can be made alone. ValueError for an unknown split."""
     rng = random.Random(f"films-{VERSION}-{seed}-{split}-{index}")
     film = sample_film(rng, split, duration)
-    truth = {"family": "films", "version": VERSION, "split": split, "film": film.to_dict(), "questions": film_questions(film, rng)}
+    truth = {"family": "films", "version": VERSION, "split": split, "film": film.to_dict(), "questions": film_questions(film)}
     return {"id": f"sw-films{VERSION}-{split}-{seed}-{index:07d}", "sceneworld": truth}, film
 
 

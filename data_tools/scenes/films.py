@@ -1,4 +1,4 @@
-"""Films: a resident, a traveller, visitors one after another and an object that flashes up, with questions on what happens and when."""
+"""Films: a resident, a traveller, visitors one after another and a flash in the centre, with questions on what happens and when."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .captions import NUMBERS
+from .captions import NUMBERS, place_phrase
 from .spec import COLORS, PLACES, SHAPES, SIZES, SPEC, TEXTURES
 from .world import PLACE_XY, Item, Scene
 
@@ -102,8 +102,8 @@ def _draw(rng: random.Random, duration: float) -> Film:
     actors = [
         _actor(rng, "resident", next(names), corners[0], 0.0, duration),
         _traveller(rng, next(names), corners[1], corners[2], duration),
-        _flash(rng, next(names), corners[3], duration),
-        *_visitors(rng, list(names), duration),
+        _flash(rng, next(names), duration),
+        *_visitors(rng, list(names), corners[3], duration),
     ]
     return Film(64, rng.choice(list(SPEC["backgrounds"])), duration, tuple(actors))
 
@@ -117,42 +117,42 @@ def _traveller(rng: random.Random, name: tuple[str, str], place: str, to: str, d
     return _actor(rng, "traveller", name, place, 0.0, duration, to=to, leaves=leaves, arrives=leaves + JOURNEY * duration)
 
 
-def _flash(rng: random.Random, name: tuple[str, str], place: str, duration: float) -> Actor:
+def _flash(rng: random.Random, name: tuple[str, str], duration: float) -> Actor:
+    """The needle: the only thing that is ever in the centre."""
     start = rng.uniform(0.02, 0.98 - FLASH) * duration
-    return _actor(rng, "flash", name, place, start, start + FLASH * duration)
+    return _actor(rng, "flash", name, "center", start, start + FLASH * duration)
 
 
-def _visitors(rng: random.Random, names: list[tuple[str, str]], duration: float) -> Iterator[Actor]:
-    """One after the other in the centre, each in its share of the time."""
+def _visitors(rng: random.Random, names: list[tuple[str, str]], place: str, duration: float) -> Iterator[Actor]:
+    """One after the other at one place, each in its share of the time."""
     share = duration / VISITORS
     for turn, name in zip(sorted(rng.sample(range(VISITORS), len(names))), names, strict=True):
         start = turn * share + rng.uniform(0.05, 0.95) * (share - STAY * duration)
-        yield _actor(rng, "visitor", name, "center", start, start + STAY * duration)
+        yield _actor(rng, "visitor", name, place, start, start + STAY * duration)
 
 
 # -- questions ---------------------------------------------------------------------------------------------------------
 
 
-def film_questions(film: Film, rng: random.Random) -> list[dict[str, Any]]:
-    """Questions as {kind, type, question, answer}, of every kind that the film has."""
-    asked = [*_order(film, rng), *_count(film), *_action(film), *_needle(film, rng), *_detail(film)]
+def film_questions(film: Film) -> list[dict[str, Any]]:
+    """Questions as {kind, type, question, answer}, the answers single words or places."""
+    asked = [*_order(film), *_count(film), *_action(film), *_needle(film), *_detail(film)]
     return [dict(zip(("kind", "type", "question", "answer"), row, strict=True)) for row in asked]
 
 
-def _order(film: Film, rng: random.Random) -> Iterator[tuple[str, str, str, str]]:
+def _where(actor: Actor) -> str:
+    return place_phrase(actor.place, 0)
+
+
+def _order(film: Film) -> Iterator[tuple[str, str, str, str]]:
     visitors = film.of("visitor")
-    if len(visitors) > 1:
-        first, second = sorted(rng.sample(visitors, 2), key=lambda actor: actor.start)
-        asked = [
-            (f"Does the {first.name} come before the {second.name}?", "yes"),
-            (f"Does the {second.name} come before the {first.name}?", "no"),
-        ]
-        for question, answer in rng.sample(asked, 2):
-            yield "order", "yes_no", question, answer
+    yield "order", "open", f"What color comes first {_where(visitors[0])}?", visitors[0].color
+    yield "order", "open", f"What color comes last {_where(visitors[0])}?", visitors[-1].color
 
 
 def _count(film: Film) -> Iterator[tuple[str, str, str, str]]:
-    yield "count", "open", "How many objects come to the center?", NUMBERS[len(film.of("visitor"))]
+    visitors = film.of("visitor")
+    yield "count", "open", f"How many objects come {_where(visitors[0])}?", NUMBERS[len(visitors)]
 
 
 def _action(film: Film) -> Iterator[tuple[str, str, str, str]]:
@@ -161,16 +161,13 @@ def _action(film: Film) -> Iterator[tuple[str, str, str, str]]:
     yield "action", "open", f"Where does the {traveller.name} go?", traveller.to
 
 
-def _needle(film: Film, rng: random.Random) -> Iterator[tuple[str, str, str, str]]:
+def _needle(film: Film) -> Iterator[tuple[str, str, str, str]]:
     (flash,) = film.of("flash")
-    yield "needle", "open", f"What color is the {flash.shape} that flashes up?", flash.color
-    yield "needle", "open", f"What shape is the {flash.color} object that flashes up?", flash.shape
-    wrong = rng.choice([color for color in COLORS if color != flash.color])
-    for color, answer in ((flash.color, "yes"), (wrong, "no")):
-        yield "needle", "yes_no", f"Does a {color} object flash up?", answer
+    yield "needle", "open", f"What color is the object {_where(flash)}?", flash.color
+    yield "needle", "open", f"What shape is the object {_where(flash)}?", flash.shape
 
 
 def _detail(film: Film) -> Iterator[tuple[str, str, str, str]]:
     (resident,) = film.of("resident")
-    yield "detail", "open", f"What texture has the {resident.name}?", resident.texture
-    yield "detail", "open", f"How large is the {resident.name}?", resident.size
+    yield "detail", "open", f"What texture has the object {_where(resident)}?", resident.texture
+    yield "detail", "open", f"What size has the object {_where(resident)}?", resident.size
