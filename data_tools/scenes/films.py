@@ -1,4 +1,4 @@
-"""Films: a resident, a traveller, visitors one after another and a flash in the centre, with questions on what happens and when."""
+"""Films: a resident, a traveller, visitors one after another and a flash of colour, with questions on what happens and when."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .world import PLACE_XY, Item, Scene
 
 VERSION = 1
 DURATION = 16.0  # seconds
-VISITORS = 4  # at most
-STAY = 0.12  # of the duration, for which a visitor is seen
+VISITORS = 3  # at most
+STAY = 0.22  # of the duration, for which a visitor is seen
 JOURNEY = 0.15  # of the duration
 FLASH = 1 / 16  # of the duration: sixteen frames at equal times see every flash, four see a quarter of them
 CORNERS = tuple(place for place in PLACES if place != "center")
@@ -54,6 +54,15 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
+class Flash:
+    """The needle: in [start, end) the background has this colour."""
+
+    color: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
 class Film:
     """Everything there is to know about one video; `duration` in seconds."""
 
@@ -61,10 +70,12 @@ class Film:
     background: str
     duration: float
     actors: tuple[Actor, ...]
+    flash: Flash
 
     def scene(self, time: float) -> Scene:
         """What is seen at `time`, in seconds, as a scene that `render` draws."""
-        return Scene(self.size, self.background, tuple(item for actor in self.actors if (item := actor.at(time)) is not None))
+        background = self.flash.color if self.flash.start <= time < self.flash.end else self.background
+        return Scene(self.size, background, tuple(item for actor in self.actors if (item := actor.at(time)) is not None))
 
     def of(self, role: str) -> list[Actor]:
         """The actors of one role, by the time they come."""
@@ -75,11 +86,12 @@ class Film:
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Film:
-        return cls(d["size"], d["background"], d["duration"], tuple(Actor(**actor) for actor in d["actors"]))
+        actors = tuple(Actor(**actor) for actor in d["actors"])
+        return cls(d["size"], d["background"], d["duration"], actors, Flash(**d["flash"]))
 
     def split(self) -> str:
         """The split that what happens belongs to, by its hash."""
-        told = json.dumps([[a.role, a.name, a.texture, a.size, a.place, a.to] for a in self.actors])
+        told = json.dumps([self.flash.color, *([a.role, a.name, a.texture, a.size, a.place, a.to] for a in self.actors)])
         bucket = int(hashlib.sha256(told.encode()).hexdigest()[:8], 16) % 100
         return next(name for name, (low, high) in SPEC["splits"].items() if low <= bucket < high)
 
@@ -97,15 +109,16 @@ def sample_film(rng: random.Random, split: str, duration: float = DURATION) -> F
 def _draw(rng: random.Random, duration: float) -> Film:
     """Every actor has a colour and a shape that no other one has, and a place of its own."""
     count = rng.randint(1, VISITORS)
-    names = zip(rng.sample(COLORS, count + 3), rng.sample(SHAPES, count + 3), strict=True)
+    names = zip(rng.sample(COLORS, count + 2), rng.sample(SHAPES, count + 2), strict=True)
     corners = rng.sample(CORNERS, len(CORNERS))
     actors = [
         _actor(rng, "resident", next(names), corners[0], 0.0, duration),
         _traveller(rng, next(names), corners[1], corners[2], duration),
-        _flash(rng, next(names), duration),
         *_visitors(rng, list(names), corners[3], duration),
     ]
-    return Film(64, rng.choice(list(SPEC["backgrounds"])), duration, tuple(actors))
+    start = rng.uniform(0.02, 0.98 - FLASH) * duration
+    flash = Flash(rng.choice(COLORS), start, start + FLASH * duration)
+    return Film(64, rng.choice(list(SPEC["backgrounds"])), duration, tuple(actors), flash)
 
 
 def _actor(rng: random.Random, role: str, name: tuple[str, str], place: str, start: float, end: float, **way: Any) -> Actor:
@@ -115,12 +128,6 @@ def _actor(rng: random.Random, role: str, name: tuple[str, str], place: str, sta
 def _traveller(rng: random.Random, name: tuple[str, str], place: str, to: str, duration: float) -> Actor:
     leaves = rng.uniform(0.15, 0.65) * duration
     return _actor(rng, "traveller", name, place, 0.0, duration, to=to, leaves=leaves, arrives=leaves + JOURNEY * duration)
-
-
-def _flash(rng: random.Random, name: tuple[str, str], duration: float) -> Actor:
-    """The needle: the only thing that is ever in the centre."""
-    start = rng.uniform(0.02, 0.98 - FLASH) * duration
-    return _actor(rng, "flash", name, "center", start, start + FLASH * duration)
 
 
 def _visitors(rng: random.Random, names: list[tuple[str, str]], place: str, duration: float) -> Iterator[Actor]:
@@ -162,9 +169,7 @@ def _action(film: Film) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _needle(film: Film) -> Iterator[tuple[str, str, str, str]]:
-    (flash,) = film.of("flash")
-    yield "needle", "open", f"What color is the object {_where(flash)}?", flash.color
-    yield "needle", "open", f"What shape is the object {_where(flash)}?", flash.shape
+    yield "needle", "open", "In which color does the background flash up?", film.flash.color
 
 
 def _detail(film: Film) -> Iterator[tuple[str, str, str, str]]:

@@ -29,7 +29,8 @@ FONT = {
 def render(scene: Scene) -> Image.Image:
     """The picture of `scene`, RGB, `scene.size` pixels square."""
     scale = scene.size / CANVAS
-    picture = Image.new("RGB", (scene.size, scene.size), tuple(SPEC["backgrounds"][scene.background]))
+    colors = {**SPEC["colors"], **SPEC["backgrounds"]}  # films flash up in the colours of objects
+    picture = Image.new("RGB", (scene.size, scene.size), tuple(colors[scene.background]))
     for item in scene.items:
         _paste(picture, _item_sprite(item.shape, item.color, item.size, item.texture, scene.size), item.x * scale, item.y * scale)
     for sign in scene.signs:
