@@ -12,7 +12,9 @@ from data_tools.records import Image, Message, Part, Response, Sample
 
 from .answers import Answer, Answers, read_rows
 from .base import Judged
-from .official import Flavor, Official, Scored, rows_of
+from .faithscore_stages import NAMES, facts, label, prompt, verify
+from .judged import JudgedBenchmark
+from .official import Flavor, Scored, rows_of
 
 CATEGORIES = ("Entities", "Relations", "Colors", "Counting", "Other attributes")
 NOTHING = "\n".join(f"{name}:" for name in CATEGORIES)
@@ -35,13 +37,13 @@ class Facts(NamedTuple):
         return [fact for facts in self.lists for fact in facts]
 
 
-class FaithScoreBenchmark(Official):
+class FaithScoreBenchmark(JudgedBenchmark):
     """Answers with the replies of the three stages.
 
     Responses are a list of {"answer", "labelled": [sub-sentences with [D] for descriptive or [A] for analytical], "stage2": {descriptive
     text: the reply with its facts}, "verify": {fact: the reply to whether it is right}}, or a folder with input.json. A text without a
     reply in stage 2 has no facts, a fact without a reply is not right; both are flagged. To ask a model: data, a file of rows with
-    `image` or `id` (COCO's twelve digits), and images, the folder of pictures.
+    `image` or `id` (COCO's twelve digits), images, the folder of pictures, and a judge that sees them, or judge_replies as above.
 
     As upstream, its slips included: [D] and [A] are read as the letters D and A, wherever they stand; a category that a reply repeats
     moves the facts of all sub-sentences behind it; facts are divided at ". ", so that all but the last lose their full stop; a second
@@ -65,8 +67,7 @@ class FaithScoreBenchmark(Official):
         images: str | None = None,
         limit: int | None = None,
     ) -> None:
-        super().__init__(data, flavor=flavor, limit=limit)
-        self.judge_replies, self.images = judge_replies, images
+        super().__init__(data, flavor=flavor, judge_replies=judge_replies, images=images, limit=limit)
 
     def samples(self) -> list[Sample]:
         if self.data is None:
@@ -82,13 +83,25 @@ class FaithScoreBenchmark(Official):
         )
 
     def answers(self, responses: Mapping[str, Response]) -> Answers:
-        """Responses with the stages' replies to them: rows of the file `judge_replies` that hold the same answer."""
+        """Responses with the stages' replies to them: the judge's, or rows of the file `judge_replies` that hold the same answer."""
         rows = self.samples()
         said = rows_of([row.id for row in rows], responses, [row.meta for row in rows])
         if self.judge_replies is None:
-            raise ValueError("faithscore is judged by models: give the replies of its stages (judge_replies)")
+            return self._judged(said, [str(row.images[0].path) for row in rows])
         replies = {row.text: row.fields for row in self.read(self.judge_replies).rows}
         return Answers(tuple(self._with_replies(row, replies) for row in said.rows), said.understood)
+
+    def _judged(self, said: Answers, pictures: Sequence[str]) -> Answers:
+        if self.judge is None:
+            raise ValueError("faithscore is judged by models: give the replies of its stages (judge_replies) or a judge")
+        labelled = label([str(row.text) for row in said.rows], self.ask)
+        texts = [["".join(_descriptive(sub)).replace("\n", " ") for sub in subs] for subs in labelled]
+        replies = facts([text for subs in texts for text in subs if text], self.ask)
+        found = facts_of(labelled, [replies] * len(labelled), [])
+        verified = verify([list(dict.fromkeys(one.all)) for one in found], pictures, self.ask)
+        self.judging["prompts_sha256"] = {name: prompt(name).sha256 for name in NAMES}
+        fields = [{"labelled": subs, "stage2": replies, "verify": checked} for subs, checked in zip(labelled, verified, strict=True)]
+        return Answers(tuple(Answer(r.row, r.key, r.text, one) for r, one in zip(said.rows, fields, strict=True)), said.understood)
 
     @staticmethod
     def _with_replies(row: Answer, replies: Mapping[Any, Mapping[str, Any]]) -> Answer:
@@ -109,13 +122,13 @@ class FaithScoreBenchmark(Official):
     def report(self, answers: Answers) -> Scored:
         flags: list[str] = []
         labelled = [list(row.fields["labelled"]) for row in answers.rows]
-        facts = facts_of(labelled, [self._reply(row) for row in answers.rows], flags)
+        stated = facts_of(labelled, [self._reply(row) for row in answers.rows], flags)
         verified = [
-            [_is_right(row.fields["verify"], fact, flags) for fact in found.all] for row, found in zip(answers.rows, facts, strict=True)
+            [_is_right(row.fields["verify"], fact, flags) for fact in found.all] for row, found in zip(answers.rows, stated, strict=True)
         ]
         shares = [sum(scores) / len(scores) if scores else 0 for scores in verified]
         texts = [[text for sub in subs for text in _descriptive(sub)] for subs in labelled]
-        rows = zip(answers.rows, texts, facts, verified, strict=True)
+        rows = zip(answers.rows, texts, stated, verified, strict=True)
         fits = [_faithful(row, subs, found, scores) for row, subs, found, scores in rows]
         sentences = [sum(flags_) / len(flags_) if flags_ else 1 for flags_ in fits]
         n = len(answers.rows)
@@ -127,12 +140,13 @@ class FaithScoreBenchmark(Official):
         }
         raw = {
             "fact_scores": verified,
-            "atomic_facts": [found.lists for found in facts],
+            "atomic_facts": [found.lists for found in stated],
             "descriptive_sub_sentences": texts,
         }
         items = tuple(Judged(str(row.row), float(share)) for row, share in zip(answers.rows, shares, strict=True))
         printed = (f"Faithscore: {results['faithscore']}", f"Sentence-level faithscore: {results['sentence_faithscore']}")
-        return self.scored(n, {**results, **raw}, flags=flags, raw={**results, **raw}, printed=printed, items=items)
+        judged = {"judge": self.judging} if self.judging else {}
+        return self.scored(n, {**results, **raw}, flags=flags, raw={**results, **raw, **judged}, printed=printed, items=items)
 
     @staticmethod
     def _reply(row: Answer) -> Mapping[str, str]:

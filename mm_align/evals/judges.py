@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from data_tools.calls import CallFailed, Generate, Sampling
 from data_tools.io.jsonl import dump
-from data_tools.records import Message, Part, Sample
+from data_tools.records import Image, Message, Part, Sample
 
 from .answers import read_text
 
@@ -25,12 +25,14 @@ AGAIN = 0.7  # temperature from the second attempt on: a greedy model would say 
 
 class JudgeCall(NamedTuple):
     """One question to a judge. topic: what kind of question, "" where a benchmark has one kind only. key: which of them (a row, a
-    question's name). subject: the text that is judged; canned replies may be filed under it."""
+    question's name). subject: the text that is judged; canned replies may be filed under it. picture: path of one that the judge sees
+    before the prompt, "" for none."""
 
     key: str
     prompt: str
     topic: str = ""
     subject: str = ""
+    picture: str = ""
 
     @property
     def name(self) -> str:
@@ -189,7 +191,7 @@ class ModelJudge:
     def ask(self, calls: Sequence[JudgeCall], accept: Callable[[str], bool]) -> list[list[str]]:
         """A call that the model cannot answer at all (its prompt is too long, say) has no reply more. Raises CallFailed where the model
         does not answer now and may later."""
-        prints = [_print(call.prompt) for call in calls]
+        prints = [_print(call) for call in calls]
         distinct = dict(zip(prints, calls, strict=True))
         self.counts["calls"] += len(calls)
         for attempt in range(self.attempts):
@@ -211,7 +213,7 @@ class ModelJudge:
     def _ask(self, asked: Sequence[tuple[str, JudgeCall]], attempt: int) -> None:
         """One reply more to each prompt, into the ledger."""
         sampling = self._sampling(attempt)
-        samples = [Sample(call.name, (Message("user", (Part("text", call.prompt),)),)) for _, call in asked]
+        samples = [_sample(call) for _, call in asked]
         try:
             replies = [response.text for response in self.generate(samples, sampling)]
         except CallFailed as error:
@@ -254,5 +256,12 @@ class ModelJudge:
         return found
 
 
-def _print(prompt: str) -> str:
-    return hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()
+def _sample(call: JudgeCall) -> Sample:
+    if not call.picture:
+        return Sample(call.name, (Message("user", (Part("text", call.prompt),)),))
+    return Sample(call.name, (Message("user", (Part("image"), Part("text", call.prompt))),), (Image(path=call.picture),))
+
+
+def _print(call: JudgeCall) -> str:
+    asked = f"{call.prompt}\0{call.picture}" if call.picture else call.prompt
+    return hashlib.sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()

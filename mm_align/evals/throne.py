@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,15 +16,18 @@ from data_tools.records import Image, Message, Part, Response, Sample
 
 from .answers import Answer, Answers, read_text
 from .base import Judged, check_known
-from .official import Flavor, Official, Scored
+from .judged import OWN_WORDS, JudgedBenchmark, Prompt
+from .judges import JudgeCall
+from .official import Flavor, Scored
 from .single_precision import torch_nanmean
-from .sources import Published, find, packaged
+from .sources import PACKAGED, Published, find, packaged
 
 ORIGIN = "COCO's annotations (https://cocodataset.org, CC BY 4.0)"
 FEW = Published("instances_val2014_60_images.json", "471b7f8abb069391ccb4771d53d3260ec61814bceecb870cf433543a7b55bbf7", ORIGIN)
 INSTANCES = ("instances_val2017.json", "instances_val2014.json", "instances*.json")
 FOLDERS = ("aqa", "combined")  # of evaluators' answers: the examples', upstream's
 QUESTION = "Describe the picture in detail."
+READ = 1024  # letters of a description that evaluators see
 
 
 class Truth(NamedTuple):
@@ -43,7 +47,7 @@ class Votes(NamedTuple):
     truth: np.ndarray
 
 
-class ThroneBenchmark(Official):
+class ThroneBenchmark(JudgedBenchmark):
     """Scores what evaluator models answered when asked, of every description, whether it says that an object is there.
 
     Responses are a folder of files, one an evaluator (or the folder that holds `aqa` or `combined`), or one such file:
@@ -51,7 +55,9 @@ class ThroneBenchmark(Official):
     it. data: COCO's instances file, or its folder; without it an instances file beside the responses is used, else the packaged one of
     60 pictures of val2014. Images that it does not have hold no object, as upstream has it.
 
-    To ask a model: images, the folder of the pictures; judge_replies, a file of {description: a list of answers an evaluator}.
+    To ask a model: images, the folder of the pictures; and a judge, which is asked of every description (its first 1,024 letters) and
+    category, or judge_replies, a file of {description: a list of answers an evaluator}. prompt: a file with {text} and {object}, or a
+    folder of them (*.txt), in place of this project's three.
 
     thresholds: numbers of votes from which an object counts as said, commas between; without it every one from 1 to all votes.
     An object with fewer, but with more than all votes without them, is ignored. `class F0.5` and the like are of all votes.
@@ -71,16 +77,15 @@ class ThroneBenchmark(Official):
         flavor: str | None = None,
         thresholds: str | int | None = None,
         judge_replies: str | None = None,
+        prompt: str | None = None,
         images: str | None = None,
         limit: int | None = None,
     ) -> None:
-        super().__init__(data, flavor=flavor, limit=limit)
-        self.images, self.judge_replies = images, judge_replies
+        super().__init__(data, flavor=flavor, judge_replies=judge_replies, prompt=prompt, images=images, limit=limit)
         words = str(thresholds or "").replace(",", " ").split()
         if not all(word.isdecimal() and int(word) for word in words):
             raise ValueError(f"throne: thresholds are numbers from 1 on, commas between; found {thresholds!r}")
         self.thresholds = [int(word) for word in words]
-        self.beside: Path | None = None
 
     # -- data --------------------------------------------------------------------------------------------------------------
 
@@ -106,14 +111,15 @@ class ThroneBenchmark(Official):
         """An instances file in the responses' folder or the one above it."""
         if self.beside is None:
             return None
-        return next((path for folder in (self.beside, self.beside.parent) for path in sorted(folder.glob("instances*.json"))), None)
+        folder = Path(self.beside)
+        return next((path for place in (folder, folder.parent) for path in sorted(place.glob("instances*.json"))), None)
 
     def read(self, responses: str | Path | Sequence[Mapping[str, Any]]) -> Answers:
         """Rows of image_id and answers: a list an evaluator."""
         if not isinstance(responses, str | Path):
             return _rows(responses, f"{len(responses)} rows")
         files = _files(Path(responses))
-        self.beside = files[0].parent
+        self.beside = str(files[0].parent)
         said = [_evaluator(path) for path in files]
         rows = []
         for image in said[0]:
@@ -136,18 +142,19 @@ class ThroneBenchmark(Official):
         """The evaluators' answers about each response; nothing is in an empty one."""
         samples = self.samples()
         check_known(responses, (sample.id for sample in samples))
-        replies = self._replies()
+        texts = {sample.id: responses[sample.id].text if sample.id in responses else "" for sample in samples}
+        live = self.judge_replies is None and self.judge is not None
+        replies = self._judged([text for text in dict.fromkeys(texts.values()) if text]) if live else self._replies()
         rows = []
-        for sample in samples:
-            text = responses[sample.id].text if sample.id in responses else ""
+        for image, text in texts.items():
             if text and text not in replies:
-                raise ValueError(f"image {sample.id}: {self.judge_replies} has no evaluators' answers about {text[:60]!r}")
-            rows.append({"image_id": int(sample.id), "answers": replies.get(text, [])})
+                raise ValueError(f"image {image}: {self.judge_replies} has no evaluators' answers about {text[:60]!r}")
+            rows.append({"image_id": int(image), "answers": replies.get(text, [])})
         return _rows(rows, f"{len(responses)} responses")
 
     def _replies(self) -> dict[str, list[list[str]]]:
         if self.judge_replies is None:
-            raise ValueError("throne needs evaluators' answers about the descriptions: give them as judge_replies")
+            raise ValueError("throne needs evaluators' answers about the descriptions: give them as judge_replies, or a judge")
         try:
             found = json.loads(read_text(Path(self.judge_replies)))
         except json.JSONDecodeError as error:
@@ -155,6 +162,31 @@ class ThroneBenchmark(Official):
         if not isinstance(found, dict) or not all(isinstance(lists, list) for lists in found.values()):
             raise ValueError(f"{self.judge_replies} should hold {{description: [[answers of an evaluator], ...]}}")
         return found
+
+    def _judged(self, texts: Sequence[str]) -> dict[str, list[list[str]]]:
+        """One evaluator's answers about each text: yes or no, by the first word of its reply."""
+        prompts = self._prompts()
+        objects = [_object(name) for name in self.truth.names]
+        calls = [
+            JudgeCall(f"{at}/{prompt.where.stem}/{thing}", prompt.filled({"text": text[:READ], "object": thing}), subject=text)
+            for at, text in enumerate(texts)
+            for prompt in prompts
+            for thing in objects
+        ]
+        replies = self.ask(calls, lambda reply: _first_word(reply) in ("yes", "no"))
+        self.judging["prompts_sha256"] = [prompt.sha256 for prompt in prompts]
+        if self.prompt is None:
+            self.flags.append(OWN_WORDS)
+        words = [_first_word(said[-1]) if said else "" for said in replies]
+        size = len(prompts) * len(objects)
+        return {text: [words[at * size : (at + 1) * size]] for at, text in enumerate(texts)}
+
+    def _prompts(self) -> list[Prompt]:
+        place = Path(self.prompt) if self.prompt else PACKAGED / self.name
+        paths = sorted(place.glob("*.txt")) if place.is_dir() else [place]
+        if not paths:
+            raise ValueError(f"{place} holds no prompts: expected files (*.txt) with {{text}} and {{object}}")
+        return [Prompt(self.name, path.name, str(path)) for path in paths]
 
     # -- scoring -----------------------------------------------------------------------------------------------------------
 
@@ -175,7 +207,8 @@ class ThroneBenchmark(Official):
         precision, _ = per_image(votes, max(thresholds))
         items = [Judged(str(row.key), float(p)) for row, p in zip(answers.rows, precision, strict=True)]
         printed = (*_printed_class(by_class), *_printed_micro(by_image))
-        return self.scored(len(answers.rows), results, flags=flags, raw=raw, printed=printed, items=tuple(items))
+        more = {"judge": self.judging} if self.judging else {}
+        return self.scored(len(answers.rows), results, flags=flags, raw={**raw, **more}, printed=printed, items=tuple(items))
 
     def figures(self, scored: Scored) -> dict[str, float]:
         """The figures of the highest threshold, by default that of all votes, as in the paper; 0 where there is nothing to divide."""
@@ -247,6 +280,18 @@ def _yes(said: Sequence[Any], row: Answer) -> np.ndarray:
     except AttributeError as error:
         strange = next(answer for answer in said if not isinstance(answer, str))
         raise ValueError(f"image {row.key}: an evaluator's answer is {strange!r}; expected a text") from error
+
+
+def _object(name: str) -> str:
+    """A category as it is asked for."""
+    if name in ("skis", "scissors"):
+        return name
+    word = "necktie" if name == "tie" else name
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
+
+
+def _first_word(reply: str) -> str:
+    return next(iter(re.findall(r"[a-z]+", reply.lower())), "")
 
 
 # -- rules -------------------------------------------------------------------------------------------------------------

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
-from mm_align.evals import score
-from mm_align.evals.cceval import listed
+from data_tools.records import Response
+from mm_align.evals import build_benchmark, score
+from mm_align.evals.cceval import AUTHORS, listed
+from mm_align.evals.judges import ModelJudge
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -49,7 +51,7 @@ def test_by_hand(tmp_path):
 
 
 def test_what_cannot_be_scored_is_named(tmp_path):
-    with pytest.raises(ValueError, match="row 1: no judge's reply under `hall`"):
+    with pytest.raises(ValueError, match="no reply for 'hall/1'"):
         score("cceval", case(tmp_path, ["a"], obj={"a": "[]"}, hall={}))
     replies = {"obj": {"a": "[]"}, "hall": {"a": "[]"}}
     with pytest.raises(ValueError, match="row 3: there are no objects for row 3"):
@@ -60,3 +62,30 @@ def test_what_cannot_be_scored_is_named(tmp_path):
     (tmp_path / "vg_info_100.json").unlink()
     with pytest.raises(ValueError, match=r"no vg_info_100\.json"):
         score("cceval", tmp_path)
+
+
+def test_a_live_judge_is_asked_three_times_in_our_words_or_the_authors(tmp_path):
+    """It answers with objects a and b, of which b is invented, and c uncovered; its first reply on objects has no list."""
+    asked = []
+
+    def generate(samples, sampling):
+        texts = [sample.messages[0].parts[0].text for sample in samples]
+        asked.extend(texts)
+        replies = {"Descr": "objects = ['a', 'b']" if sampling.temperature else "well", "In th": "[b]", "Named": "uncover = ['c']"}
+        return [Response("r", s.id, next(v for k, v in replies.items() if f"\n\n{k}" in t)) for s, t in zip(samples, texts, strict=True)]
+
+    (tmp_path / "vg_info_100.json").write_text(json.dumps({"1": {"gt_objs": ["a", "c", "c"]}}))
+    benchmark = build_benchmark({"type": "cceval", "data": str(tmp_path)})
+    benchmark.judge = ModelJudge(generate, {"model": "m"}, tmp_path / "ledger.jsonl")
+    found = benchmark.report(benchmark.answers({"1": Response("r", "1", "a and b")}))
+    assert (found.results["CHAIRi"], found.results["Coveri"]) == (0.5, 0.5)
+    assert asked[-2].endswith("In the picture: ['a', 'c', 'c']\nNamed: ['a', 'b']\n")
+    assert asked[-1].endswith("Named: ['a', 'b']\nIn the picture: ['a', 'c']\n")
+    assert any("this project's wording" in flag for flag in found.flags)
+    assert len(found.raw["judge"]["prompts_sha256"]) == 3
+    for name in AUTHORS.values():
+        (tmp_path / name).write_text("theirs\n\nNamed")
+    theirs = build_benchmark({"type": "cceval", "data": str(tmp_path), "prompt": str(tmp_path)})
+    theirs.judge = benchmark.judge
+    assert theirs.report(theirs.answers({"1": Response("r", "1", "a")})).flags == ()
+    assert asked[-1] == "theirs\n\nNamed"

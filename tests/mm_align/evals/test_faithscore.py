@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from mm_align.evals import score
+from data_tools.records import Response
+from mm_align.evals import build_benchmark, score
+from mm_align.evals.judges import ModelJudge
 
 
 def test_the_example_gives_upstream_s_numbers(example, said):
@@ -74,3 +76,33 @@ def test_what_lacks_a_reply_is_told_and_what_lacks_a_stage_is_refused():
         score("faithscore", [{"answer": "x", "labelled": []}])
     with pytest.raises(ValueError, match="row 1: an entity's fact is empty"):
         score("faithscore", [row(["a cat [D]"], {"a cat ": "Entities: . A cat"})])
+
+
+def test_a_live_judge_labels_divides_and_sees_the_picture(tmp_path):
+    """Two sub-sentences, the second analytical; two facts of the first, of which the relation is wrong. The judge's first label cannot
+    be read, so it is asked again."""
+    asked = []
+
+    def generate(samples, sampling):
+        asked.extend(samples)
+        return [Response("r", sample.id, reply(sample.messages[0].parts[-1].text, sampling.temperature)) for sample in samples]
+
+    def reply(text, temperature):
+        if text.endswith("This sub-sentence is "):
+            return ("analytical." if "happy" in text else "descriptive.") if temperature else "hm"
+        if text.startswith("Statement: "):
+            return "No." if "sits" in text else "Yes, it is."
+        return "Entities: There is a dog\nRelations: A dog sits\n\nAnswer: more" if text.endswith("Answer: a dog sits ") else "?"
+
+    (tmp_path / "rows.json").write_text(json.dumps([{"image": "a.jpg"}, {"id": "000000000007"}]))
+    benchmark = build_benchmark({"type": "faithscore", "data": str(tmp_path / "rows.json"), "images": "pictures"})
+    with pytest.raises(ValueError, match="or a judge"):
+        benchmark.answers({})
+    benchmark.judge = ModelJudge(generate, {"model": "m"}, tmp_path / "ledger.jsonl")
+    found = benchmark.report(benchmark.answers({"1": Response("r", "1", 'a "dog" sits, so it is happy.')}))
+    assert found.raw["atomic_facts"][0] == [["There is a dog"], [], ["A dog sits"], [], [], [], [], [], [], []]
+    assert found.results["per_answer"] == {"0": 0.5, "1": 0}
+    assert found.results["sentence_per_answer"]["0"] == [False]
+    assert {sample.images[0].path for sample in asked if sample.images} == {"pictures/a.jpg"}
+    assert found.raw["judge"]["unread"] == 0
+    assert set(found.raw["judge"]["prompts_sha256"]) == {"label", "facts"}

@@ -11,6 +11,7 @@ import torch
 from data_tools.records import Response
 from mm_align.cli import main
 from mm_align.evals import build_benchmark, score
+from mm_align.evals.judges import ModelJudge
 from mm_align.evals.single_precision import torch_nanmean, torch_sum
 
 # Three evaluators, two prompts, four images; categories in order of ids are person, skis, tie, cup.
@@ -117,6 +118,37 @@ def test_descriptions_are_scored_by_replies_about_them(made):
         benchmark.score({"8": Response("r", "8", "A cup")})
     with pytest.raises(ValueError, match="give them as judge_replies"):
         build_benchmark({"type": "throne", "data": str(made)}).score({})
+
+
+def test_a_live_judge_votes_by_three_prompts_of_ours_or_the_user_s(made):
+    """It says yes to skis and to a necktie, whatever the description."""
+    asked = []
+
+    def generate(samples, sampling):
+        texts = [sample.messages[0].parts[0].text for sample in samples]
+        asked.extend(texts)
+        replies = ["**Yes**." if "skis" in text.splitlines()[-1] or "a necktie" in text else "No, it is not." for text in texts]
+        return [Response("r", sample.id, reply) for sample, reply in zip(samples, replies, strict=True)]
+
+    benchmark = build_benchmark({"type": "throne", "data": str(made)})
+    benchmark.judge = ModelJudge(generate, {"model": "m"}, made / "ledger.jsonl")
+    answers = benchmark.answers({"5": Response("r", "5", "A room."), "6": Response("r", "6", "A room.")})
+    assert len(asked) == 3 * 4
+    assert answers.rows[0].text == answers.rows[1].text == [["no", "yes", "yes", "no"] * 3]
+    found = benchmark.report(answers)
+    assert found.results["micro"]["3"]["P"] == 0.25  # skis of image 5, the tie of image 6: half of each, of four images
+    assert any("this project's wording" in flag for flag in found.flags)
+    assert len(found.raw["judge"]["prompts_sha256"]) == 3
+    (made / "mine.txt").write_text("{text}\n{object}")
+    mine = build_benchmark({"type": "throne", "data": str(made), "prompt": str(made / "mine.txt")})
+    mine.judge = benchmark.judge
+    assert mine.answers({"5": Response("r", "5", "x" * 2000 + "skis")}).rows[0].text == [["no", "yes", "yes", "no"]]
+    assert asked[-1] == "x" * 1024 + "\na cup"
+    assert mine.flags == []
+    empty = build_benchmark({"type": "throne", "data": str(made), "prompt": str(made / "aqa")})
+    empty.judge = benchmark.judge
+    with pytest.raises(ValueError, match="aqa holds no prompts"):
+        empty.answers({"5": Response("r", "5", "x")})
 
 
 @pytest.mark.parametrize(
