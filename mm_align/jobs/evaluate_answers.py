@@ -7,12 +7,14 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..config import UserError, to_yaml
 from .evaluate_build import PICTURES
 from .evaluate_suites import SCENES
+from .evaluate_videos import with_frames
 from .feedback_folder import Session, Step, held
 from .feedback_models import Models, known_by
 
@@ -106,9 +108,11 @@ def answers_step(run: Answering, cell: Cell) -> Step:
 
     def work(at: Places, watch: Watch) -> StageSummary:
         asked = run.models.get(cell.model, "generate", cell.name)
-        settings = {"sampling": suite.sampling.to_dict(), "model": asked.describe()}
+        settings = {"sampling": suite.sampling.to_dict(), "model": asked.describe(), "frames": suite.frames}
         run.run_dir.remember("described", {**run.run_dir.record.get("described", {}), cell.model: asked.describe()})
-        stage = answers_stage(cell.name, lambda: suite.samples, suite.sampling, settings, asked.generate, asked.block)
+        block = 1 if suite.frames else asked.block  # a video at a time: each is many pictures
+        shown = partial(with_frames, frames=suite.frames)
+        stage = answers_stage(cell.name, lambda: suite.samples, suite.sampling, settings, asked.generate, block, shown)
         return run_stage(stage, at, watch)
 
     bound = {"model": known_by(cell.model), **suite.bound()}

@@ -12,6 +12,7 @@ from ..config import UserError
 from .evaluate_config import EvaluateConfig
 from .evaluate_pictures import is_dataset, lay_out
 from .evaluate_suites import Entry
+from .evaluate_videos import has_video
 
 if TYPE_CHECKING:
     from data_tools.calls import Sampling
@@ -26,12 +27,13 @@ SCORING = ("judge_replies", "analyses", "similarity", "flavor")  # options that 
 
 @dataclass(frozen=True)
 class Suite:
-    """A benchmark that can be asked."""
+    """A benchmark that can be asked. frames: pictures for each video, 0 where there are no videos."""
 
     entry: Entry
     benchmark: Benchmark
     samples: Sequence[Sample]
     sampling: Sampling
+    frames: int = 0
 
     @property
     def name(self) -> str:
@@ -40,7 +42,8 @@ class Suite:
     def bound(self) -> dict[str, Any]:
         """What its responses depend on beside the model."""
         options = {key: value for key, value in self.entry.options.items() if key not in SCORING}
-        return {"type": self.entry.kind, "options": options, "sampling": self.sampling.to_dict()}
+        films = {"frames": self.frames} if self.frames else {}
+        return {"type": self.entry.kind, "options": options, "sampling": self.sampling.to_dict(), **films}
 
 
 def build(config: EvaluateConfig, entry: Entry, root: Path) -> Suite:
@@ -60,7 +63,7 @@ def build(config: EvaluateConfig, entry: Entry, root: Path) -> Suite:
     except TypeError as error:
         known = ", ".join(benchmark.sampling.to_dict())
         raise UserError(f"sampling: {str(error).rpartition(' ')[2]} is no setting of decoding; there are {known}") from error
-    return Suite(entry, benchmark, samples, sampling)
+    return Suite(entry, benchmark, samples, sampling, config.frames if any(map(has_video, samples)) else 0)
 
 
 def _built(entry: Entry) -> tuple[Benchmark, list[Sample]]:

@@ -28,6 +28,7 @@ class EvaluateConfig(ModelFields):
     )
     judge: str | None = Field(None, description="model that judges answers, for benchmarks that need one")
     judge_replies: list[str] = Field([], description="BENCH=FILE: a judge's replies that are there already")
+    frames: int = Field(8, ge=1, description="pictures that stand for a video, evenly spaced")
     limit: int | None = Field(None, ge=1, description="only the first samples of each benchmark (of each part of one)")
     protocol: Literal["own", "paper"] = Field(
         "own", description="paper: decode and ask as the papers do (beams, longest answer, prompt); own: greedy, what each benchmark needs"

@@ -9,9 +9,10 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .evaluate_scores import Scored
+from .evaluate_videos import with_frames
 
 if TYPE_CHECKING:
-    from data_tools.records import Sample
+    from data_tools.records import Image, Sample
 
     from ..evals.base import Judged
     from .evaluate_build import Suite
@@ -69,8 +70,24 @@ def card(sample: Sample, cells: Sequence[Scored], bad: Mapping[str, Mapping[str,
         kind = item.kind if item else kind
         reason = next((f"{f.reason}: {f.detail}" for f in one.failures if f.sample_id == sample.id), "")
         said.append(Said(one.cell.model, cut(response.text) if response else None, None if one.outcome is None else item is None, reason))
-    picture = thumbnail(sample.images[0]) if sample.images else None
-    return Card(sample.id, kind, picture, cut(prompt_text(sample), 300) or "", truth(sample), said)
+    return Card(
+        sample.id,
+        kind,
+        thumbnail(image) if (image := first_picture(sample)) else None,
+        cut(prompt_text(sample), 300) or "",
+        truth(sample),
+        said,
+    )
+
+
+def first_picture(sample: Sample) -> Image | None:
+    """Of a video its first frame."""
+    from data_tools.io import BadImage
+
+    try:
+        return next(iter(with_frames(sample, 1).images), None)
+    except BadImage:
+        return None
 
 
 def truth(sample: Sample) -> str:

@@ -44,9 +44,10 @@ def answers_stage(
     settings: Mapping[str, Any],
     generate: Generate,
     block: int = 16,
+    shown: Callable[[Sample], Sample] = lambda sample: sample,
 ) -> Stage:
     """Prompts -> Responses with the ids of their samples. A prompt whose picture cannot be had, or that leaves the model no room for an
-    answer, leaves with the reason."""
+    answer, leaves with the reason. shown: what the model sees of a prompt; it may raise BadImage."""
 
     def units() -> Iterator[Unit]:
         for sample in prompts():
@@ -54,7 +55,7 @@ def answers_stage(
             yield Unit((sample.id,), {"messages": asked, "pictures": prints(sample)}, sample)
 
     def work(items: Sequence[Sample]) -> Sequence[Done]:
-        return with_pictures(items, lambda s: s, lambda s: [s.id], lambda _, ready: _answers(ready, generate, sampling))
+        return with_pictures(items, shown, lambda s: [s.id], lambda _, ready: _answers(ready, generate, sampling))
 
     return Stage(name, settings, units, work, block)
 
