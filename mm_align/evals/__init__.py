@@ -7,6 +7,7 @@ from .chair import ChairBenchmark
 from .eventhallusion import EventHallusionBenchmark
 from .faithscore import FaithScoreBenchmark
 from .foil import FoilBenchmark
+from .hallusionbench import HallusionBenchmark
 from .intervals import Interval, bootstrap, paired_difference
 from .mme import MmeBenchmark
 from .mmhal import MmhalBenchmark
@@ -32,6 +33,7 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
     "eventhallusion": EventHallusionBenchmark,
     "faithscore": FaithScoreBenchmark,
     "foil": FoilBenchmark,
+    "hallusionbench": HallusionBenchmark,
     "mme": MmeBenchmark,
     "mmhal": MmhalBenchmark,
     "mmstar": MmstarBenchmark,

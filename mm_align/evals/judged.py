@@ -38,18 +38,19 @@ class JudgedBenchmark(Official):
         self.beside: str | None = None  # the folder of the responses
         self.judging: dict[str, Any] = {}  # what was told about it, for the report
 
-    def chosen_judge(self) -> Judge:
-        """ValueError where there is none."""
+    def chosen_judge(self) -> Judge | None:
+        """The replies given, else the live judge, else replies beside the responses; None for none of them."""
         if self.judge_replies is None and self.judge is not None:
             return self.judge
         path = find(self.judge_replies, self.reply_files) or find(self.beside, self.reply_files)
-        if path is None:
-            raise ValueError(f"{self.name} is judged by a model: give its replies (judge_replies) or a judge")
-        return CannedJudge.read(path)
+        return None if path is None else CannedJudge.read(path)
 
     def ask(self, calls: Sequence[JudgeCall], accept: Callable[[str], bool]) -> list[list[str]]:
-        """The judge's replies to each call, up to one that `accept` takes; what there is to tell about them is flagged."""
+        """The judge's replies to each call, up to one that `accept` takes; what there is to tell about them is flagged. ValueError for
+        no judge."""
         judge = self.chosen_judge()
+        if judge is None:
+            raise ValueError(f"{self.name} is judged by a model: give its replies (judge_replies) or a judge")
         replies = judge.ask(calls, accept)
         self.judging = dict(judge.describe())
         unread = [call.name for call, said in zip(calls, replies, strict=True) if not (said and accept(said[-1]))]

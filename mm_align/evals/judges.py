@@ -65,7 +65,7 @@ def until(replies: Sequence[str], accept: Callable[[str], bool]) -> list[str]:
 
 
 class CannedJudge:
-    """Replies that are there already, by the name of the call (`topic/key`) or by what is judged."""
+    """Replies that are there already, by the name of the call (`topic/key`), by what is judged, or by the hash of the prompt."""
 
     def __init__(self, replies: Mapping[str, Sequence[str]], where: str = "the judge's replies") -> None:
         self.replies, self.where = replies, where
@@ -84,7 +84,7 @@ class CannedJudge:
         return found
 
     def _of(self, call: JudgeCall) -> Sequence[str]:
-        for name in (call.name, named(call.subject, call.topic)):
+        for name in (call.name, named(call.subject, call.topic), _print(call)):
             if name in self.replies:
                 return self.replies[name]
         raise ValueError(f"{self.where} has no reply for {call.name!r}")
@@ -141,7 +141,10 @@ def _of_row(row: Any, at: int, where: str) -> Iterator[tuple[str, str]]:
     if isinstance(row, Mapping) and "choices" not in row:
         name = named(str(next((row[field] for field in NAMES if field in row), at)), str(row.get("topic") or ""))
         value = next((row[field] for field in REPLIES if field in row), None)
-    yield from ((name, reply) for reply in replies_in(value, where))
+    for reply in replies_in(value, where):
+        yield name, reply
+        if isinstance(row, Mapping) and "prompt_sha256" in row:  # calls of the same prompt share a row of the ledger
+            yield str(row["prompt_sha256"]), reply
 
 
 def replies_in(value: Any, where: str) -> list[str]:

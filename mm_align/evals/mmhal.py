@@ -73,18 +73,12 @@ class MmhalBenchmark(JudgedBenchmark):
     @cached_property
     def questions(self) -> list[dict[str, Any]]:
         """ValueError for a file of something else."""
-        content = json.loads(published(self.name, TEMPLATE, self._template(), self.flags))
+        content = json.loads(published(self.name, TEMPLATE, self.data, self.flags))
         rows = content if isinstance(content, list) else [content]
         bad = next((at for at, row in enumerate(rows, 1) if not (isinstance(row, dict) and row.keys() >= FIELDS)), None)
         if bad is not None or not rows:
             raise ValueError(f"{self.data} is no template of MMHal-Bench: expected {', '.join(sorted(FIELDS))} in row {bad or 1}")
         return rows[: self.limit]
-
-    def _template(self) -> str | None:
-        """`data`, unless it is a folder without the template (of the reviews, say): then the packaged copy will do."""
-        if self.data is None or not Path(self.data).is_dir():
-            return self.data
-        return self.data if next(Path(self.data).rglob(TEMPLATE.name), None) else None
 
     def samples(self) -> list[Sample]:
         return [self._sample(at, row) for at, row in enumerate(self.questions)]

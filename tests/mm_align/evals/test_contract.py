@@ -114,6 +114,12 @@ def mmhal(folder: Path) -> dict[str, Any]:
     return {"limit": 4, "judge_replies": str(folder / "replies.json")}
 
 
+def hallusionbench(folder: Path) -> dict[str, Any]:
+    replies = {"correctness": {"x": "correct", "": "incorrect"}, "same": {"": "different"}}
+    (folder / "replies.json").write_text(json.dumps(replies))
+    return {"limit": 8, "judge_replies": str(folder / "replies.json")}
+
+
 class Row(NamedTuple):
     """options: writes a benchmark's data, gives its options. right: the best answer to a sample; none at all is worse."""
 
@@ -137,6 +143,7 @@ ROWS: dict[str, Row] = {
     "chair": Row(chair, lambda sample: "A dog."),
     "mme": Row(mme, lambda sample: sample.meta["annotation"]),
     "object_halbench": Row(object_halbench, lambda sample: "A dog."),
+    "hallusionbench": Row(hallusionbench),
     "mmhal": Row(mmhal),
     "mmstar": Row(mmstar, lambda sample: sample.meta["answer"]),
     "pope": Row(pope, lambda sample: sample.meta["label"]),

@@ -104,10 +104,11 @@ def test_a_ledger_saves_calls_and_can_be_given_as_replies(tmp_path):
     assert ModelJudge(other, {"model": "another"}, ledger).ask(CALLS[:1], accept) == [["ok 3"]]
 
 
-def test_the_same_prompt_is_asked_once():
-    model = Model("ok")
-    assert ModelJudge(model, {"model": "m"}).ask([CALLS[0], JudgeCall("5", "first?")], accept) == [["ok"], ["ok"]]
+def test_the_same_prompt_is_asked_once(tmp_path):
+    model, twice = Model("ok"), [CALLS[0], JudgeCall("5", "first?")]
+    assert ModelJudge(model, {"model": "m"}, tmp_path / "ledger.jsonl").ask(twice, accept) == [["ok"], ["ok"]]
     assert len(model.seen) == 1
+    assert CannedJudge.read(tmp_path / "ledger.jsonl").ask(twice, accept) == [["ok"], ["ok"]]
 
 
 def test_a_call_that_never_succeeds_takes_no_other_with_it():
