@@ -42,9 +42,17 @@ class JudgeModel:
         return dict(known["described"])
 
     def generate(self, samples: Sequence[Sample], sampling: Sampling) -> list[Response]:
-        """Raises RunStopped where a stop was asked for."""
+        """Raises RunStopped where a stop was asked for, and CallFailed for a picture that cannot be shown."""
+        from data_tools.calls import CallFailed
+        from data_tools.io import BadImage
         from data_tools.shards import RunStopped
+
+        from ..rlaif.pictures import decoded
 
         if self.run.stop():
             raise RunStopped("stopped on request; run the same command to continue")
-        return self.run.models.get(self.name, "generate", "judge").generate(samples, sampling)
+        try:
+            shown = [decoded(sample) for sample in samples]
+        except BadImage as error:
+            raise CallFailed(str(error), again=False) from error
+        return self.run.models.get(self.name, "generate", "judge").generate(shown, sampling)

@@ -13,7 +13,9 @@ from mm_align.evals.official import Flavor, rows_of
 
 
 class Liked(JudgedBenchmark):
-    """The share of answers of which the judge says "good"."""
+    """The share of answers of which the judge says "good". pictures: a folder of what he is shown, if anything."""
+
+    pictures = ""
 
     name = "liked"
     main = items_metric = "share"
@@ -26,9 +28,10 @@ class Liked(JudgedBenchmark):
         return rows_of([f"q{i}" for i in range(2)], responses, [{"id": f"q{i}"} for i in range(2)])
 
     def report(self, answers):
-        calls = [JudgeCall(row.key, f"Is this good? {row.text}") for row in answers.rows]
+        shown = [f"{self.pictures}/{row.key}.png" if self.pictures else "" for row in answers.rows]
+        calls = [JudgeCall(row.key, f"Is this good? {row.text}", picture=path) for row, path in zip(answers.rows, shown, strict=True)]
         replies = self.ask(calls, lambda reply: reply in ("good", "bad"))
-        items = tuple(Judged(row.key, float(said[-1] == "good")) for row, said in zip(answers.rows, replies, strict=True))
+        items = tuple(Judged(row.key, float(said[-1:] == ["good"])) for row, said in zip(answers.rows, replies, strict=True))
         return self.scored(2, {"share": sum(item.score for item in items) / 2}, items=items)
 
 
@@ -80,6 +83,16 @@ def test_a_judge_is_asked_once_and_his_replies_are_kept(loaded, tmp_path, capsys
     assert main(words) == 0
     assert not loaded
     assert "liked  share  0.500" in capsys.readouterr().out
+
+
+def test_a_picture_that_the_judge_cannot_see_costs_its_own_call_only(loaded, tmp_path, monkeypatch, picture):
+    picture(0).save(tmp_path / "q0.png")
+
+    monkeypatch.setattr(Liked, "pictures", str(tmp_path))
+    assert main(["eval", "org/a", "--bench", "liked", "--judge", "org/j", "--out", str(tmp_path / "out")]) == 0
+    told = json.loads((tmp_path / "out/org__a/results.json").read_text())
+    assert told["results"]["liked"]["share,none"] == 0.5
+    assert told["judges"]["liked"]["failed"] == 1
 
 
 def test_without_a_judge_the_answers_wait_for_one(loaded, tmp_path, capsys):
