@@ -233,8 +233,10 @@ class ThroneBenchmark(JudgedBenchmark):
                 prompts = len(said) // len(names)
                 total[at] += prompts
                 counts[at] += _yes(said[: prompts * len(names)], row).reshape(prompts, len(names)).sum(0)
-        if not total.any() and any(said for row in answers.rows for said in row.fields["answers"]):
-            raise ValueError(f"image {answers.rows[0].key}: fewer answers than {len(names)} categories; expected one for each, in order")
+        odd = [row.key for row in answers.rows if any(len(said) % len(names) for said in row.fields["answers"])]
+        if odd:
+            told = f"the answers to {len(odd)} images are no multiple of {len(names)} categories"
+            flags.append(f"{told}: what is over is dropped, as upstream does; {odd[0]} for one")
         return Votes(counts, total, truth)
 
 

@@ -155,7 +155,6 @@ def test_a_live_judge_votes_by_three_prompts_of_ours_or_the_user_s(made):
     ("content", "sentence"),
     [
         ('{"5": ["yes", null, "no", "no"]}', "image 5: an evaluator's answer is None"),
-        ('{"5": ["yes"]}', "image 5: fewer answers than 4 categories"),
         ('{"5": "yes"}', "image 5 has no list of answers"),
         ('{"five": ["yes"]}', "is no file of answers by image id"),
         ("[]", "is no file of answers by image id"),
@@ -172,6 +171,9 @@ def test_files_that_do_not_fit_are_named(made, tmp_path_factory):
     (made / "aqa/evaluator1.json").write_text('{"5": []}')
     with pytest.raises(ValueError, match=r"evaluator1.json has no answers for image 6, which evaluator0.json has"):
         score("throne", made)
+    odd = score("throne", [{"image_id": 5, "answers": [["yes", "no", "no", "no", "yes"]]}], made)
+    assert "no multiple of 4 categories" in odd.flags[0]
+    assert odd.results["micro"]["1"]["P"] == 1
     strange = [{"image_id": 99, "answers": [["yes"] * 4]}]
     assert "99 for one" in score("throne", strange, made).flags[0]
     with pytest.raises(ValueError, match="image 99 is not among the 60 that are packaged"):
