@@ -1,20 +1,21 @@
-"""POPE (Li et al. 2023, arXiv 2305.10355): is there a THING in the image? Five evaluators, each with its own reading of an answer."""
+"""POPE (Li et al. 2023, arXiv 2305.10355): is there a THING in the image? Six evaluators, each with its own reading of an answer."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from data_tools.calls import Sampling
 from data_tools.records import Image, Message, Part, Response, Sample
 
-from .answers import Answer, Answers
+from .answers import HARNESS, Answer, Answers
 from .base import Judged
-from .extraction import vlmevalkit_yes_no
-from .official import Flavor, Official, Scored, ratio, rows_of
+from .official import Flavor, Official, Scored, rows_of
+from .pope_rules import FIGURES, POOLED, RULES, Found
 from .sources import Published, published
 
 ORIGIN = "https://github.com/RUCAIBox/POPE (output/coco, MIT; A-OKVQA and GQA in output/seem), images: COCO val2014 or GQA"
@@ -26,36 +27,29 @@ FILES = {
 }
 
 
-class Counts(NamedTuple):
-    """The confusion matrix; yes is the positive class."""
-
-    tp: int
-    fp: int
-    tn: int
-    fn: int
-
-
 class PopeBenchmark(Official):
     """Question files, each a JSON object a line or a list: question_id, image, text, label (yes or no).
 
     data: one such file, or a folder of several (`*.json`, `*.jsonl`); without it the three COCO files are used, which are packaged.
     Of several, the responses belong to the file whose questions they repeat, or to all of them where a field `category`, `split`
-    or `type` names it. images: the folder of the pictures. split: only this file of the folder.
+    or `type` names it, or a file of question_id and category without labels in that folder (LLaVA's llava_pope_test.jsonl).
+    lmms-eval's logs and VLMEvalKit's sheets bring their labels along. images: the folder of the pictures. split: only this file of
+    the folder.
 
     Answers and labels are paired by position, as all upstream scripts do; VCD's also asserts that the ids agree. A label other
-    than "no" is yes. Several files together: lmms-eval and VLMEvalKit pool them, else figures are means over them. A sheet of
-    VLMEvalKit's own (`prediction`, `answer`, `category`) brings its labels along.
+    than "no" is yes. Several files together: lmms-eval and VLMEvalKit pool them, else figures are means over them.
     """
 
     name = "pope"
     needs = "pictures of COCO val2014 (images); questions of A-OKVQA and GQA, and GQA's pictures (data, images)"
     sampling = Sampling(max_tokens=16)
     flavors = {
-        "official": Flavor("RUCAIBox/POPE 3df3ba1 evaluate.py (LLaVA's eval_pope.py and LLaVA-RLHF read answers alike)"),
+        "official": Flavor("RUCAIBox/POPE 3df3ba1 evaluate.py"),
+        "llava": Flavor("haotian-liu/LLaVA c121f04 llava/eval/eval_pope.py (LLaVA-RLHF reads answers alike)"),
         "vcd": Flavor("DAMO-NLP-SG/VCD d6568ff experiments/eval/eval_pope.py"),
         "opera": Flavor("shikiw/OPERA 61426ef pope_eval.py"),
-        "lmms-eval": Flavor("lmms-eval tasks/pope/utils.py"),
-        "vlmevalkit": Flavor("VLMEvalKit image_yorn, POPE"),
+        "lmms-eval": Flavor("lmms-eval 75571cf tasks/pope/utils.py"),
+        "vlmevalkit": Flavor("VLMEvalKit e8e78f0 POPE_rating, answers by YOrN_Extraction"),
     }
 
     def __init__(
@@ -79,6 +73,16 @@ class PopeBenchmark(Official):
             raise ValueError(f"there is no split '{self.split}'; there are {', '.join(found) or 'none'}")
         kept = found if self.split is None else {self.split: found[self.split]}
         return {split: rows[: self.limit] for split, rows in kept.items()}
+
+    @cached_property
+    def categories(self) -> dict[Any, str]:
+        """The split of each question id, by a question file in the folder that has no labels (LLaVA's llava_pope_test.jsonl)."""
+        if self.data is None or not Path(self.data).is_dir():
+            return {}
+        paths = sorted(path for path in Path(self.data).rglob("*.json*") if path.is_file())
+        rows = [row for path in paths for row in _rows(path.read_text(encoding="utf-8-sig"), str(path), must=False)]
+        asked = [row for row in rows if isinstance(row, dict) and {"question_id", "category"} <= row.keys() and "label" not in row]
+        return {row["question_id"]: row["category"] for row in asked if row["category"] in self.files}
 
     def _read_files(self) -> Iterable[tuple[str, list[dict[str, Any]]]]:
         if self.data is None:
@@ -112,8 +116,8 @@ class PopeBenchmark(Official):
     # -- scoring -----------------------------------------------------------------------------------------------------------
 
     def report(self, answers: Answers) -> Scored:
-        if self.flavor == "vlmevalkit" and all({"prediction", "answer", "category"} <= row.fields.keys() for row in answers.rows):
-            return self._scored(answers, *_of_sheet(answers.rows), ["labels and categories are those of the sheet"])
+        if (self.data is None or self.flavor in POOLED) and all(_brings_its_label(row) for row in answers.rows):
+            return self._scored(answers, *_by_category(answers.rows), ["labels and categories are those of the responses"])
         groups = self._groups(answers)
         flags = []
         for split, rows in groups.items():
@@ -138,7 +142,7 @@ class PopeBenchmark(Official):
         counts = {split: one.counts._asdict() for split, one in found.items()}
         if len(found) == 1:
             (one,) = found.values()
-            told = {"raw": one.counts._asdict(), "printed": one.printed, "items": tuple(items)}
+            told = {"raw": one.counts._asdict(), "printed": self._lines(found, groups), "items": tuple(items)}
             return self.scored(len(answers.rows), one.figures, flags=flags, **told)
         if self.flavor in POOLED:
             whole = rules([row for rows in groups.values() for row in rows], [q for split in groups for q in questions[split]], []).figures
@@ -147,12 +151,21 @@ class PopeBenchmark(Official):
             whole = {name: sum(one.figures[name] for one in found.values()) / len(found) for name in next(iter(found.values())).figures}
             flags.append("figures without a split are means over splits")
         results = {**whole, **{split: one.figures for split, one in found.items()}}
-        printed = tuple(line for split, one in found.items() for line in (split, *one.printed))
-        return self.scored(len(answers.rows), results, flags=flags, raw=counts, printed=printed, items=tuple(items))
+        return self.scored(len(answers.rows), results, flags=flags, raw=counts, printed=self._lines(found, groups), items=tuple(items))
+
+    def _lines(self, found: Mapping[str, Found], groups: Mapping[str, Sequence[Answer]]) -> tuple[str, ...]:
+        """What upstream prints; only LLaVA's script knows of splits."""
+        lines: list[str] = []
+        for split, one in found.items():
+            if self.flavor == "llava":
+                lines += [f"Category: {split}, # samples: {len(groups[split])}", *one.printed, "=" * 36]
+            else:
+                lines += [*([split] if len(found) > 1 else []), *one.printed]
+        return tuple(lines)
 
     def _groups(self, answers: Answers) -> dict[str, Sequence[Answer]]:
         """The answers to each split's questions, in their order."""
-        told = [_split_of(answer, self.files) for answer in answers.rows]
+        told = [_split_of(answer, self.files) or self.categories.get(answer.key) for answer in answers.rows]
         if len(self.files) > 1 and all(split is not None for split in told):
             return {split: rows for split in self.files if (rows := [a for a, s in zip(answers.rows, told, strict=True) if s == split])}
         return {self._only_split(answers): answers.rows}
@@ -170,11 +183,23 @@ class PopeBenchmark(Official):
         return best[0]
 
 
-def _of_sheet(rows: Sequence[Answer]) -> tuple[dict[str, list[Answer]], dict[str, list[dict[str, Any]]]]:
-    """VLMEvalKit's answers and labels by category; a row of several (`random,popular`) counts in each."""
-    parts = [(category, row) for row in rows for category in str(row.fields["category"]).split(",")]
+def _brings_its_label(row: Answer) -> bool:
+    """Rows of lmms-eval's logs and VLMEvalKit's sheets, whose `answer` is the label."""
+    return "answer" in row.fields and any(name in row.fields for name in (*HARNESS, "prediction"))
+
+
+def _by_category(rows: Sequence[Answer]) -> tuple[dict[str, list[Answer]], dict[str, list[dict[str, Any]]]]:
+    """Answers and labels by category; a row of several (`random,popular`) counts in each. Of rows of one `index` all have the last
+    one's answer, as VLMEvalKit keeps answers by index."""
+    last = {row.fields["index"]: row.text for row in rows if "index" in row.fields}
+    parts = [
+        (category, replace(row, text=last.get(row.fields.get("index"), row.text)))
+        for row in rows
+        for category in str(row.fields.get("category", "all")).split(",")
+    ]
     answers = {category: [row for part, row in parts if part == category] for category in dict.fromkeys(part for part, _ in parts)}
-    return answers, {category: [{"label": row.fields["answer"]} for row in told] for category, told in answers.items()}
+    labels = {category: [{"question_id": row.key, "label": row.fields["answer"]} for row in told] for category, told in answers.items()}
+    return answers, labels
 
 
 # -- question files ----------------------------------------------------------------------------------------------------
@@ -182,18 +207,23 @@ def _of_sheet(rows: Sequence[Answer]) -> tuple[dict[str, list[Answer]], dict[str
 
 def _questions(text: str, where: str, *, must: bool = True) -> list[dict[str, Any]]:
     """The rows of a question file; with `must`, ValueError for a file of something else, else none."""
-    try:
-        rows = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in text.splitlines() if line.strip()]
-    except json.JSONDecodeError as error:
-        if not must:
-            return []
-        raise ValueError(f"{where} is no question file: {error}") from error
+    rows = _rows(text, where, must=must)
     bad = next((at for at, row in enumerate(rows, 1) if not isinstance(row, dict) or "label" not in row), None)
     if rows and bad is None:
         return rows
     if not must:
         return []
     raise ValueError(f"{where} is no question file of POPE: row {bad or 0} has no `label`; expected question_id, image, text, label")
+
+
+def _rows(text: str, where: str, *, must: bool) -> list[Any]:
+    """A JSON list, or JSON lines; with `must`, ValueError for anything else, else none."""
+    try:
+        return json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in text.split("\n") if line.strip()]
+    except json.JSONDecodeError as error:
+        if not must:
+            return []
+        raise ValueError(f"{where} is no question file: {error}") from error
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
@@ -215,148 +245,3 @@ def _agreement(answers: Sequence[Answer], questions: Sequence[Mapping[str, Any]]
         for answer, question in zip(answers, questions, strict=False)
     )
     return len(answers) == len(questions), same
-
-
-# -- the evaluators ----------------------------------------------------------------------------------------------------
-
-
-class Found(NamedTuple):
-    """One file's figures, under the names of the evaluator; whether each answer is right, by its rules."""
-
-    figures: dict[str, float]
-    counts: Counts
-    right: list[bool]
-    printed: tuple[str, ...]
-
-
-def official(answers: Sequence[Answer], questions: Sequence[Mapping[str, Any]], flags: list[str]) -> Found:
-    yes = [says_yes(_text(answer)) for answer in answers]
-    return _four_numbers(yes, questions, flags, ("acc", "precision", "recall", "f1", "yes_ratio"))
-
-
-def opera(answers: Sequence[Answer], questions: Sequence[Mapping[str, Any]], flags: list[str]) -> Found:
-    yes = [opera_says_yes(_text(answer)) for answer in answers]
-    return _four_numbers(yes, questions, flags, ("Accuracy", "Precision", "Recall", "F1 score", "Yes ratio"))
-
-
-def says_yes(text: str) -> bool:
-    """RUCAIBox's reading: yes, unless a piece of the first sentence, split at single blanks, is exactly No, not or no."""
-    pieces = text.split(".")[0].replace(",", "").split(" ")
-    return not any(word in pieces for word in ("No", "not", "no"))
-
-
-def opera_says_yes(text: str) -> bool:
-    """OPERA's reading: of the whole text, with NO and every word that ends in n't among the negative ones."""
-    pieces = text.replace(".", "").replace(",", "").split(" ")
-    return not any(word in ("No", "not", "no", "NO") or word.endswith("n't") for word in pieces)
-
-
-def _four_numbers(yes: Sequence[bool], questions: Sequence[Mapping[str, Any]], flags: list[str], names: Sequence[str]) -> Found:
-    """The shared last lines of RUCAIBox's and OPERA's scripts. The yes ratio is over answers, also those without a question."""
-    labels = [question["label"] != "no" for question in questions]
-    counts = _counts(zip(yes, labels, strict=False))
-    precision = ratio(counts.tp, counts.tp + counts.fp, "precision", flags)
-    recall = ratio(counts.tp, counts.tp + counts.fn, "recall", flags)
-    f1 = ratio(2 * precision * recall, precision + recall, "f1", flags)
-    acc = ratio(counts.tp + counts.tn, sum(counts), "acc", flags)
-    values = (acc, precision, recall, f1, ratio(sum(yes), len(yes), "yes_ratio", flags))
-    titles = ("Accuracy", "Precision", "Recall", "F1 score", "Yes ratio")
-    matrix = "\t".join(map(str, counts))
-    printed = ("TP\tFP\tTN\tFN\t", matrix, *(f"{title}: {value}" for title, value in zip(titles, values, strict=True)))
-    return Found(dict(zip(names, values, strict=True)), counts, [a == b for a, b in zip(yes, labels, strict=False)], printed)
-
-
-def vcd(answers: Sequence[Answer], questions: Sequence[Mapping[str, Any]], flags: list[str]) -> Found:
-    """A label's word has to occur in the lower-cased answer ("know" says no); what has neither counts against the model."""
-    if len(answers) < len(questions):
-        raise ValueError(f"{len(answers)} answers for {len(questions)} questions; VCD's evaluator needs one for each")
-    right, yes, labels = [], [], []
-    for answer, question in zip(answers, questions, strict=False):
-        if answer.key != question.get("question_id"):
-            next_one = question.get("question_id")
-            raise ValueError(f"row {answer.row} answers question {answer.key!r}, but {next_one!r} is next in the question file")
-        label, text = str(question["label"]).lower().strip(), _text(answer).lower().strip()
-        if label not in ("yes", "no"):
-            continue
-        right.append(label in text)
-        labels.append(label == "yes")
-        yes.append(right[-1] == labels[-1])
-    counts = _counts(zip(yes, labels, strict=True))
-    precision = ratio(counts.tp, counts.tp + counts.fp, "Precision", flags)
-    recall = ratio(counts.tp, counts.tp + counts.fn, "Recall", flags)
-    figures = {
-        "Precision": precision,
-        "Recall": recall,
-        "F1": ratio(2 * precision * recall, precision + recall, "F1", flags),
-        "Accuracy": (counts.tp + counts.tn) / len(questions),
-        "yes": (counts.tp + counts.fp) / len(questions),
-        "unknow": (len(questions) - len(right)) / len(questions),
-    }
-    return Found(figures, counts, right, tuple(f"{name}: {value}" for name, value in figures.items()))
-
-
-def lmms_eval(answers: Sequence[Answer], questions: Sequence[Mapping[str, Any]], flags: list[str]) -> Found:
-    """The stripped, lower-cased text has to be the label; its yes ratio is of the labels. Divisions by zero give 0."""
-    said = [_text(answer).lower().strip() for answer, _ in zip(answers, questions, strict=False)]
-    labels = [str(question["label"]).lower().strip() for question in questions[: len(said)]]
-    pairs = list(zip(said, labels, strict=True))
-    counts = Counts(*(pairs.count(pair) for pair in (("yes", "yes"), ("yes", "no"), ("no", "no"), ("no", "yes"))))
-    precision = counts.tp / (counts.tp + counts.fp) if counts.tp + counts.fp else 0.0
-    recall = counts.tp / (counts.tp + counts.fn) if counts.tp + counts.fn else 0.0
-    right = [a == b for a, b in pairs]
-    figures = {
-        "accuracy": sum(right) / len(right),
-        "precision": precision,
-        "recall": recall,
-        "f1_score": 2 * precision * recall / (precision + recall) if precision + recall else 0.0,
-        "yes_ratio": labels.count("yes") / len(labels),
-    }
-    return Found(figures, counts, right, ())
-
-
-def vlmevalkit(answers: Sequence[Answer], questions: Sequence[Mapping[str, Any]], flags: list[str]) -> Found:
-    """Words yes and no after punctuation is processed; an unknown answer is no for F1 and wrong for accuracy. Percentages; divisions
-    by zero give 0; what is no text counts as its name, which is unknown."""
-    said = [vlmevalkit_yes_no(str(answer.text)) for answer, _ in zip(answers, questions, strict=False)]
-    labels = [str(question["label"]).lower() == "yes" for question in questions[: len(said)]]
-    counts = _counts((answer == "Yes", label) for answer, label in zip(said, labels, strict=True))
-    right = [answer == ("Yes" if label else "No") for answer, label in zip(said, labels, strict=True)]
-    precision = counts.tp / (counts.tp + counts.fp) if counts.tp + counts.fp else 0.0
-    recall = counts.tp / (counts.tp + counts.fn) if counts.tp + counts.fn else 0.0
-    figures = {
-        "Overall": 2 * precision * recall / (precision + recall) * 100 if precision + recall else 0.0,
-        "acc": sum(right) / len(right) * 100,
-        "precision": precision * 100,
-        "recall": recall * 100,
-    }
-    return Found(figures, counts, right, ())
-
-
-RULES: dict[str, Callable[[Sequence[Answer], Sequence[Mapping[str, Any]], list[str]], Found]] = {
-    "official": official,
-    "vcd": vcd,
-    "opera": opera,
-    "lmms-eval": lmms_eval,
-    "vlmevalkit": vlmevalkit,
-}
-POOLED = ("lmms-eval", "vlmevalkit")
-FIGURES = {  # the one that stands for the whole, the one that is the mean of right answers, and its scale
-    "official": ("f1", "acc", 1.0),
-    "vcd": ("F1", "Accuracy", 1.0),
-    "opera": ("F1 score", "Accuracy", 1.0),
-    "lmms-eval": ("f1_score", "accuracy", 1.0),
-    "vlmevalkit": ("Overall", "acc", 100.0),
-}
-
-
-def _counts(pairs: Iterable[tuple[bool, bool]]) -> Counts:
-    """Of (says yes, is yes)."""
-    seen = list(pairs)
-    return Counts(*(seen.count(pair) for pair in ((True, True), (True, False), (False, False), (False, True))))
-
-
-def _text(answer: Answer) -> str:
-    """ValueError for an answer that is no text: every upstream script stops there."""
-    if not isinstance(answer.text, str):
-        raise ValueError(f"row {answer.row}: the answer is {answer.text!r}; expected a text (an empty one counts as yes)")
-    return answer.text

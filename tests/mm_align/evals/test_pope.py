@@ -8,7 +8,7 @@ import pytest
 from data_tools.records import Response
 from mm_align.cli import main
 from mm_align.evals import PopeBenchmark, score
-from mm_align.evals.pope import opera_says_yes, says_yes
+from mm_align.evals.pope_rules import opera_says_yes, says_yes
 
 BLOCKS = {
     "official": "rucaibox_evaluate_py",
@@ -137,7 +137,7 @@ def test_vcd_wants_the_ids_in_order_and_another_benchmark_s_file_is_refused(tmp_
     other.write_text('[{"id": 1, "truth": "yes"}]')
     with pytest.raises(ValueError, match="no question file of POPE"):
         score("pope", rows("no"), other)
-    with pytest.raises(ValueError, match="no flavor 'x'; there are official, vcd"):
+    with pytest.raises(ValueError, match="no flavor 'x'; there are official, llava, vcd"):
         score("pope", rows("no"), flavor="x")
 
 
@@ -169,3 +169,61 @@ def test_a_sheet_of_vlmevalkit_brings_its_labels(tmp_path, said):
         "popular": {"Overall": 50.0, "acc": 50.0, "precision": 50.0, "recall": 50.0},
         "adversarial": {"Overall": 0.0, "acc": 25.0, "precision": 0.0, "recall": 0.0},
     }
+
+
+def test_of_a_repeated_index_vlmevalkit_keeps_the_last_answer():
+    told = [
+        {"index": i, "answer": "Yes", "category": c, "prediction": p}
+        for i, c, p in ((0, "random", "no"), (1, "random", "no"), (0, "popular", "yes"))
+    ]
+    found = score("pope", told, flavor="vlmevalkit").results
+    assert (found["acc"], found["random"]["acc"], found["popular"]["acc"]) == (pytest.approx(200 / 3), 50, 100)
+
+
+def test_llava_s_answers_by_the_category_of_their_question(tmp_path):
+    """Ids run on over the files, as in llava_pope_test.jsonl; lines as LLaVA's script prints them."""
+    for split in ("random", "popular"):
+        questions(tmp_path, split)
+    asked = [{"question_id": i, "text": "?", "category": "random" if i > 4 else "popular"} for i in range(1, 9)]
+    (tmp_path / "llava_pope_test.jsonl").write_text("\n".join(map(json.dumps, asked)))
+    said = [
+        {"question_id": i, "prompt": "?", "text": text}
+        for i, text in enumerate(("Yes", "Yes", "no", "No, sir", "yes", "no", "a", "not"), 1)
+    ]
+    found = score("pope", said, tmp_path, flavor="llava")
+    assert (found.results["popular"]["acc"], found.results["random"]["acc"]) == (0.5, 1.0)
+    assert found.printed[:9] == (
+        "Category: popular, # samples: 4",
+        "TP\tFP\tTN\tFN\t",
+        "1\t1\t1\t1",
+        "Accuracy: 0.5",
+        "Precision: 0.5",
+        "Recall: 0.5",
+        "F1 score: 0.5",
+        "Yes ratio: 0.5",
+        "0.500, 0.500, 0.500, 0.500, 0.500",
+    )
+    assert found.printed[9:11] == ("=" * 36, "Category: random, # samples: 4")
+
+
+def test_an_lmms_eval_log_brings_its_labels(tmp_path, said):
+    log = [
+        {"doc_id": i, "doc": {"question_id": i, "answer": truth}, "filtered_resps": [text]}
+        for i, (truth, text) in enumerate((("yes", "Yes"), ("no", "No."), ("no", "yes")))
+    ]
+    (tmp_path / "samples.jsonl").write_text("\n".join(map(json.dumps, log)))
+    found = said("pope", responses=tmp_path / "samples.jsonl", flavor="lmms-eval")["results"]
+    assert found == {"accuracy": 1 / 3, "precision": 0.5, "recall": 1, "f1_score": 2 / 3, "yes_ratio": 1 / 3}
+    assert said("pope", responses=tmp_path / "samples.jsonl")["results"]["acc"] == 2 / 3
+
+
+def test_labels_that_are_neither_yes_nor_no(tmp_path):
+    """VCD warns and counts the answer among all; lmms-eval asserts; for RUCAIBox it is a yes."""
+    path = tmp_path / "odd.jsonl"
+    path.write_text("\n".join(json.dumps({"question_id": i, "label": label}) for i, label in enumerate(("yes", "maybe", "No"), 1)))
+    found = score("pope", rows("yes", "yes", "no"), path, flavor="vcd")
+    assert (found.results["Accuracy"], found.results["unknow"]) == (2 / 3, 1 / 3)
+    assert found.printed[0] == "Warning: unknown gt_answer: maybe"
+    assert score("pope", rows("yes", "yes", "no"), path).results["acc"] == 2 / 3
+    with pytest.raises(ValueError, match="question 2 has the label 'maybe'"):
+        score("pope", rows("yes", "yes", "no"), path, flavor="lmms-eval")
