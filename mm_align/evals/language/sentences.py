@@ -20,6 +20,7 @@ TOKEN = re.compile(
 )
 CLOSERS = re.compile(r'["\')\]}]+?(?:\s+|(?=--)|$)', re.MULTILINE)
 LAST_SPACE = re.compile(f"(?s:.*)[{string.whitespace}]")
+PLAIN = re.compile(r"([^\W\d_]{2,})\.\s+\w+")  # a word, its full stop, a word: no rule but those of the first word's type apply
 ELLIPSIS = re.compile(r"\.\.+$")
 NUMERIC = re.compile(r"^-?[\.,]?\d[\d,\.-]*\.?$")
 INITIAL = re.compile(r"[^\W\d]\.$")
@@ -106,6 +107,9 @@ def _realigned(text: str, spans: list[tuple[int, int]]) -> Iterator[tuple[int, i
 @lru_cache(KEPT)
 def ends_a_sentence(context: str) -> bool:
     """Whether a sentence ends within `context`, before its last token."""
+    plain = PLAIN.fullmatch(context)
+    if plain and plain[1].lower() not in _special():
+        return True
     tokens = [Token(found) for line in context.split("\n") if line.strip() for found in TOKEN.findall(line)]
     for token in tokens:
         _by_itself(token)
@@ -159,6 +163,13 @@ def _starts_a_sentence(token: Token) -> bool | None:
     if token.text[0].islower() and (seen & UPPER or not seen & BEGIN_LOWER):
         return False
     return None
+
+
+@cache
+def _special() -> frozenset[str]:
+    """Words whose full stop may end no sentence: abbreviations, and those that collocations begin with."""
+    learnt = _training()
+    return learnt.abbreviations | {first for first, _ in learnt.collocations}
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import chain
 
 from .sentences import sentences
 
@@ -79,8 +80,7 @@ def _extend(found: list[str], sentence: str) -> None:
         found += words_of_sentence(sentence)
         return
     found += _first(chunks[0])
-    for chunk in chunks[1:-1]:
-        found += _middle(chunk)
+    found += chain.from_iterable(map(_middle, chunks[1:-1]))
     found += _last(chunks[-1])
 
 
