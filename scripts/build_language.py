@@ -40,10 +40,21 @@ def punkt(folder: Path) -> None:
 
 
 def tagger(folder: Path) -> None:
-    """Features and their tags sorted; weights as they are."""
+    """Features and their tags sorted; weights, which have three decimals, as whole thousandths in one text a feature: read in a tenth of
+    the time."""
     for name in ("weights", "tagdict", "classes"):
         found = json.loads((folder / f"averaged_perceptron_tagger_eng.{name}.json").read_text(encoding="utf-8"))
+        if name == "weights":
+            found = {
+                feature: " ".join(f"{tag} {thousandths(weight)}" for tag, weight in sorted(row.items())) for feature, row in found.items()
+            }
         write(f"tagger/{name}.json", json.dumps(found, sort_keys=True, separators=(",", ":"), ensure_ascii=False))
+
+
+def thousandths(weight: float) -> int:
+    if round(weight * 1000) / 1000 != weight:
+        raise SystemExit(f"a weight of the tagger is {weight!r}; expected three decimals")
+    return round(weight * 1000)
 
 
 def table(rows: Iterable[str]) -> str:

@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import cache
 from typing import IO
 
-import numpy as np
 import PIL.Image
 
 from ..records import Image
@@ -210,6 +209,8 @@ def _over_white(rgba: PIL.Image.Image) -> PIL.Image.Image:
 
 def _from_wide(opened: PIL.Image.Image) -> PIL.Image.Image:
     """16-bit, 32-bit and float grey to 8 bits: by the full scale of the type where the values fit one, else by their range."""
+    import numpy as np  # only such pictures need it, and many verbs read none
+
     values = np.nan_to_num(np.asarray(opened, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = float(values.min()), float(values.max())
     if low >= 0 and high <= 1 and opened.mode == "F":

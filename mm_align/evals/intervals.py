@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
+
 
 RESAMPLES = 2000
 CHUNK = 1 << 22  # numbers drawn at once
@@ -33,6 +35,8 @@ def bootstrap(
     it every row is drawn by itself. A draw of groups has the mean of all its rows. Seeded: the same numbers give the same
     interval. ValueError for no values, or groups of another number.
     """
+    import numpy as np
+
     if not len(values):
         raise ValueError("no values: an interval needs at least one")
     sums, counts = _by_group(np.asarray(values, float), groups)
@@ -52,6 +56,8 @@ def paired_difference(
     seed: int = 0,
 ) -> Interval:
     """The mean of `ours - theirs`, row by row on the same rows, with its interval; beyond 0 means a difference. See `bootstrap`."""
+    import numpy as np
+
     if len(ours) != len(theirs):
         raise ValueError(f"a paired difference needs the same rows twice, got {len(ours)} and {len(theirs)}")
     differences = np.asarray(ours, float) - np.asarray(theirs, float)
@@ -60,6 +66,8 @@ def paired_difference(
 
 def _by_group(values: np.ndarray, groups: Sequence[Hashable] | None) -> tuple[np.ndarray, np.ndarray]:
     """The sum and the number of rows of each group, groups in order of first appearance."""
+    import numpy as np
+
     if groups is None:
         return values, np.ones(len(values))
     if len(groups) != len(values):

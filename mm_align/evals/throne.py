@@ -7,9 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data_tools.calls import Sampling
 from data_tools.records import Image, Message, Part, Response, Sample
@@ -19,8 +17,10 @@ from .base import Judged, check_known
 from .judged import OWN_WORDS, JudgedBenchmark, Prompt
 from .judges import JudgeCall
 from .official import Flavor, Scored
-from .single_precision import torch_nanmean
 from .sources import PACKAGED, Published, find, packaged
+
+if TYPE_CHECKING:
+    import numpy as np
 
 ORIGIN = "COCO's annotations (https://cocodataset.org, CC BY 4.0)"
 FEW = Published("instances_val2014_60_images.json", "471b7f8abb069391ccb4771d53d3260ec61814bceecb870cf433543a7b55bbf7", ORIGIN)
@@ -217,6 +217,8 @@ class ThroneBenchmark(JudgedBenchmark):
         return {name: float(value) if value == value else 0.0 for name, value in flat}
 
     def _votes(self, answers: Answers, flags: list[str]) -> Votes:
+        import numpy as np
+
         names, present, files, whole = self.truth
         strange = [row.key for row in answers.rows if row.key not in files]
         if strange and not whole:
@@ -277,6 +279,8 @@ def _rows(rows: Sequence[Mapping[str, Any]], what: str) -> Answers:
 
 
 def _yes(said: Sequence[Any], row: Answer) -> np.ndarray:
+    import numpy as np
+
     try:
         return np.array([answer.lower().strip() == "yes" for answer in said], bool)
     except AttributeError as error:
@@ -308,6 +312,8 @@ def said_and_ignored(votes: Votes, threshold: int) -> tuple[np.ndarray, np.ndarr
 
 def classwise(votes: Votes, threshold: int) -> dict[str, float]:
     """Means over classes. A class that is never right is 0/0 in F and leaves its mean, so F can exceed P and R."""
+    import numpy as np
+
     said, ignored = said_and_ignored(votes, threshold)
     right, all_said, there = ((part & ~ignored).sum(0).astype(np.float32) for part in (said & votes.truth, said, votes.truth))
     with np.errstate(invalid="ignore"):
@@ -323,6 +329,8 @@ def micro(votes: Votes, threshold: int) -> dict[str, float]:
 
 def per_image(votes: Votes, threshold: int) -> tuple[np.ndarray, np.ndarray]:
     """Precision and recall of each image; both are 0 where nothing is said or nothing is there."""
+    import numpy as np
+
     said, ignored = said_and_ignored(votes, threshold)
     right, all_said, there = ((part & ~ignored).sum(1) for part in (said & votes.truth, said, votes.truth))
     some = (all_said > 0) & (there > 0)
@@ -331,6 +339,10 @@ def per_image(votes: Votes, threshold: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _means(precision: np.ndarray, recall: np.ndarray) -> dict[str, float]:
     """In single precision, as upstream's tensors have it: third decimals depend on it."""
+    import numpy as np
+
+    from .single_precision import torch_nanmean
+
     with np.errstate(invalid="ignore"):
         f1 = 2 * precision * recall / (precision + recall)
         f_half = np.float32(1.25) * precision * recall / (np.float32(0.25) * precision + recall)
