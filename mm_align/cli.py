@@ -90,6 +90,20 @@ VERBS = {
         "turn Google Landmarks v2 files into captions, questions and levels to train on",
         "mmalign vision landmarks train_clean.csv --hierarchy train_label_to_hierarchical.csv --images train/ --out landmarks/",
     ),
+    "video fit": Verb(
+        "mm_align.jobs.video_fit",
+        "VideoFitConfig",
+        "run",
+        "fit the law of frames and tokens to training runs: where the optimum lies, how sure that is",
+        "mmalign video fit runs.csv --out law.json",
+    ),
+    "video plan": Verb(
+        "mm_align.jobs.video_plan",
+        "VideoPlanConfig",
+        "run",
+        "how many frames of how many tokens a window is best spent on, and which frames",
+        "mmalign video plan --window 6000 --law law.json film.mp4",
+    ),
     "rlaif feedback": Verb(
         "mm_align.jobs.feedback",
         "FeedbackConfig",
