@@ -104,6 +104,13 @@ VERBS = {
         "how many frames of how many tokens a window is best spent on, and which frames",
         "mmalign video plan --window 6000 --law law.json film.mp4",
     ),
+    "video sample": Verb(
+        "mm_align.jobs.video_sample",
+        "VideoSampleConfig",
+        "run",
+        "choose frames of a film and lay them out on a contact sheet with their times",
+        "mmalign video sample film.mp4 --frames 32 --method aks --encoder openai/clip-vit-base-patch32 --query car --out sheet.png",
+    ),
     "rlaif feedback": Verb(
         "mm_align.jobs.feedback",
         "FeedbackConfig",

@@ -117,6 +117,42 @@ def picture() -> Callable[[int], PIL.Image.Image]:
     return make
 
 
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> str:
+    """A random CLIP of a few thousand parameters with its processor."""
+    import torch
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
+
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    ends = {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    config = CLIPConfig(
+        vision_config=sizes | {"image_size": 16, "patch_size": 8},
+        text_config=sizes | ends | {"vocab_size": len(tokenizer), "max_position_embeddings": 48},
+        projection_dim=16,
+    )
+    folder = tmp_path_factory.mktemp("encoder")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        CLIPModel(config).save_pretrained(folder)
+    square = {"height": 16, "width": 16}
+    CLIPProcessor(CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=square), tokenizer).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty frames of 96 x 64 in two seconds, H.264; which one it is is painted into each."""
+    import sys
+
+    spec = importlib.util.spec_from_file_location("painted_clips", Path(__file__).parents[1] / "video" / "clips.py")
+    assert spec is not None
+    assert spec.loader is not None
+    painted = sys.modules["painted_clips"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(painted)
+    path: Path = painted.write(tmp_path_factory.mktemp("film") / "film.mp4", range(60))
+    return path
+
+
 # Feedback
 
 

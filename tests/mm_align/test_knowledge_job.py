@@ -17,28 +17,6 @@ from mm_align.cli import main
 ENTITIES = ["Eiffel Tower", "Big Ben", "Golden Gate Bridge", "Old Mill"]
 
 
-@pytest.fixture(scope="session")
-def encoder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> str:
-    """A random CLIP of a few thousand parameters with its processor."""
-    import torch
-    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
-
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    ends = {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    config = CLIPConfig(
-        vision_config=sizes | {"image_size": 16, "patch_size": 8},
-        text_config=sizes | ends | {"vocab_size": len(tokenizer), "max_position_embeddings": 48},
-        projection_dim=16,
-    )
-    folder = tmp_path_factory.mktemp("encoder")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        CLIPModel(config).save_pretrained(folder)
-    square = {"height": 16, "width": 16}
-    CLIPProcessor(CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=square), tokenizer).save_pretrained(folder)
-    return str(folder)
-
-
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """32 pictures of 4 entities, and five rows that cannot be used."""

@@ -81,7 +81,7 @@ def test_accuracy_is_the_other_way_round(tmp_path: Path, capsys: pytest.CaptureF
     assert "of 49 tokens" in told
 
 
-def test_without_matplotlib_the_page_has_no_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_matplotlib_there_is_no_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     runs, out = write_runs(tmp_path / "runs.csv"), tmp_path / "law.json"
     assert main(["video", "fit", str(runs), "--out", str(out), "--form", "additive", "--resamples", "20"]) == 0

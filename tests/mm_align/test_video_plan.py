@@ -59,7 +59,7 @@ def test_with_a_law_its_interval_and_what_is_as_good_are_told(law: str, capsys: 
     assert found["plan"]["total"] == 6600
     low, high = found["optimum"]["frames_interval"]
     assert low <= found["optimum"]["frames"] <= high
-    assert [(one["tokens"], one["most_frames"], one["value"]) for one in found["near"]][0] == (49, 120, found["value"])
+    assert found["near"][0] == {"tokens": 49, "least_frames": 113, "most_frames": 120, "value": found["value"]}
 
 
 def test_a_pattern_is_counted_by_the_tokenizer(tmp_path: Path, tokenizer: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,3 +136,34 @@ def test_mistakes_are_said(
     (tmp_path / "poem.json").write_text("roses")
     assert main(["video", "plan", *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_film_gets_its_times(film: Path, law: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["video", "plan", str(film), "--window", "500", "--law", law, "--text-tokens", "2"]) == 0
+    told = capsys.readouterr().out
+    assert "60 frames, 2.000 s" in told
+    assert "times: 0." in told
+    found = plan(capsys, str(film), "--window", "500", "--law", law, "--text-tokens", "2")["plan"]
+    assert found["times"] == pytest.approx([i / 30 for i in found["indices"]])
+    assert found["total"] <= 500
+
+
+def test_a_short_film_leaves_more_tokens_to_each_frame(film: Path, law: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = plan(capsys, str(film), "--window", "6000", "--law", law, "--start", "1.5", "--end", "1.7")
+    assert "729 tokens a frame are outside of what was run (4 to 196)" in " ".join(found["warnings"])
+    found = found["plan"]
+    assert found["indices"] == [45, 46, 47, 48, 49, 50]
+    assert found["tokens_a_frame"] == 729
+
+
+def test_what_is_no_film_is_said(tmp_path: Path, film: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "poem.mp4").write_text("roses are red\n" * 50)
+    for words, said in (
+        ([str(tmp_path / "poem.mp4")], "no video that can be opened"),
+        (["https://a.b/film.mp4"], "only when it is asked for: --network"),
+        ([str(film), "--start", "5"], "the film lasts 2.00 s"),
+        ([str(film), "--least-frames", "61"], "61 frames were asked for and there are 60"),
+        ([str(film), "--sampler", "keyfames"], "unknown sampler 'keyfames'; did you mean 'keyframes'?"),
+    ):
+        assert main(["video", "plan", "--window", "500", *words]) == 2
+        assert said in capsys.readouterr().err
