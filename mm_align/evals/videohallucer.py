@@ -30,13 +30,14 @@ FILES = {  # upstream's name of a type -> its questions
 SIX = tuple(name for name in FILES if name != "factdet")
 BIASED = tuple(name for name in SIX if name != "interaction")  # the types of upstream's bias script
 SIDES = {"basic": "basic_predict", "hallucination": "halluc_predict"}
+ANSWERS = "answers"  # of a row that was read from upstream's saved pairs
 SUFFIX = "\nAnswer the question using 'yes' or 'no'."
 
 
 class Pair(NamedTuple):
     """What was answered to a basic and a hallucinated question, and what is right."""
 
-    row: int
+    at: int
     basic: str
     hallucinated: str
     answers: tuple[str, str]
@@ -53,7 +54,8 @@ class Pair(NamedTuple):
 class VideoHallucerBenchmark(Official):
     """Responses are a folder with a file a type, TYPE*.json or TYPE*.jsonl (obj_rel, temporal, semantic, interaction, fact, nonfact,
     factdet), or one such file: rows of {"i": 0-based pair, "basic_predict", "halluc_predict"}, or upstream's saved pairs with
-    `predict`. data: the folder of question files; packaged. images: the folder of the videos, in upstream's folders or flat.
+    `predict`, which bring their answers along. data: the folder of question files; packaged. images: the folder of the videos, in
+    upstream's folders or flat.
 
     A prediction is right if it holds the answer as a whole word, in any case ("yes and no" is right twice).
     """
@@ -126,15 +128,20 @@ class VideoHallucerBenchmark(Official):
             results["evaluation_bias_over_five_types_without_interaction"] = _bias(biased, flags)
         if "interaction" in pairs:
             results["evaluation_halluc_interaction"] = _hallucinated(pairs["interaction"], flags)
-        results["pairs"] = {"n": len(items), "accuracy": sum(item.score for item in items) / max(1, len(items))}
+        raw = {**results, "pairs": {"n": len(items), "accuracy": sum(item.score for item in items) / max(1, len(items))}}
         printed = _printed(mean) if six else ()
-        return self.scored(len(answers.rows), results, flags=flags, raw=results, printed=printed, items=tuple(items))
+        return self.scored(len(answers.rows), results, flags=flags, raw=raw, printed=printed, items=tuple(items))
+
+    def figures(self, scored: Scored) -> dict[str, float]:
+        """With the accuracy over all pairs of the six types; upstream means over types, however many pairs they have."""
+        return {**super().figures(scored), "pairs.accuracy": scored.raw["pairs"]["accuracy"]}
 
     def _paired(self, answers: Answers, flags: list[str]) -> dict[str, list[Pair]]:
         found: dict[str, dict[int, Pair]] = {}
         for row in answers.rows:
             kind, at = row.fields.get("kind"), row.fields.get("i")
-            if kind not in FILES or not isinstance(at, int) or not 0 <= at < len(self.questions[kind]):
+            own = ANSWERS in row.fields
+            if kind not in FILES or not isinstance(at, int) or not (own or 0 <= at < len(self.questions[kind])):
                 raise ValueError(f"row {row.row}: pair {at!r} of {kind!r} is none of the questions ({', '.join(FILES)}; pairs from 0)")
             if at in found.setdefault(kind, {}):
                 raise ValueError(f"row {row.row}: pair {at} of {kind} comes twice")
@@ -148,8 +155,8 @@ class VideoHallucerBenchmark(Official):
         said = [row.fields.get(name) for name in SIDES.values()]
         if not all(isinstance(text, str) for text in said):
             raise ValueError(f"row {row.row}: pair {at} of {kind} has the predictions {said!r}; expected two texts")
-        pair = self.questions[kind][at]
-        return Pair(row.row, str(said[0]), str(said[1]), (pair["basic"]["answer"], pair["hallucination"]["answer"]))
+        answers = row.fields[ANSWERS] if ANSWERS in row.fields else [self.questions[kind][at][side]["answer"] for side in SIDES]
+        return Pair(at, str(said[0]), str(said[1]), (str(answers[0]), str(answers[1])))
 
 
 # -- upstream's rules --------------------------------------------------------------------------------------------------
@@ -201,8 +208,8 @@ def _printed(mean: Mapping[str, float]) -> tuple[str, ...]:
 
 
 def _items(kind: str, pairs: Sequence[Pair]) -> Iterator[Judged]:
-    for at, pair in enumerate(pairs):
-        yield Judged(f"{kind}/{at}/hallucination", float(pair.basic_right and pair.hallucinated_right), kind)
+    for pair in pairs:
+        yield Judged(f"{kind}/{pair.at}/hallucination", float(pair.basic_right and pair.hallucinated_right), kind)
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
@@ -227,7 +234,9 @@ def _predictions(path: Path) -> Iterator[dict[str, Any]]:
     for at, row in enumerate(read_rows(path)[1]):
         if not isinstance(row, dict):
             raise ValueError(f"{path}, row {at + 1}: expected basic_predict and halluc_predict, found {str(row)[:60]}")
-        if set(SIDES) <= set(row):  # upstream saves its pairs with `predict` in them
-            yield {"i": at, **{to: row[side].get("predict") for side, to in SIDES.items()}}
+        if all(isinstance(row.get(side), dict) for side in SIDES):  # upstream saves its pairs with `predict` in them
+            answers = [row[side].get("answer") for side in SIDES]
+            own = {ANSWERS: answers} if all(isinstance(answer, str) for answer in answers) else {}
+            yield {"i": at, **own, **{to: row[side].get("predict") for side, to in SIDES.items()}}
         else:
             yield {"i": at, **row}

@@ -46,13 +46,14 @@ def test_no_right_basic_answer_is_guarded():
     assert any("upstream raises ZeroDivisionError" in flag for flag in found.flags)
 
 
-def test_upstream_s_saved_pairs_are_read(tmp_path):
+def test_upstream_s_saved_pairs_bring_their_answers(tmp_path):
     saved = [{"basic": {"predict": "yes", "answer": "yes"}, "hallucination": {"predict": "no", "answer": "no"}}]
-    (tmp_path / "fact_MyModel.json").write_text(json.dumps(saved))
-    (tmp_path / "factdet_MyModel.json").write_text(json.dumps(saved))
+    (tmp_path / "fact_MyModel.json").write_text(json.dumps(saved * 201))  # more than there are questions
+    (tmp_path / "factdet_MyModel.json").write_text(json.dumps([{**saved[0], "basic": {"predict": "yes", "answer": "no"}}]))
     found = score("videohallucer", tmp_path)
     assert found.results["per_type"]["fact"]["accuracy"] == 1
-    assert found.results["fact_score_of_factdet"] == 0.5  # both answers are no there
+    assert found.results["fact_score_of_factdet"] == 0.5
+    assert found.raw["pairs"] == {"n": 201, "accuracy": 1}
 
 
 @pytest.mark.parametrize(
