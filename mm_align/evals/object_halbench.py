@@ -16,9 +16,11 @@ from .analysis import Analyser, Token, analyser_of
 from .answers import Answer, Answers, as_answers, read_answers, read_rows
 from .base import Judged
 from .coco import Mention, Vocabulary, sample_ids
+from .judged import OWN_WORDS, JudgedBenchmark, Prompt
+from .judges import JudgeCall
 from .language import lemma, word_tokenize
 from .object_halbench_data import ORIGIN, Files, image_ids
-from .official import Flavor, Official, Scored, ratio, rows_of
+from .official import Flavor, Scored, ratio, rows_of
 from .sources import find
 
 ANSWERS = ("answers.jsonl", "answers.json", "obj_halbench_answer.jsonl", "responses.jsonl", "responses.json")
@@ -59,14 +61,15 @@ class Told(NamedTuple):
         return {mention.name for mention in self.mentions if mention.name in self.there}
 
 
-class ObjectHalbenchBenchmark(Official):
+class ObjectHalbenchBenchmark(JudgedBenchmark):
     """Answers of `image_id`, `prompt` or `question`, and `text` or `answer`; of a folder the file answers.jsonl (answers.json,
     obj_halbench_answer.jsonl, responses.*). Rows without `image_id` are those of upstream's question file, line by line.
 
     The path through a judge (upstream's --use_gpt) is taken where its replies are given or a judge is set, else the path without,
     which reads the answers' own words; use_gpt decides otherwise. judge_replies: a file of {"answer", "replies_in_order"} rows, the
-    last reply repeats. analyses: a table of [token, lemma, tag] lists by text (`analysis.read_table`), else spaCy's en_core_web_trf,
-    else our own tagger, flagged.
+    last reply repeats, or the ledger of a live judge. prompt: a file with question and answer, for a live judge; an answer of which it
+    gives no list in the end has no objects, flagged. analyses: a table of [token, lemma, tag] lists by text (`analysis.read_table`),
+    else spaCy's en_core_web_trf, else our own tagger, flagged.
 
     data: the folder of synonyms_refine.txt, which may not be packaged, and of upstream's question file with pictures; or a file: a
     ground truth (classes by image id) or the question file. Synonyms are looked for in `data`, in the folder of the responses and in
@@ -92,14 +95,15 @@ class ObjectHalbenchBenchmark(Official):
         *,
         flavor: str | None = None,
         judge_replies: str | None = None,
+        prompt: str | None = None,
         analyses: str | None = None,
         use_gpt: bool | None = None,
         synonyms: str | None = None,
         truth: str | None = None,
         limit: int | None = None,
     ) -> None:
-        super().__init__(data, flavor=flavor, limit=limit)
-        self.judge_replies, self.analyses, self.use_gpt = judge_replies, analyses, use_gpt
+        super().__init__(data, flavor=flavor, judge_replies=judge_replies, prompt=prompt, limit=limit)
+        self.analyses, self.use_gpt = analyses, use_gpt
         self.synonyms, self.truth = synonyms, truth
         self.files = Files(data)
 
@@ -156,7 +160,7 @@ class ObjectHalbenchBenchmark(Official):
             for name, one, mute in zip(sample_ids([one.said.image for one in told]), told, silent, strict=True)
             if one.mentions or mute
         )
-        raw = {**results, **counts, "summary_script_output": _summary(results)}
+        raw = {**results, **counts, "summary_script_output": _summary(results), **({"judge": self.judging} if self.judging else {})}
         return self.scored(len(told), results, flags=flags, raw=raw, printed=(PRINTED, line), items=items)
 
     def told(self, answers: Answers, flags: list[str]) -> list[Told]:
@@ -190,7 +194,7 @@ class ObjectHalbenchBenchmark(Official):
         return [_image(row, row.key) for row in rows]
 
     def _asks_a_judge(self) -> bool:
-        return self._replies_file() is not None if self.use_gpt is None else self.use_gpt
+        return self.judge is not None or self._replies_file() is not None if self.use_gpt is None else self.use_gpt
 
     def _replies_file(self) -> Path | None:
         return Path(self.judge_replies) if self.judge_replies else self.files.beside("judge_replies.jsonl", "judge_replies.json")
@@ -201,10 +205,24 @@ class ObjectHalbenchBenchmark(Official):
         analyser = analyser_of(None if table is None else str(table), SPACY)
         flags += analyser.told
         path = self._replies_file()
-        if path is None:
+        if (self.judge is not None and self.judge_replies is None) or (path is not None and is_ledger(path)):
+            replies = self._asked([one for one in said if len(one.text.split()) > SHORT], flags)
+        elif path is None:
             raise ValueError("there are no replies of a judge; give them as judge_replies, or use_gpt=false")
-        replies = read_replies(path)
+        else:
+            replies = read_replies(path)
         return [self._names(one, replies, analyser) for one in said]
+
+    def _asked(self, said: Sequence[Said], flags: list[str]) -> dict[str, list[str]]:
+        """A live judge's replies by answer, an empty list in place of those that are none."""
+        prompt = Prompt(self.name, "prompt.txt", self.prompt)
+        questions = [str(one.row.fields.get("question", one.row.fields.get("prompt", ""))) for one in said]
+        asked = [prompt.filled({"question": question, "answer": one.text}) for question, one in zip(questions, said, strict=True)]
+        calls = [JudgeCall(str(one.row.row), text, subject=one.text) for one, text in zip(said, asked, strict=True)]
+        replies = self.ask(calls, is_list)
+        self.judging["prompt_sha256"] = prompt.sha256
+        flags += [OWN_WORDS] if self.prompt is None and "model" in self.judging else []
+        return {one.text: [told[-1] if told and is_list(told[-1]) else "[]"] for one, told in zip(said, replies, strict=True)}
 
     def _names(self, said: Said, replies: Mapping[str, Sequence[str]], analyser: Analyser) -> list[str]:
         if len(said.text.split()) <= SHORT:
@@ -233,6 +251,12 @@ def read_replies(path: Path) -> dict[str, list[str]]:
     return found
 
 
+def is_ledger(path: Path) -> bool:
+    """Whether a file of replies is one that a live judge wrote."""
+    first = read_rows(path)[1][:1]
+    return bool(first) and isinstance(first[0], Mapping) and "prompt_sha256" in first[0]
+
+
 def read_objects(reply: str) -> list[Any] | None:
     """The objects of a reply: its JSON, or, of one that has [" in it, that of its last line; None for a reply that upstream asks for again.
 
@@ -247,6 +271,14 @@ def read_objects(reply: str) -> list[Any] | None:
         except TypeError as error:
             raise ValueError(f"a judge's reply is {reply[:60]!r}; expected a JSON list, upstream stops at it") from error
     return None
+
+
+def is_list(reply: str) -> bool:
+    """Whether a reply is JSON that can be gone through, as upstream reads it."""
+    try:
+        return read_objects(reply) is not None
+    except ValueError:
+        return False
 
 
 def names_of(objects: Sequence[Any], vocabulary: Vocabulary, analyser: Analyser) -> list[str]:

@@ -10,6 +10,8 @@ from data_tools.records import Response
 from mm_align.cli import main
 from mm_align.evals import ObjectHalbenchBenchmark, score
 from mm_align.evals.analysis import tagged
+from mm_align.evals.judged import OWN_WORDS
+from mm_align.evals.judges import ModelJudge
 from mm_align.evals.object_halbench import read_objects
 
 EXAMPLES = ("dev_gpt_path", "dev_no_gpt")
@@ -137,6 +139,36 @@ def test_quirks_give_upstream_s_numbers(folder, judged):
     )
     assert "synonyms_refine.txt differs from the published" in found.flags[0]
     assert sum(item.score for item in found.items) / len(found.items) == found.results["CHAIRs_refine"]
+
+
+def test_a_live_judge_lists_objects_and_its_ledger_can_be_given_later(folder, tmp_path):
+    """It replies as the file does, and a reply that cannot be read is asked for again. Row 5's is never one: it has no objects then."""
+    replies = {text.replace("Assistant:", "").strip(): [*given, "none"] for _, text, given in ROWS}
+    replies[ROWS[4][1]] = ["none"]
+    asked: list[str] = []
+
+    def generate(samples, sampling):
+        told = []
+        for sample in samples:
+            asked.append(sample.messages[0].parts[0].text)
+            answer = next(text for text in replies if text and f"Answer:\n{text}\n" in asked[-1])
+            at = sum(f"Answer:\n{answer}\n" in prompt for prompt in asked) - 1
+            told.append(Response("r", sample.id, replies[answer][min(at, len(replies[answer]) - 1)]))
+        return told
+
+    benchmark = ObjectHalbenchBenchmark(str(folder))
+    benchmark.judge = ModelJudge(generate, {"model": "m"}, tmp_path / "ledger.jsonl", attempts=2)
+    found = benchmark.report(benchmark.read(folder))
+    assert "Question:\nWhat is there?\n" in asked[0]
+    assert len(asked) == len([text for _, text, _ in ROWS if len(text.split()) > 3]) + 2
+    assert found.raw["judge"]["unread"] == 1
+    assert found.flags[1].startswith("1 of 9 answers have no reply of the judge that can be read (5 for one)")
+    assert OWN_WORDS in found.flags
+    rest = [{"image_id": image, "question": "?", "answer": text} for at, (image, text, _) in enumerate(ROWS) if at != 4]
+    without = score("object_halbench", rest, folder, judge_replies=str(folder / "judge_replies.jsonl"))
+    assert found.results["coco_word_count"] == without.results["coco_word_count"]
+    again = score("object_halbench", folder, folder, judge_replies=str(tmp_path / "ledger.jsonl"))
+    assert again.results == found.results
 
 
 def test_a_judge_s_objects_become_names(folder):
