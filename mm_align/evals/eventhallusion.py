@@ -13,11 +13,15 @@ from data_tools.records import Image, Message, Part, Response, Sample
 
 from .answers import Answer, Answers, read_text
 from .base import Judged
-from .official import Flavor, Official, Scored, ratio, rows_of
+from .judged import OWN_WORDS, JudgedBenchmark, Prompt
+from .judges import JudgeCall
+from .official import Flavor, Scored, ratio, rows_of
 
 SPLITS = ("entire", "interleave", "misleading")
 ORIGIN = "https://github.com/Stevetich/EventHallusion (no licence stated), with its videos"
-SUFFIX = "Please answer yes or no."
+SUFFIX = "\nPlease answer yes or no:"
+DESCRIBE = "Please describe this video in detail."
+TRUTHS = {"interleave": "unexpected"}  # what of `event_info` a description is compared with; else the caption
 
 
 class Tally(NamedTuple):
@@ -30,25 +34,41 @@ class Tally(NamedTuple):
         return {"n": self.n, "correct": self.correct, "acc": ratio(self.correct, self.n, what, flags)}
 
 
-class EventHallusionBenchmark(Official):
-    """Yes/no questions about events, and descriptions that a judge compared with what happens.
+class EventHallusionBenchmark(JudgedBenchmark):
+    """Yes/no questions about events, and descriptions that a judge compares with what happens.
 
     data: the folder of {entire,interleave,misleading}_questions.json, which may not be packaged; needed to ask, not to score. images:
-    the folder of the videos, `SPLIT/ID.mp4` or `ID.mp4`. Responses are upstream's predictions.json, or its folder: {split: {video:
-    {"qa": [{"answer": "Yes.", "prediction": ...}], "judgement": ...}}}. A prediction has to start with yes or no in small letters or
-    capitals; None and anything else is wrong. A file without any `judgement` is scored for its questions alone, and flagged.
+    the folder of the videos, `SPLIT/ID.mp4` or `ID.mp4`. descriptions: ask for them too. Responses are upstream's predictions.json, or
+    its folder: {split: {video: {"qa": [{"answer": "Yes.", "prediction": ...}], "desc", "event_info", "judgement"}}}. A prediction has to
+    start with yes or no in small letters or capitals; None and anything else is wrong.
+
+    A description without a `judgement` is judged if there is a judge (prompt, prompt_interleave: fields description, event; replies may
+    be filed under SPLIT/VIDEO). A file of which no description is judged is scored for its questions alone, and flagged.
     """
 
     name = "eventhallusion"
     main = "overall_qs.acc"
-    needs = "question files (data) and videos (images)"
+    needs = "question files (data) and videos (images); for descriptions a judge"
     sampling = Sampling(max_tokens=16)
     items_metric = "overall_qs.acc"
     flavors = {"official": Flavor("Stevetich/EventHallusion 7396e04 eval.py")}
 
-    def __init__(self, data: str | None = None, *, flavor: str | None = None, images: str | None = None, limit: int | None = None) -> None:
-        super().__init__(data, flavor=flavor, limit=limit)
-        self.images = images
+    def __init__(
+        self,
+        data: str | None = None,
+        *,
+        flavor: str | None = None,
+        judge_replies: str | None = None,
+        prompt: str | None = None,
+        prompt_interleave: str | None = None,
+        images: str | None = None,
+        descriptions: bool = False,
+        limit: int | None = None,
+    ) -> None:
+        super().__init__(data, flavor=flavor, judge_replies=judge_replies, prompt=prompt, images=images, limit=limit)
+        self.prompt_interleave, self.descriptions = prompt_interleave, descriptions
+        if descriptions:
+            self.sampling = Sampling(max_tokens=1024)
 
     # -- asking ------------------------------------------------------------------------------------------------------------
 
@@ -80,9 +100,14 @@ class EventHallusionBenchmark(Official):
         path = next(
             (p for p in (where / split / f"{video['id']}.mp4", where / f"{video['id']}.mp4") if p.exists()), where / f"{video['id']}.mp4"
         )
+        known = {"split": split, "video": video["id"]}
+        if self.descriptions:
+            asked = (Part("video"), Part("text", DESCRIBE))
+            meta = {**known, "event_info": video.get("event_info", {}), "answer": "", "question": DESCRIBE}
+            yield Sample(f"{split}/{video['id']}/desc", (Message("user", asked),), (Image(path=str(path)),), meta=meta)
         for number, question in enumerate(video["questions"]):
-            asked = (Part("video"), Part("text", f"{question['question']} {SUFFIX}"))
-            meta = {"split": split, "video": video["id"], "answer": question["answer"], "question": question["question"]}
+            asked = (Part("video"), Part("text", f"{question['question']}{SUFFIX}"))
+            meta = {**known, "answer": question["answer"], "question": question["question"]}
             yield Sample(f"{split}/{video['id']}/{number}", (Message("user", asked),), (Image(path=str(path)),), meta=meta)
 
     def answers(self, responses: Mapping[str, Response]) -> Answers:
@@ -91,7 +116,11 @@ class EventHallusionBenchmark(Official):
         told: dict[str, dict[str, dict[str, Any]]] = {}
         for row in said.rows:
             videos = told.setdefault(row.fields["split"], {})
-            videos.setdefault(row.fields["video"], {"qa": []})["qa"].append(dict(row.fields))
+            video = videos.setdefault(row.fields["video"], {"qa": []})
+            if "event_info" in row.fields:
+                video |= {"desc": row.text, "event_info": row.fields["event_info"]}
+            else:
+                video["qa"].append(dict(row.fields))
         return predictions(told, said.understood)
 
     # -- scoring -----------------------------------------------------------------------------------------------------------
@@ -101,6 +130,7 @@ class EventHallusionBenchmark(Official):
             raise ValueError("eventhallusion scores upstream's predictions.json: give its path")
         path = Path(responses)
         path = path / "predictions.json" if path.is_dir() else path
+        self.beside = str(path.parent)
         try:
             return predictions(json.loads(read_text(path)), path.name)
         except json.JSONDecodeError as error:
@@ -111,6 +141,7 @@ class EventHallusionBenchmark(Official):
         splits: dict[str, list[Mapping[str, Any]]] = {}
         for row in answers.rows:
             splits.setdefault(row.fields["split"], []).extend([row.fields] if "video" in row.fields else [])
+        splits = self._judged(splits, flags)
         judged = any("judgement" in video for videos in splits.values() for video in videos)
         if not judged:
             flags.append("no judgement of descriptions in the responses: only questions are scored")
@@ -129,6 +160,26 @@ class EventHallusionBenchmark(Official):
         return self.scored(
             len(items), results, flags=flags, raw=results, printed=tuple(_printed(results, list(splits))), items=tuple(items)
         )
+
+    def _judged(self, splits: Mapping[str, Sequence[Mapping[str, Any]]], flags: list[str]) -> dict[str, list[Mapping[str, Any]]]:
+        """The videos with a judgement of each description that has none, where there is a judge."""
+        open_ones = [video for videos in splits.values() for video in videos if "judgement" not in video and "desc" in video]
+        if not open_ones or self.chosen_judge() is None:
+            return {split: list(videos) for split, videos in splits.items()}
+        prompts = {
+            True: Prompt(self.name, "prompt_interleave.txt", self.prompt_interleave),
+            False: Prompt(self.name, "prompt.txt", self.prompt),
+        }
+        told = [video for video in open_ones if video["desc"]]  # upstream asks nothing about an empty one
+        replies = self.ask([_call(video, prompts) for video in told], lambda reply: _verdict(reply) is not None)
+        self.judging["prompt_sha256"] = prompts[False].sha256
+        if "model" in self.judging and not (self.prompt and self.prompt_interleave):
+            flags.append(OWN_WORDS)
+        said = {_key(video): of[-1] if of else "" for video, of in zip(told, replies, strict=True)}
+        return {
+            split: [video if "judgement" in video else {**video, "judgement": said.get(_key(video), "")} for video in videos]
+            for split, videos in splits.items()
+        }
 
     @staticmethod
     def _unmatched(
@@ -159,8 +210,26 @@ def verdict_of(video: Mapping[str, Any]) -> str | None:
         raise ValueError(
             f"video '{video['video']}' of {video['split']} has the judgement {judgement!r}; expected a text that starts with yes or no"
         )
+    return _verdict(judgement)
+
+
+def _verdict(judgement: str) -> str | None:
     said = judgement.replace("*", "").lower()
     return "yes" if said.startswith("yes") else "no" if said.startswith("no") else None
+
+
+def _key(video: Mapping[str, Any]) -> str:
+    return f"{video['split']}/{video['video']}"
+
+
+def _call(video: Mapping[str, Any], prompts: Mapping[bool, Prompt]) -> JudgeCall:
+    """ValueError for a video whose event is not told."""
+    split, field = video["split"], TRUTHS.get(video["split"], "caption")
+    event = video.get("event_info", {}).get(field)
+    if not isinstance(event, str) or not isinstance(video["desc"], str):
+        raise ValueError(f"video '{video['video']}' of {split}: to judge its description, `desc` and event_info.{field} have to be texts")
+    prompt = prompts[split in TRUTHS].filled({"description": video["desc"], "event": event})
+    return JudgeCall(_key(video), prompt, subject=video["desc"])
 
 
 def predictions(content: Any, what: str) -> Answers:

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from data_tools.records import Response
 from mm_align.evals import build_benchmark, score
 from mm_align.evals.eventhallusion import yes_no_of
+from mm_align.evals.judges import ModelJudge
 
 
 def test_the_example_gives_upstream_s_numbers(example, published_data, said):
@@ -64,6 +66,42 @@ def test_an_empty_split_is_guarded_and_questions_alone_are_scored(tmp_path):
 def test_what_cannot_be_scored_is_named(tmp_path, split, sentence):
     with pytest.raises(ValueError, match=sentence):
         score("eventhallusion", told(tmp_path, entire=split))
+
+
+def described(desc: str, **event: str) -> dict:
+    return {"v": {"qa": [{"answer": "No.", "prediction": "no"}], "desc": desc, "event_info": event}}
+
+
+def test_descriptions_are_judged_by_replies(tmp_path):
+    path = told(tmp_path, entire=described("a dog barks", caption="A dog barks."), interleave=described("", unexpected="It falls."))
+    assert "only questions are scored" in score("eventhallusion", path).flags[0]
+    (tmp_path / "judge_replies.json").write_text(json.dumps({"entire/v": ["perhaps", "**Yes**, it does"]}))
+    found = score("eventhallusion", path)  # replies beside the responses
+    assert found.results["overall_desc"] == {"n": 2, "correct": 1, "acc": 0.5}
+    assert found.results["not_matching"] == {"ques": 0, "desc": 0.5}  # nobody is asked about an empty description
+    with pytest.raises(ValueError, match=r"event_info\.unexpected have to be texts"):
+        score("eventhallusion", told(tmp_path, interleave=described("it falls")))
+
+
+def test_asked_for_descriptions_and_judged_by_a_model(tmp_path):
+    video = {"id": "v", "event_info": {"caption": "A dog barks."}, "questions": [{"question": "Does it bark?", "answer": "Yes."}]}
+    (tmp_path / "entire_questions.json").write_text(json.dumps([video]))
+    benchmark = build_benchmark({"type": "eventhallusion", "data": str(tmp_path), "descriptions": True})
+    described, asked = benchmark.samples()
+    assert described.messages[0].parts[1].text == "Please describe this video in detail."
+    assert asked.messages[0].parts[1].text == "Does it bark?\nPlease answer yes or no:"
+    prompts = []
+
+    def generate(samples, sampling):
+        prompts.extend(sample.messages[0].parts[0].text for sample in samples)
+        return [Response("r", sample.id, "No, it does not.") for sample in samples]
+
+    benchmark.judge = ModelJudge(generate, {"name": "a judge"})
+    said = {described.id: Response("r", described.id, "A cat."), asked.id: Response("r", asked.id, "Yes")}
+    found = benchmark.report(benchmark.answers(said))
+    assert (found.results["overall_qs"]["acc"], found.results["overall_desc"]) == (1, {"n": 1, "correct": 0, "acc": 0})
+    assert prompts[0].endswith("Description: A cat.\n\nEvent in the video: A dog barks.\n")
+    assert any("this project's wording" in flag for flag in found.flags)
 
 
 def test_to_ask_it_needs_its_questions(tmp_path):
