@@ -162,9 +162,14 @@ class MmstarBenchmark(Official):
 
     def _asked(self, answers: Answers) -> list[Asked]:
         known: dict[str, Mapping[str, Any]] = {}
-        if self.data is not None:
+        if self.data is not None and not all(_is_whole(answer.fields) for answer in answers.rows):
             known = {str(row["index"]): row for row in self.questions}
         return [_question(answer, known.get(str(answer.key), {})) for answer in answers.rows]
+
+
+def _is_whole(row: Mapping[str, Any]) -> bool:
+    """Whether a row needs no table: its `answer` is the truth, beside a prediction."""
+    return {"answer", "category", "l2_category"} <= row.keys() and any(name in row for name in PREDICTIONS)
 
 
 def _question(answer: Answer, known: Mapping[str, Any]) -> Asked:

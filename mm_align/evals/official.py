@@ -13,6 +13,9 @@ from data_tools.records import Response
 from .answers import KEYS, TEXTS, Answer, Answers, as_answers, read_answers
 from .base import Benchmark, Judged, check_known
 
+STEMS = ("answers", "responses", "rows", "captions", "predictions", "results")
+RESPONSE_FILES = tuple(f"{stem}{suffix}" for stem in STEMS for suffix in (".jsonl", ".json", ".csv", ".tsv", ".xlsx"))
+
 
 class Flavor(NamedTuple):
     """Rules of one evaluator. rules: repository, file and commit, or version. verified: an example with its numbers is a test here."""
@@ -83,9 +86,10 @@ class Official(Benchmark):
         return flavor
 
     def read(self, responses: str | Path | Sequence[Mapping[str, Any]]) -> Answers:
-        """A response file, or rows; shapes that `read_answers` does not know are read by the benchmark itself."""
+        """A response file, the folder of one (of `RESPONSE_FILES`), or rows; shapes that `read_answers` does not know are read by the
+        benchmark itself. ValueError for a folder without one."""
         if isinstance(responses, str | Path):
-            return read_answers(responses, texts=self.texts, keys=self.keys)
+            return read_answers(file_in(Path(responses)), texts=self.texts, keys=self.keys)
         return as_answers(responses, texts=self.texts, keys=self.keys)
 
     @abstractmethod
@@ -108,6 +112,16 @@ class Official(Benchmark):
         rules, verified = self.flavors[self.flavor]
         told = [*self.flags, *flags, *([] if verified else ["not verified against upstream"])]
         return Scored(self.name, self.flavor, rules, n, results, tuple(dict.fromkeys(told)), **more)
+
+
+def file_in(path: Path) -> Path:
+    """A file as it is; of a folder the response file, by its name. ValueError for none."""
+    if not path.is_dir():
+        return path
+    found = next((path / name for name in RESPONSE_FILES if (path / name).is_file()), None)
+    if found is None:
+        raise ValueError(f"{path} holds no response file: expected {', '.join(RESPONSE_FILES[:4])} or the like, or give the file itself")
+    return found
 
 
 def flat(results: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, float]]:

@@ -21,7 +21,7 @@ EXTRACTED = {"lmms-eval": "lmms_extracted_string", "vlmevalkit": "vlmevalkit_can
 def test_the_example_gives_upstream_s_numbers(example, said, flavor):
     folder = example("mmstar/dev_half")
     expected = json.loads((folder / "expected.json").read_text())
-    found = said("mmstar", responses=folder / "rows.jsonl", flavor=flavor)
+    found = said("mmstar", responses=folder, data=folder, flavor=flavor)
     if block := BLOCKS[flavor]:
         assert found["results"] == expected[block]
     if name := EXTRACTED.get(flavor):

@@ -227,3 +227,12 @@ def test_labels_that_are_neither_yes_nor_no(tmp_path):
     assert score("pope", rows("yes", "yes", "no"), path).results["acc"] == 2 / 3
     with pytest.raises(ValueError, match="question 2 has the label 'maybe'"):
         score("pope", rows("yes", "yes", "no"), path, flavor="lmms-eval")
+
+
+def test_the_folder_of_a_response_file(tmp_path):
+    (tmp_path / "answers.jsonl").write_text("\n".join(map(json.dumps, rows("yes", "no"))))
+    assert score("pope", tmp_path, questions(tmp_path, labels="yn")).results["acc"] == 1
+    assert score("pope", tmp_path, tmp_path).results["acc"] == 1  # questions and answers in one folder
+    (tmp_path / "answers.jsonl").rename(tmp_path / "said.jsonl")
+    with pytest.raises(ValueError, match=r"holds no response file: expected answers\.jsonl"):
+        score("pope", tmp_path)
