@@ -43,16 +43,22 @@ class JudgeModel:
 
     def generate(self, samples: Sequence[Sample], sampling: Sampling) -> list[Response]:
         """Raises RunStopped where a stop was asked for, and CallFailed for a picture that cannot be shown."""
-        from data_tools.calls import CallFailed
-        from data_tools.io import BadImage
         from data_tools.shards import RunStopped
-
-        from ..rlaif.pictures import decoded
 
         if self.run.stop():
             raise RunStopped("stopped on request; run the same command to continue")
-        try:
-            shown = [decoded(sample) for sample in samples]
-        except BadImage as error:
-            raise CallFailed(str(error), again=False) from error
-        return self.run.models.get(self.name, "generate", "judge").generate(shown, sampling)
+        seen = shown(samples)
+        return self.run.models.get(self.name, "generate", "judge").generate(seen, sampling)
+
+
+def shown(samples: Sequence[Sample]) -> list[Sample]:
+    """What a judge is asked, with its pictures decoded. Raises CallFailed for one that cannot be."""
+    from data_tools.calls import CallFailed
+    from data_tools.io import BadImage
+
+    from ..rlaif.pictures import decoded
+
+    try:
+        return [decoded(sample) for sample in samples]
+    except BadImage as error:
+        raise CallFailed(str(error), again=False) from error

@@ -1,15 +1,19 @@
-"""`mmalign score`: the numbers of a published benchmark for a response file, with no model and no torch."""
+"""`mmalign score`: the numbers of a published benchmark for a response file, with no model (unless a judge is named) and no torch."""
 
 from __future__ import annotations
 
 import json
 import logging
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from ..config import JobConfig, UserError
-from ..evals.official import Scored, flat
+from ..config import JobConfig, Stopped, UserError
+from ..evals.official import Official, Scored, flat
+
+if TYPE_CHECKING:
+    from ..evals.judges import ModelJudge
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +26,8 @@ class ScoreConfig(JobConfig):
     data: str | None = Field(None, description="the benchmark's folder or file; not needed where it is packaged")
     flavor: str | None = Field(None, description="rules of another evaluator (vcd, opera, lmms-eval, vlmevalkit)")
     judge_replies: str | None = Field(None, description="file of a judge's replies, for benchmarks that are judged by a model")
+    judge: str | None = Field(None, description="model that judges the answers where no replies are given: any model name, an endpoint")
+    ledger: str | None = Field(None, description="file that keeps what the judge said; RESPONSES.judge_replies.jsonl unless said otherwise")
     analyses: str | None = Field(None, description="file of token, lemma, tag tables, in place of a tagger")
     similarity: str | None = Field(None, description="file of word similarities, in place of word vectors")
     json_output: bool = Field(False, description="one JSON object on standard output", json_schema_extra={"flag": "json"})
@@ -29,19 +35,41 @@ class ScoreConfig(JobConfig):
 
 
 def run(config: ScoreConfig) -> int:
-    """Print the numbers. Raises UserError."""
+    """Print the numbers. Raises UserError, and `Stopped` where the judge does not answer."""
+    from data_tools.calls import CallFailed
+
     from ..evals.scoring import official
 
     files = {key: getattr(config, key) for key in ("judge_replies", "analyses", "similarity") if getattr(config, key) is not None}
     try:
         bench = official(config.bench, config.data, flavor=config.flavor, **files, **config.options)
+        if config.judge is not None:
+            bench.judge = live_judge(config, bench)  # type: ignore[attr-defined]
         answers = bench.read(config.responses)
         scored = bench.report(answers)
     except (ValueError, OSError) as error:
         raise UserError(f"{config.bench}: {error}") from error
+    except CallFailed as error:
+        raise Stopped(f"the judge does not answer ({error}); what it said is kept: run the same command to continue") from error
     log.info("read: %s", answers.understood)  # only where there is a score: an error is one sentence
     print(json.dumps(scored.to_dict(), ensure_ascii=False) if config.json_output else as_text(scored))
     return 0
+
+
+def live_judge(config: ScoreConfig, bench: Official) -> ModelJudge:
+    """The model `judge`, with its ledger. ValueError for a benchmark that asks none, and for replies beside it."""
+    from ..backends import load_backend
+    from ..evals.judges import ModelJudge
+    from .evaluate_judge import shown
+
+    if not hasattr(bench, "judge"):
+        raise ValueError("its answers are not judged by a model; leave --judge out")
+    if config.judge_replies is not None:
+        raise ValueError("--judge and --judge-replies are given; a judge is asked where there are no replies")
+    backend = load_backend(str(config.judge))
+    ledger = Path(config.ledger or f"{config.responses.rstrip('/')}.judge_replies.jsonl")
+    log.info("judged by %s; its replies: %s", config.judge, ledger)
+    return ModelJudge(lambda samples, sampling: backend.generate(shown(samples), sampling), backend.describe(), ledger)
 
 
 def as_text(scored: Scored) -> str:
