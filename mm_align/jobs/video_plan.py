@@ -68,7 +68,7 @@ class VideoPlanConfig(FilmConfig):
 
 def run(config: VideoPlanConfig) -> int:
     """Print the plan, and write it where asked. Raises UserError."""
-    from video.budget import Refused, make_plan
+    from video.budget import Refused, plan
 
     law = read(config.law)
     part = stretch(config) if config.video is not None else None
@@ -78,7 +78,7 @@ def run(config: VideoPlanConfig) -> int:
     limits = limits_of(config, law, costs)
     try:
         with told_plainly(config.video):
-            planned = make_plan(film, limits, text, _wishes(config), law)
+            planned = plan(film, limits, text, _wishes(config), law)
     except UserError as error:
         if isinstance(error.__cause__, Refused):
             raise UserError(f"{error}; without --law the plan is the rule of thumb's") from error

@@ -140,15 +140,21 @@ def encoder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> str:
 
 
 @pytest.fixture(scope="session")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixty frames of 96 x 64 in two seconds, H.264; which one it is is painted into each."""
+def painted() -> Any:
+    """The maker of films that decoding is tested with: the number of a frame is painted into it."""
     import sys
 
     spec = importlib.util.spec_from_file_location("painted_clips", Path(__file__).parents[1] / "video" / "clips.py")
     assert spec is not None
     assert spec.loader is not None
-    painted = sys.modules["painted_clips"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(painted)
+    module = sys.modules["painted_clips"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def film(tmp_path_factory: pytest.TempPathFactory, painted: Any) -> Path:
+    """Sixty frames of 96 x 64 in two seconds, H.264."""
     path: Path = painted.write(tmp_path_factory.mktemp("film") / "film.mp4", range(60))
     return path
 

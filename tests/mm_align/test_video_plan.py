@@ -167,3 +167,12 @@ def test_what_is_no_film_is_said(tmp_path: Path, film: Path, capsys: pytest.Capt
     ):
         assert main(["video", "plan", "--window", "500", *words]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_a_film_of_one_frame(tmp_path: Path, painted: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    path = painted.write(tmp_path / "one.mp4", [7])
+    found = plan(capsys, str(path), "--window", "100")["plan"]
+    assert found["times"] == [0.0]
+    assert found["tokens_a_frame"] == 81
+    assert main(["video", "sample", str(path), "--out", str(tmp_path / "one.png")]) == 0
+    assert "1 of 1 frames" in capsys.readouterr().out

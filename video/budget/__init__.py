@@ -4,7 +4,7 @@ from .design import suggest
 from .fitting import fit
 from .law import Law, read_law
 from .optimum import Limit, Optimum, Refused, optimum
-from .planning import Planned, make_plan
+from .planning import Planned, plan
 from .presets import PRESETS, preset
 from .realisable import pooled
 from .runs import Runs, read_runs
@@ -18,8 +18,8 @@ __all__ = [
     "Refused",
     "Runs",
     "fit",
-    "make_plan",
     "optimum",
+    "plan",
     "pooled",
     "preset",
     "read_law",

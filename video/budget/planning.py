@@ -79,7 +79,7 @@ class Wishes(NamedTuple):
     trained: tuple[int, int] | None = None
 
 
-def make_plan(film: Film, limits: Sequence[Limit], text: TextOf, wishes: Wishes, law: Law | None = None) -> Planned:
+def plan(film: Film, limits: Sequence[Limit], text: TextOf, wishes: Wishes, law: Law | None = None) -> Planned:
     """The best frames and tokens within all limits, by the law, or by the rule of thumb without one.
 
     Raises ValueError where nothing fits, and Refused where the law says nothing about this budget.
@@ -93,7 +93,7 @@ def make_plan(film: Film, limits: Sequence[Limit], text: TextOf, wishes: Wishes,
     least = float(losses[tokens].min())
     eps = None if law is None else law.noise if wishes.eps is None else wishes.eps
     chosen = film.indices_of(frames)
-    plan = FramePlan(
+    chosen_plan = FramePlan(
         times=tuple(float(time) for time in film.times[chosen]),
         tokens_a_frame=tokens,
         visual_tokens=frames * tokens,
@@ -102,13 +102,13 @@ def make_plan(film: Film, limits: Sequence[Limit], text: TextOf, wishes: Wishes,
         indices=tuple(int(i) for i in chosen),
     )
     return Planned(
-        plan,
+        chosen_plan,
         best,
         law.sign * least if law else None,
         _near(law, allowed, losses, least, eps) if law else [],
         eps,
         _gains(law, frames, tokens) if law else {},
-        {limit.cost.unit: float(limit.cost.of(frames, plan.total)) for limit in limits},
+        {limit.cost.unit: float(limit.cost.of(frames, chosen_plan.total)) for limit in limits},
         _warnings(law, film, wishes, frames, tokens),
     )
 

@@ -214,3 +214,13 @@ def test_few_runs_say_more_when_their_noise_is_known() -> None:
     assert known.noise == 0.0008
     with pytest.raises(ValueError, match="noise of a run is above 0"):
         fit(runs, noise=0.0)
+
+
+def test_units_of_the_metric_do_not_matter(laws: Any) -> None:
+    plain = fit(laws.noisy(0.002), "additive", resamples=3)
+    runs = laws.noisy(0.002)
+    for unit in (1e-6, 1e6):
+        other = fit(replace(runs, values=runs.values * unit), "additive", resamples=3)
+        assert other.parameters["a"] == pytest.approx(plain.parameters["a"], rel=1e-3)
+        assert other.value(50, 50) == pytest.approx(unit * plain.value(50, 50), rel=1e-5)
+        assert other.refusal == plain.refusal

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from video.budget import Limit, Refused, fit, make_plan, pooled, preset
+from video.budget import Limit, Refused, fit, plan, pooled, preset
 from video.budget.cost import QWEN2_7B, SIGLIP_SO400M, flops, window
 from video.budget.planning import Wishes
 from video.budget.realisable import listed, snap
@@ -28,7 +28,7 @@ def test_a_grid_of_27_pools_to_the_pages_sizes() -> None:
 
 def test_the_plan_is_the_best_of_all_whole_splits(laws: Any) -> None:
     law = fit(laws.noisy(0.001), "additive", resamples=20)
-    planned = make_plan(laws.film(), [Limit(window(), 6500)], flat(6, 30), Wishes(SIZES), law)
+    planned = plan(laws.film(), [Limit(window(), 6500)], flat(6, 30), Wishes(SIZES), law)
     every = [
         (float(law.loss(t, m)), t, m)
         for m in SIZES
@@ -48,7 +48,7 @@ def test_the_plan_is_the_best_of_all_whole_splits(laws: Any) -> None:
 
 
 def test_without_a_law_the_rule_is_named_and_keeps_the_released_split(laws: Any) -> None:
-    planned = make_plan(laws.film(), [Limit(window(), 5880)], flat(), Wishes(SIZES))
+    planned = plan(laws.film(), [Limit(window(), 5880)], flat(), Wishes(SIZES))
     assert (planned.plan.n_frames, planned.plan.tokens_a_frame) == (120, 49)
     assert planned.plan.reason.startswith("rule of thumb, no law")
     assert planned.optimum is None
@@ -57,30 +57,30 @@ def test_without_a_law_the_rule_is_named_and_keeps_the_released_split(laws: Any)
 
 def test_a_short_film_gets_all_its_frames_and_the_rest_goes_to_tokens(laws: Any) -> None:
     law = fit(laws.noisy(0.001), "additive", resamples=20)
-    planned = make_plan(laws.film(12), [Limit(window(), 6000)], flat(), Wishes(SIZES), law)
+    planned = plan(laws.film(12), [Limit(window(), 6000)], flat(), Wishes(SIZES), law)
     assert planned.plan.n_frames == 12
     assert planned.plan.tokens_a_frame == 196
     assert planned.plan.reason.endswith("the film has 12 frames")
-    whole = make_plan(laws.film(2), [Limit(window(), 6000)], flat(), Wishes(SIZES))
+    whole = plan(laws.film(2), [Limit(window(), 6000)], flat(), Wishes(SIZES))
     assert whole.plan.tokens_a_frame == 729
     assert "the budget is not used up" in whole.warnings[0]
 
 
 def test_times_are_those_of_the_frames(laws: Any) -> None:
-    planned = make_plan(laws.film(90), [Limit(window(), 200)], flat(), Wishes([49]))
+    planned = plan(laws.film(90), [Limit(window(), 200)], flat(), Wishes([49]))
     assert planned.plan.indices == (0, 29, 59, 89)
     assert planned.plan.times == pytest.approx([0, 29 / 30, 59 / 30, 89 / 30])
 
 
 def test_frames_come_in_the_multiple_asked_for(laws: Any) -> None:
-    planned = make_plan(laws.film(), [Limit(window(), 49 * 7)], flat(), Wishes([49], multiple=2))
+    planned = plan(laws.film(), [Limit(window(), 49 * 7)], flat(), Wishes([49], multiple=2))
     assert planned.plan.n_frames == 6
-    assert make_plan(laws.film(), [Limit(window(), 49 * 7)], flat(), Wishes([49], most_frames=3)).plan.n_frames == 3
+    assert plan(laws.film(), [Limit(window(), 49 * 7)], flat(), Wishes([49], most_frames=3)).plan.n_frames == 3
 
 
 def test_all_limits_hold(laws: Any) -> None:
     cost = flops(SIGLIP_SO400M, 729, QWEN2_7B)
-    planned = make_plan(laws.film(), [Limit(window(), 6500), Limit(cost, 5e13)], flat(6, 30), Wishes(SIZES))
+    planned = plan(laws.film(), [Limit(window(), 6500), Limit(cost, 5e13)], flat(6, 30), Wishes(SIZES))
     assert planned.spent["FLOPs"] <= 5e13
     assert planned.spent["positions"] < 6500
 
@@ -98,7 +98,7 @@ def test_text_is_counted_piece_by_piece(laws: Any) -> None:
     assert text(12) == 115
     assert asked == [12]
     assert text(0) == 5
-    planned = make_plan(laws.film(), [Limit(window(), 600)], text, Wishes([49]))
+    planned = plan(laws.film(), [Limit(window(), 600)], text, Wishes([49]))
     assert (planned.plan.n_frames, planned.plan.text_tokens) == (10, 95)  # 10 * 49 + 95 = 585; the eleventh would make 644
 
 
@@ -113,20 +113,20 @@ def test_text_is_counted_piece_by_piece(laws: Any) -> None:
 )
 def test_what_cannot_fit_is_said(laws: Any, window_size: int, wishes: Wishes, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        make_plan(laws.film(), [Limit(window(), window_size)], flat(), wishes)
+        plan(laws.film(), [Limit(window(), window_size)], flat(), wishes)
 
 
 def test_another_split_than_in_training_is_warned_of(laws: Any) -> None:
-    planned = make_plan(laws.film(), [Limit(window(), 3000)], flat(), Wishes(SIZES, trained=(120, 49)))
+    planned = plan(laws.film(), [Limit(window(), 3000)], flat(), Wishes(SIZES, trained=(120, 49)))
     assert "trained with 120 frames of 49 tokens" in planned.warnings[0]
 
 
 def test_a_law_stretched_is_warned_of_and_one_out_of_reach_refused(laws: Any) -> None:
     law = fit(laws.noisy(0.0005), "additive", resamples=20)
-    planned = make_plan(laws.film(), [Limit(window(), 40000)], flat(), Wishes(SIZES), law)
+    planned = plan(laws.film(), [Limit(window(), 40000)], flat(), Wishes(SIZES), law)
     assert "outside of what was run" in planned.warnings[0]
     with pytest.raises(Refused):
-        make_plan(laws.film(), [Limit(window(), 40_000_000)], flat(), Wishes(SIZES), law)
+        plan(laws.film(), [Limit(window(), 40_000_000)], flat(), Wishes(SIZES), law)
 
 
 def test_a_plan_goes_to_plain_values(laws: Any) -> None:
@@ -135,7 +135,7 @@ def test_a_plan_goes_to_plain_values(laws: Any) -> None:
     from video.clip import FramePlan
 
     law = fit(laws.noisy(0.001), "additive", resamples=20)
-    planned = make_plan(laws.film(), [Limit(window(), 6000)], flat(), Wishes(SIZES), law)
+    planned = plan(laws.film(), [Limit(window(), 6000)], flat(), Wishes(SIZES), law)
     row = json.loads(json.dumps(planned.to_dict()))
     assert FramePlan.from_dict(row["plan"]) == planned.plan
     assert row["optimum"]["frames_interval"][0] < row["optimum"]["frames"] < row["optimum"]["frames_interval"][1]
