@@ -12,6 +12,7 @@ import numpy as np
 
 from .cost import Cost
 from .forms import FORMS, Form
+from .forms.base import ONE_BUDGET
 from .runs import Better
 
 KIND = "mm-align video law"
@@ -112,6 +113,11 @@ class Law:
     def value(self, frames: Any, tokens: Any) -> np.ndarray:
         """The metric as it is measured."""
         return self.sign * self.loss(frames, tokens)
+
+    def holds_at(self, frames: Any, tokens: Any) -> np.ndarray:
+        """Whether T x M is a budget that the form speaks of: any, or that of the runs."""
+        budget = np.asarray(frames, dtype=np.float64) * tokens
+        return np.abs(np.log(budget / self.covered.budget)) <= ONE_BUDGET if self.shape.one_budget else np.ones_like(budget, dtype=bool)
 
     def beyond(self, frames: float, tokens: float) -> list[str]:
         """What of a setting lies outside of what was run, a sentence each."""

@@ -120,10 +120,13 @@ def _span(law: Law, limits: Sequence[Limit]) -> np.ndarray:
     (least_t, most_t), (least_m, most_m) = law.covered.frames, law.covered.tokens
     log_m = np.linspace(math.log(max(1.0, least_m / reach)), math.log(most_m * reach), 20 * GRID)
     frames = frontier(limits, np.exp(log_m))
-    usable = log_m[(frames >= max(1.0, least_t / reach)) & (frames <= most_t * reach)]
+    within = (frames >= max(1.0, least_t / reach)) & (frames <= most_t * reach)
+    within[within] = law.holds_at(frames[within], np.exp(log_m[within]))
+    usable = log_m[within]
     if len(usable) < 3:
         limit = " and ".join(f"{limit.most:g} {limit.cost.unit}" for limit in limits)
-        raise Refused(f"{limit} is out of reach of the runs, which had {law.covered.told()}")
+        budget = f", all of T x M = {law.covered.budget:g}" if law.shape.one_budget else ""
+        raise Refused(f"{limit} is out of reach of the runs, which had {law.covered.told()}{budget}")
     return np.linspace(usable[0], usable[-1], GRID)
 
 

@@ -154,9 +154,11 @@ def _allowed(law: Law | None, wishes: Wishes, most: dict[int, int]) -> dict[int,
     found = {}
     for tokens, frames in most.items():
         every = np.arange(-(-max(1, wishes.least_frames) // step) * step, frames + 1, step)
+        if law and law.shape.one_budget:
+            every = every[-1:]  # it compares splits of one budget, not budgets
         if law:
             (least_t, most_t), (least_m, most_m) = law.covered.frames, law.covered.tokens
-            every = every[(every <= most_t * reach) & (every >= least_t / reach)]
+            every = every[(every <= most_t * reach) & (every >= least_t / reach) & law.holds_at(every, tokens)]
             if not least_m / reach <= tokens <= most_m * reach:
                 continue
         if len(every):

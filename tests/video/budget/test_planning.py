@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from video.budget import Limit, Refused, fit, plan, pooled, preset
+from video.budget import Limit, Refused, Runs, fit, plan, pooled, preset
 from video.budget.cost import QWEN2_7B, SIGLIP_SO400M, flops, window
 from video.budget.planning import Wishes
 from video.budget.realisable import listed, snap
@@ -127,6 +127,16 @@ def test_a_law_stretched_is_warned_of_and_one_out_of_reach_refused(laws: Any) ->
     assert "outside of what was run" in planned.warnings[0]
     with pytest.raises(Refused):
         plan(laws.film(), [Limit(window(), 40_000_000)], flat(), Wishes(SIZES), law)
+
+
+def test_a_law_of_one_budget_plans_that_budget_alone(laws: Any) -> None:
+    """Few frames of few tokens have the best split too, and are another budget."""
+    frames = np.array([30, 60, 90, 120, 240, 480.0])
+    law = fit(Runs(frames, 6000 / frames, laws.true_loss(frames, 6000 / frames)), resamples=20)
+    planned = plan(laws.film(), [Limit(window(), 6000)], flat(), Wishes(SIZES), law)
+    assert (planned.plan.n_frames, planned.plan.tokens_a_frame) == (122, 49)
+    with pytest.raises(Refused):
+        plan(laws.film(), [Limit(window(), 3000)], flat(), Wishes(SIZES), law)
 
 
 def test_a_plan_goes_to_plain_values(laws: Any) -> None:

@@ -22,7 +22,8 @@ class Form(ABC):
     name: str
     formula: str
     parameters: tuple[str, ...]
-    extrapolates: bool = True
+    extrapolates: bool = True  # may be asked outside of the runs
+    one_budget: bool = False  # holds along the runs' own T x M only
 
     @abstractmethod
     def value(self, search: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -11,6 +11,8 @@ from .polynomial import Polynomial
 class IsoParabola(Polynomial):
     """c + z s + zz s^2 with s = ln(T / M) / 2: at a fixed budget, s rises as ln T does."""
 
+    one_budget = True
+
     def __init__(self) -> None:
         super().__init__("iso_parabola", "c + z s + zz s^2, s = ln(T / M) / 2", c=(0, 0), z=(1, 0), zz=(2, 0))
 
