@@ -152,7 +152,9 @@ class MmhalBenchmark(JudgedBenchmark):
             flags.append(f"{len(rows)} answers for {len(self.questions)} questions; those beyond are dropped, as upstream does")
         said: list[str] = []
         for row in rows[: len(self.questions)]:
-            said.append(_answer_of(row, said, flags))
+            said.append(_answer_of(row, said))
+        if silent := [row.row for row in rows[: len(self.questions)] if not any(name in row.fields for name in ANSWERS)]:
+            flags.append(f"{len(silent)} rows have no answer and count with the one before (row {silent[0]} for one), as upstream does")
         return said
 
 
@@ -223,11 +225,10 @@ def _review_of(row: Any, number: int) -> str | None:
     return None if field is None else text_of(row[field], f"row {number}")
 
 
-def _answer_of(row: Answer, before: Sequence[str], flags: list[str]) -> str:
+def _answer_of(row: Answer, before: Sequence[str]) -> str:
     """The row's answer; that of the row before for a row without one, as upstream does."""
     field = next((name for name in ANSWERS if name in row.fields), None)
     if field is None and before:
-        flags.append(f"row {row.row} has no answer and counts with the answer of the row before, as upstream does")
         return before[-1]
     if field is None or not isinstance(row.fields[field], str):
         raise ValueError(f"row {row.row}: expected a text in one of {', '.join(ANSWERS)}, found {str(dict(row.fields))[:80]}")

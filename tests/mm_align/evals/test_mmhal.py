@@ -114,7 +114,7 @@ def test_answers_are_merged_as_rlaif_v_does_and_judged(tmp_path):
     assert found.results["per_item_score_as_upstream_rule"] == [4, 4, 0]
     assert found.raw["judge"]["unread"] == 1
     for told in (
-        "row 2 has no answer and counts with the answer of the row before",
+        "1 rows have no answer and count with the one before (row 2 for one)",
         "4 answers for 3 questions",
         "1 of 3 answers have no reply",
     ):
