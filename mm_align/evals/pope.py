@@ -75,14 +75,14 @@ class PopeBenchmark(Official):
         return {split: rows[: self.limit] for split, rows in kept.items()}
 
     @cached_property
-    def categories(self) -> dict[Any, str]:
+    def categories(self) -> dict[str, str]:
         """The split of each question id, by a question file in the folder that has no labels (LLaVA's llava_pope_test.jsonl)."""
         if self.data is None or not Path(self.data).is_dir():
             return {}
         paths = sorted(path for path in Path(self.data).rglob("*.json*") if path.is_file())
         rows = [row for path in paths for row in _rows(path.read_text(encoding="utf-8-sig"), str(path), must=False)]
         asked = [row for row in rows if isinstance(row, dict) and {"question_id", "category"} <= row.keys() and "label" not in row]
-        return {row["question_id"]: row["category"] for row in asked if row["category"] in self.files}
+        return {str(row["question_id"]): row["category"] for row in asked if str(row["category"]) in self.files}
 
     def _read_files(self) -> Iterable[tuple[str, list[dict[str, Any]]]]:
         if self.data is None:
@@ -165,7 +165,7 @@ class PopeBenchmark(Official):
 
     def _groups(self, answers: Answers) -> dict[str, Sequence[Answer]]:
         """The answers to each split's questions, in their order."""
-        told = [_split_of(answer, self.files) or self.categories.get(answer.key) for answer in answers.rows]
+        told = [_split_of(answer, self.files) or self.categories.get(str(answer.key)) for answer in answers.rows]
         if len(self.files) > 1 and all(split is not None for split in told):
             return {split: rows for split in self.files if (rows := [a for a, s in zip(answers.rows, told, strict=True) if s == split])}
         return {self._only_split(answers): answers.rows}
@@ -191,9 +191,9 @@ def _brings_its_label(row: Answer) -> bool:
 def _by_category(rows: Sequence[Answer]) -> tuple[dict[str, list[Answer]], dict[str, list[dict[str, Any]]]]:
     """Answers and labels by category; a row of several (`random,popular`) counts in each. Of rows of one `index` all have the last
     one's answer, as VLMEvalKit keeps answers by index."""
-    last = {row.fields["index"]: row.text for row in rows if "index" in row.fields}
+    last = {str(row.fields["index"]): row.text for row in rows if "index" in row.fields}
     parts = [
-        (category, replace(row, text=last.get(row.fields.get("index"), row.text)))
+        (category, replace(row, text=last.get(str(row.fields.get("index")), row.text)))
         for row in rows
         for category in str(row.fields.get("category", "all")).split(",")
     ]
