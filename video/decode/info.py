@@ -57,7 +57,7 @@ def _hide_orphans(walker: Walker) -> None:
         sound = {seen.place for seen in walker.walk(leading) if not seen.flag}
         if orphans := [place for place in leading if place not in sound]:
             packets.hide(orphans, "headless")
-        walker.flags = met  # that they cannot be decoded is no damage
+        walker.flags.intersection_update(met)  # that they cannot be decoded is no damage
 
 
 def _key_times(packets: Packets) -> np.ndarray:

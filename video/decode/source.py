@@ -115,8 +115,7 @@ def _video_stream(container: Any, name: str) -> Any:
     """The first video stream that is no cover picture."""
     if container.format.name == "tty":
         raise VideoError(f"{name}: text, which FFmpeg would show as a terminal does, and no video")
-    cover = int(av.stream.Disposition.attached_pic)
-    pictures = [stream for stream in container.streams.video if not int(stream.disposition) & cover]
+    pictures = [stream for stream in container.streams.video if not stream.disposition & av.stream.Disposition.attached_pic]
     if pictures:
         return pictures[0]
     others = " and ".join(sorted({stream.type for stream in container.streams}))

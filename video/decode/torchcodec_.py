@@ -63,7 +63,7 @@ class TorchcodecReader(Reader):
 
 # Measured on the clips of tests/video/clips.py with torchcodec 0.17.0 and FFmpeg 5.1.
 UNFIT_FLAGS = {
-    "truncated": "it reads nothing, or half a picture, where a file breaks off",
+    "truncated": "it fails, or counts half a picture, where a file breaks off",
     "counted": "it cannot tell frames apart where packets tell no times",
     "headless": "it counts frames that cannot be decoded",
     "hidden_frames": "it counts frames that are not shown",
