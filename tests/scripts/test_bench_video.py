@@ -42,7 +42,9 @@ def test_accuracy_counts_right_frames(bench, capsys, tmp_path):
     bench.bench_accuracy(tmp_path, clips, kinds)
     told = capsys.readouterr().out
     ways = re.search(r"\| file \| (.*) \|", told)[1].split(" | ")
-    rows = {row[0]: dict(zip(ways, row[1:], strict=True)) for line in told.splitlines() if (row := line.strip("| ").split(" | "))[0] in kinds}
+    rows = {
+        row[0]: dict(zip(ways, row[1:], strict=True)) for line in told.splitlines() if (row := line.strip("| ").split(" | "))[0] in kinds
+    }
     assert {row["ours, auto"] for row in rows.values()} == {"16/16"}
     assert rows[kinds[0]]["PyAV, in order"] == "0/16"
     assert "| all right | 2 of 2 files |" in told

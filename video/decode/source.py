@@ -116,6 +116,8 @@ def _video_stream(container: Any, name: str) -> Any:
     if container.format.name == "tty":
         raise VideoError(f"{name}: text, which FFmpeg would show as a terminal does, and no video")
     pictures = [stream for stream in container.streams.video if not stream.disposition & av.stream.Disposition.attached_pic]
+    if pictures and pictures[0].codec_context is None:
+        raise VideoError(f"{name}: video in a codec that this FFmpeg does not know")
     if pictures:
         return pictures[0]
     others = " and ".join(sorted({stream.type for stream in container.streams}))
