@@ -26,7 +26,7 @@ from .coco import (
     sample_ids,
     synonyms,
 )
-from .language import lemma, pos_tag, singularize, word_tokenize
+from .language import lemma, pos_tag, reader, singularize, word_tokenize
 from .official import Flavor, Official, Scored, ratio, rows_of
 from .sources import PACKAGED, Published, find, packaged
 
@@ -243,9 +243,12 @@ class ChairBenchmark(Official):
 # -- the two families of words -----------------------------------------------------------------------------------------
 
 
+singular_words = reader(singularize)
+
+
 def pattern_words(caption: str) -> list[str]:
     """LisaAnne's words: lower-cased tokens, each made singular by pattern."""
-    return list(map(singularize, word_tokenize(caption.lower())))
+    return singular_words(caption.lower())
 
 
 def wordnet_words(caption: str) -> list[str]:

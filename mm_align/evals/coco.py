@@ -61,10 +61,13 @@ class Vocabulary:
         return [token for _, token in self._phrases(words)]
 
     def _joined(self, words: Sequence[str]) -> tuple[list[str], Sequence[int]]:
+        found = list(self._phrases(words))
+        if not found:
+            return list(words), range(len(words))
         tokens: list[str] = []
         places: list[int] = []
         start = 0
-        for at, token in self._phrases(words):
+        for at, token in found:
             tokens += [*words[start:at], token]
             places += range(start, at + 1)
             start = at + 2
@@ -73,7 +76,7 @@ class Vocabulary:
     def _phrases(self, words: Sequence[str]) -> Iterator[tuple[int, str]]:
         """Where a two-word phrase begins, from the left and without overlap, and the token that it becomes."""
         phrases, free = self.phrases, 0
-        for at in [at for at, word in enumerate(words) if word in phrases]:
+        for at in () if phrases.keys().isdisjoint(words) else [at for at, word in enumerate(words) if word in phrases]:
             token = phrases[words[at]].get(words[at + 1]) if free <= at < len(words) - 1 else None
             if token is not None:
                 yield at, token

@@ -18,7 +18,7 @@ from .base import Judged
 from .coco import Mention, Vocabulary, sample_ids
 from .judged import OWN_WORDS, JudgedBenchmark, Prompt
 from .judges import JudgeCall
-from .language import lemma, word_tokenize
+from .language import lemma, reader
 from .object_halbench_data import ORIGIN, Files, image_ids
 from .official import Flavor, Scored, ratio, rows_of
 from .sources import find
@@ -304,9 +304,12 @@ def _runs(tokens: Sequence[Token]) -> list[str]:
 # -- the path without, and what both share -----------------------------------------------------------------------------
 
 
+noun_words = reader(lemma)
+
+
 def plain_words(text: str) -> list[str]:
     """Lower-cased tokens, each the lemma that it would have as a noun."""
-    return [lemma(word) for word in word_tokenize(text.lower())]
+    return noun_words(text.lower())
 
 
 def _sample(row: Mapping[str, Any]) -> Sample:

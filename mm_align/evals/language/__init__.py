@@ -2,7 +2,7 @@
 
 from .singular import singularize
 from .tags import pos_tag
-from .tokens import word_tokenize
+from .tokens import reader, word_tokenize
 from .wordnet import lemma
 
-__all__ = ["lemma", "pos_tag", "singularize", "word_tokenize"]
+__all__ = ["lemma", "pos_tag", "reader", "singularize", "word_tokenize"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import chain
 
@@ -53,56 +54,67 @@ CONTRACTIONS = tuple(
         r" ('t)(was)\b",
     )
 )
-OTHER_SPACE = re.compile(r"[^\S ]")
 GLUED = frozenset({"cannot", "gimme", "gonna", "gotta", "lemme", "wanna"})
 ALL_CLOSERS = re.compile(r"[\]\)}>\"'»”’]*")
 KEPT = 1 << 17  # distinct chunks remembered: a corpus of captions has fewer
 
 
-def word_tokenize(text: str) -> list[str]:
-    """The words and marks of `text`, as `nltk.word_tokenize(text)` gives them."""
-    found: list[str] = []
-    for sentence in sentences(text):
-        _extend(found, sentence)
-    return found
+def reader(each: Callable[[str], str] = str) -> Callable[[str], list[str]]:
+    """A function from a text to its words and marks, as `nltk.word_tokenize(text)` gives them, put through `each` one by one.
 
-
-def _extend(found: list[str], sentence: str) -> None:
-    """Add a sentence's words.
-
-    Every rule looks no further than the blank before and the blank behind a chunk, so a chunk between two single blanks always
-    gives the same words. The exceptions go through the rules whole: other white space than the blank (rules name the blank), a
-    leading blank and a lone chunk (a quote at the very start), and a last chunk of closing marks only (the rule for the final full
-    stop reaches back over those).
+    What a chunk of text gives is remembered. Every rule looks no further than the blank before and the blank behind a chunk, so a
+    chunk between two single blanks always gives the same words. Other sentences go through the rules whole: with other white
+    space than single blanks (rules name the blank), with a lone chunk (rules for a quote at the very start), and with a last chunk
+    of closing marks only (the rule for the final full stop reaches back over those).
     """
-    chunks = sentence.split(" ")
-    if len(chunks) == 1 or not chunks[0] or ALL_CLOSERS.fullmatch(chunks[-1]) or OTHER_SPACE.search(sentence):
-        found += words_of_sentence(sentence)
-        return
-    found += _first(chunks[0])
-    found += chain.from_iterable(map(_middle, chunks[1:-1]))
-    found += _last(chunks[-1])
+
+    @lru_cache(KEPT)
+    def first(chunk: str) -> tuple[str, ...]:
+        return tuple(map(each, _first(chunk)))
+
+    @lru_cache(KEPT)
+    def middle(chunk: str) -> tuple[str, ...]:
+        return tuple(map(each, _middle(chunk)))
+
+    @lru_cache(KEPT)
+    def last(chunk: str) -> tuple[str, ...]:
+        return tuple(map(each, _last(chunk)))
+
+    def words(text: str) -> list[str]:
+        found: list[str] = []
+        for sentence in sentences(text):
+            chunks = sentence.split()
+            if len(chunks) < 2 or " ".join(chunks) != sentence or _closes_only(chunks[-1]):
+                found += map(each, words_of_sentence(sentence))
+                continue
+            found += first(chunks[0])
+            found += chain.from_iterable(map(middle, chunks[1:-1]))
+            found += last(chunks[-1])
+        return found
+
+    return words
 
 
-@lru_cache(KEPT)
-def _middle(chunk: str) -> tuple[str, ...]:
+def _first(chunk: str) -> list[str]:
+    return [chunk] if _plain(chunk) else words_of_sentence(f"{chunk} x")[:-1]
+
+
+def _middle(chunk: str) -> list[str]:
     if _plain(chunk):
-        return (chunk,)
-    if chunk[-1:] == "," and _plain(chunk[:-1]):
-        return (chunk[:-1], ",")
-    return tuple(words_of_sentence(f"x {chunk} x")[1:-1])
+        return [chunk]
+    if chunk[-1] == "," and _plain(chunk[:-1]):
+        return [chunk[:-1], ","]
+    return words_of_sentence(f"x {chunk} x")[1:-1]
 
 
-@lru_cache(KEPT)
-def _first(chunk: str) -> tuple[str, ...]:
-    return tuple(words_of_sentence(f"{chunk} x")[:-1])
-
-
-@lru_cache(KEPT)
-def _last(chunk: str) -> tuple[str, ...]:
+def _last(chunk: str) -> list[str]:
     if chunk[-1] == "." and _plain(chunk[:-1]):
-        return (chunk[:-1], ".")
-    return tuple(words_of_sentence(f"x {chunk}")[1:])
+        return [chunk[:-1], "."]
+    return words_of_sentence(f"x {chunk}")[1:]
+
+
+def _closes_only(chunk: str) -> bool:
+    return not chunk[0].isalnum() and ALL_CLOSERS.fullmatch(chunk) is not None
 
 
 def _plain(chunk: str) -> bool:
@@ -120,3 +132,6 @@ def words_of_sentence(text: str) -> list[str]:
     for rule in CONTRACTIONS:
         text = rule.sub(r" \1 \2 ", text)
     return text.split()
+
+
+word_tokenize = reader()
