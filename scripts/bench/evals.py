@@ -3,7 +3,8 @@
     python scripts/bench/evals.py
     python scripts/bench/evals.py --upstream CHAIR-metric-standalone --pattern pattern --captions opera/log/chair_eval_results
 
-CPU seconds of whole commands, start and imports included, each in a process of its own, interleaved; median and spread of five runs.
+CPU seconds, each command in a process of its own, interleaved; median and spread of five runs: of the whole command, and of scoring,
+which leaves out start and imports, and of upstream the reading of its pickle too.
 --upstream: a checkout of https://github.com/Maxlinn/CHAIR-metric-standalone with its chair.pkl, which its own script reads. --pattern: a
 checkout of https://github.com/clips/pattern, which does not import from its sources: its singularize is cut out of them. The script
 also needs nltk and tqdm. --captions: files of image_id and caption (JSON lines), or the folder of several; OPERA's are in
@@ -30,10 +31,25 @@ DATA = ROOT / "mm_align" / "evals" / "data"
 PUNKT = ROOT / "mm_align" / "evals" / "language" / "data" / "punkt"
 RUNS, CAPTIONS = 5, 5_000
 SCORE = """
-import sys
+import sys, time
+import mm_align.evals, mm_align.jobs.score
 from mm_align.cli import main
+started = time.process_time()
 code = main(["score", *sys.argv[1:], "--json"])
+print(time.process_time() - started)
 sys.exit("torch was imported" if "torch" in sys.modules else code)
+"""
+UPSTREAM = """
+import pickle, sys, time
+import chair
+sys.modules["__main__"].CHAIR = chair.CHAIR
+with open("chair.pkl", "rb") as file:
+    evaluator = pickle.load(file)
+started = time.process_time()
+found = evaluator.compute_chair(sys.argv[1], "image_id", "caption")
+spent = time.process_time() - started
+chair.print_metrics(found)
+print(spent)
 """
 PARTS = ("plural_prepositions", "singularize")  # of pattern/text/en/inflect.py, and all that is called singular_...
 
@@ -50,8 +66,15 @@ def ours(*words: str) -> Way:
     return Way([sys.executable, "-c", SCORE, *words], ROOT, {"PYTHONPATH": str(ROOT)})
 
 
-def cpu_seconds(way: Way, out: Path) -> float:
-    """User and system time of a process, what it prints in `out`."""
+class Spent(NamedTuple):
+    """CPU seconds of a process, of them those of scoring, and the lines that it printed before."""
+
+    whole: float
+    scoring: float
+    printed: list[str]
+
+
+def spent(way: Way, out: Path) -> Spent:
     with out.open("wb") as file:
         streams = [(os.POSIX_SPAWN_DUP2, file.fileno(), 1), (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)]
         here = Path.cwd()
@@ -59,21 +82,26 @@ def cpu_seconds(way: Way, out: Path) -> float:
         child = os.posix_spawn(way.words[0], way.words, {**os.environ, **way.environment}, file_actions=streams)
         os.chdir(here)
         _, status, used = os.wait4(child, 0)
-    if os.waitstatus_to_exitcode(status):
-        raise SystemExit(f"{' '.join(way.words[:4])} ... ended with {os.waitstatus_to_exitcode(status)}")
-    return used.ru_utime + used.ru_stime
+    if code := os.waitstatus_to_exitcode(status):
+        raise SystemExit(f"{' '.join(way.words[3:])} ended with {code}")
+    *lines, scoring = out.read_text(encoding="utf-8").splitlines()
+    return Spent(used.ru_utime + used.ru_stime, float(scoring), lines)
 
 
-def interleaved(ways: dict[str, Way], folder: Path, runs: int = RUNS) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {name: [] for name in ways}
+def interleaved(ways: dict[str, Way], folder: Path, runs: int) -> dict[str, list[Spent]]:
+    found: dict[str, list[Spent]] = {name: [] for name in ways}
     for _ in range(runs):
         for name, way in ways.items():
-            found[name].append(cpu_seconds(way, folder / f"{name}.out"))
+            found[name].append(spent(way, folder / f"{name}.out"))
     return found
 
 
 def spread(values: Sequence[float]) -> str:
     return f"{statistics.median(values):.3g} [{min(values):.3g}-{max(values):.3g}]"
+
+
+def told(runs: Sequence[Spent]) -> str:
+    return f"{spread([run.whole for run in runs])} CPU seconds, of them scoring {spread([run.scoring for run in runs])}"
 
 
 # -- CHAIR -------------------------------------------------------------------------------------------------------------
@@ -86,13 +114,15 @@ def bench_chair(folder: Path, captions: Path | None, upstream: Path | None, patt
     ways = {"ours": ours("chair", "--responses", str(file))}
     if upstream and pattern:
         ways["upstream"] = upstream_chair(folder, file, upstream.absolute(), pattern)
-    seconds = interleaved(ways, folder, runs)
-    print(f"chair, {len(rows[:CAPTIONS]):,} {'given' if captions else 'made-up'} captions: {spread(seconds['ours'])} CPU seconds")
-    if "upstream" in ways:
-        printed = json.loads((folder / "ours.out").read_text())["printed"]
-        same = printed == (folder / "upstream.out").read_text().splitlines()[-len(printed) :]
-        ratios = [theirs / mine for theirs, mine in zip(seconds["upstream"], seconds["ours"], strict=True)]
-        print(f"  upstream: {spread(seconds['upstream'])} CPU seconds; ratio {spread(ratios)}; the same numbers: {same}")
+    found = interleaved(ways, folder, runs)
+    print(f"chair, {len(rows[:CAPTIONS]):,} {'given' if captions else 'made-up'} captions: {told(found['ours'])}")
+    if "upstream" not in ways:
+        return
+    print(f"  upstream: {told(found['upstream'])}")
+    pairs = list(zip(found["upstream"], found["ours"], strict=True))
+    whole, scoring = ([theirs[at] / mine[at] for theirs, mine in pairs] for at in (0, 1))
+    same = json.loads(found["ours"][0].printed[-1])["printed"] == found["upstream"][0].printed[-3:]
+    print(f"  ratio: {spread(whole)} of the whole, {spread(scoring)} of scoring; the same numbers: {same}")
 
 
 def upstream_chair(folder: Path, captions: Path, upstream: Path, pattern: Path) -> Way:
@@ -105,8 +135,8 @@ def upstream_chair(folder: Path, captions: Path, upstream: Path, pattern: Path) 
     english.mkdir(parents=True)
     for table in PUNKT.glob("*.gz"):
         (english / table.stem).write_bytes(gzip.decompress(table.read_bytes()))
-    environment = {"PYTHONPATH": str(folder / "modules"), "NLTK_DATA": str(folder / "nltk_data")}
-    return Way([sys.executable, "chair.py", "--cap_file", str(captions), "--cache", "chair.pkl"], upstream, environment)
+    environment = {"PYTHONPATH": f"{folder / 'modules'}:{upstream}", "NLTK_DATA": str(folder / "nltk_data")}
+    return Way([sys.executable, "-c", UPSTREAM, str(captions)], upstream, environment)
 
 
 def cut_out(path: Path) -> str:
@@ -150,8 +180,8 @@ def bench_whole(name: str, make: Callable[[], Iterator[dict]], folder: Path, run
     file = folder / f"{name}.json"
     rows = list(make())
     file.write_text(json.dumps(rows), encoding="utf-8")
-    seconds = interleaved({name: ours(name, "--responses", str(file))}, folder, runs)[name]
-    print(f"{name}, {len(rows):,} made-up answers: {spread(seconds)} CPU seconds, no torch")
+    found = interleaved({name: ours(name, "--responses", str(file))}, folder, runs)[name]
+    print(f"{name}, {len(rows):,} made-up answers: {told(found)}; no torch")
 
 
 def pope_answers() -> Iterator[dict]:
