@@ -1,6 +1,6 @@
 """Recovery of a known law of frames and tokens from noisy tables: how far each design of experiments and each noise lets it be found.
 
-python scripts/proving/video_law.py --page docs/video.md   # half an hour on one core; figures, a plot and the page's tables
+python scripts/proving/video_law.py --page docs/video.md   # twenty minutes on one core; figures, a plot and the page's tables
 
 The law has its optimum at 120 frames of 50 tokens for T x M = 6000. Each cell of the study fits tables drawn anew; beside the tool's
 figures stand those of an earlier study with unnamed constants (same optimum, designs and noises), where it had them.
@@ -56,7 +56,7 @@ class Cell(NamedTuple):
 def main(words: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=100)
+    parser.add_argument("--repeats", type=int, default=40)
     parser.add_argument("--resamples", type=int, default=100, help="of each fit, for its interval")
     parser.add_argument("--out", default="docs/results/video_law.json")
     parser.add_argument("--images", default="docs/images", help="folder of the plot of one such law")
