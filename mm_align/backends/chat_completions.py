@@ -42,7 +42,7 @@ class Reply(NamedTuple):
 def messages(sample: Sample) -> list[dict[str, Any]]:
     """The conversation with its pictures inside. Raises ValueError where pictures and messages disagree, BadImage."""
     check_pictures(sample)
-    pictures = iter([data_url(image) for image in sample.images])
+    pictures = (data_url(image) for image in sample.images)
     return [{"role": m.role, "content": [_part(p, pictures) for p in m.parts]} for m in sample.messages]
 
 
@@ -51,7 +51,7 @@ def _part(part: Any, pictures: Iterator[str]) -> dict[str, Any]:
         return text_part(part.text)
     if part.kind == "image":
         return {"type": "image_url", "image_url": {"url": next(pictures)}}
-    raise ValueError(f"an endpoint is shown text and images, got a part of kind '{part.kind}'")
+    raise ValueError(f"an endpoint is shown text and images, got a part of kind '{part.kind}'; show it frames as pictures")
 
 
 def text_part(text: str) -> dict[str, Any]:

@@ -36,27 +36,24 @@ def load_model(
 ) -> Loaded:
     """The model and processor of a local folder or hub id. Raises UserError saying what was found and what to do."""
     from .. import models  # noqa: F401  registers our classes with the Auto classes
-    from ..models.aitqe_layout import MODEL_TYPE
     from ..models.bars import hide_bars_without_terminal
     from ..models.layout import read_json
-    from ..models.llava_layout import is_original
+    from ..models.others import only_ours_reads
 
     hide_bars_without_terminal()
     check_device(device, dtype)
     place = pick_device(device)
     kind = pick_dtype(dtype, place)
     folder = Path(name)
-    if (folder / "config.json").is_file():
-        written = read_json(folder / "config.json")
-        if written.get("model_type") == MODEL_TYPE or is_original(written):
-            return _released(folder, place, kind)
+    if (folder / "config.json").is_file() and only_ours_reads(read_json(folder / "config.json")):
+        return _released(folder, place, kind)
     if not folder.is_dir() and (folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1):
         raise UserError(f"no folder {name}; give a folder with config.json, a hub id (owner/name) or a bundled model's name")
     if not folder.is_dir():
         from ..models import hub
 
         found = hub.read_config(name, revision)
-        if found.written.get("model_type") == MODEL_TYPE or is_original(found.written):
+        if only_ours_reads(found.written):
             return _released(hub.snapshot(name, found.commit), place, kind, (name, found.commit))
         revision = found.commit  # one commit for all files, whatever is pushed meanwhile
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
@@ -103,10 +100,9 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 def _released(folder: Path, device: torch.device, dtype: torch.dtype, hub: tuple[str, str] | None = None) -> Loaded:
     """`hub`: id and commit of a checkpoint that came from there; a folder goes by its own name and its weights' hash."""
-    from ..models.aitqe_layout import is_released, load_released
-    from ..models.llava_layout import load_llava
+    from ..models.others import load_others
 
-    model, processor, _ = (load_released if is_released(folder) else load_llava)(folder, dtype=dtype)
+    model, processor, _ = load_others(folder, dtype=dtype)
     model = model.to(device)
     name, commit = hub or (public_name(str(folder), model.config), None)
     return Loaded(model, prompts_for(processor), name, lambda: commit or weights_hash(folder), end_ids(model, processor.tokenizer))

@@ -11,6 +11,7 @@ import torch
 
 from data_tools.records import Message, Part, Sample
 
+from ..config import UserError
 from .conversations import check_pictures
 
 ZERO_WIDTH_SPACE = "\u200b"
@@ -25,7 +26,9 @@ class ChatPrompts:
     it refuses tokenizers that add a start token, and 5.19 lacks it.)
     """
 
-    picture_tokens = 0  # not known before the processor ran
+    def room(self, sample: Sample) -> int:
+        """0: how many tokens pictures take is not known before the processor ran."""
+        return 0
 
     def __init__(self, processor: Any) -> None:
         self.processor = processor
@@ -56,6 +59,8 @@ class ChatPrompts:
         to_answer: it ends where the assistant is to speak.
         """
         check_pictures(sample)
+        if any(part.kind == "video" for message in sample.messages for part in message.parts):
+            raise UserError("videos are shown to models of this toolkit only (LVLM, LLaVA, Opt-Visor); show this one frames as pictures")
         safe = [harmless(m, self.controls) for m in sample.messages]
         if self.processor.chat_template is None:
             return self._without_template(safe)
@@ -115,26 +120,55 @@ class LvlmPrompts:
     def __init__(self, processor: Any) -> None:
         self.processor = processor
         self.tokenizer = processor.tokenizer
-        self.picture_tokens: int = processor.num_image_tokens + 1
         self.controls = added_pattern(processor.tokenizer, special=False)
 
+    def room(self, sample: Sample) -> int:
+        """An upper bound of the tokens that pictures and films of the sample take; of a film without a number of frames, nothing."""
+        kinds = [part.kind for message in sample.messages for part in message.parts]
+        return kinds.count("image") * (self.processor.num_image_tokens + 1) + kinds.count("video") * self._film_room()
+
+    def _film_room(self) -> int:
+        from ..models.films import film_of
+
+        frames = self.processor.video_settings.frames or 0
+        film = film_of([3600.0 + second for second in range(frames)], 36000.0, self.processor)
+        return sum(film.tokens) + len(film.text.filled("").encode())
+
     def encode(self, samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
-        """`input_ids`, `attention_mask` [B, L] and `pixel_values` [pictures, 3, H, W]."""
-        inputs = left_padded([self.ids(sample) for sample in samples], self.pad_id())
-        pictures = [decoded(image) for sample in samples for image in sample.images]
+        """`input_ids`, `attention_mask` [B, L], `pixel_values` [pictures and frames, 3, H, W], and `clips` where films are reduced."""
+        from ..models.batch import clips
+
+        shown = [self._shown(sample) for sample in samples]
+        inputs = left_padded([self.ids(sample) for sample in shown], self.pad_id())
+        pictures = [decoded(image) for sample in shown for image in sample.images]
         if pictures:
             inputs |= self.processor.image_processor(pictures, return_tensors="pt")
-        return inputs
+        return inputs | clips(shown, self.processor)
 
     def ids(self, sample: Sample) -> list[int]:
-        check_pictures(sample)
-        ids: list[int] = self.processor.encode([harmless(m, self.controls) for m in sample.messages])
+        from ..models import films
+
+        sample = self._shown(sample)
+        (films.check_pictures if isinstance(sample, films.Filmed) else check_pictures)(sample)
+        ids: list[int] = self.processor.encode([harmless(m, self.controls) for m in sample.messages], films=films.films_of(sample))
         return ids
+
+    def _shown(self, sample: Sample) -> Sample:
+        """With the frames of its videos. UserError for a video that cannot be shown."""
+        from ..models.films import filmed
+
+        try:
+            return filmed(sample, self.processor)
+        except ValueError as error:
+            raise UserError(str(error)) from error
 
     def answer_ids(self, sample: Sample, text: str) -> list[int]:
         """The tokens of `text` as the whole answer to `sample`, as training counts them: the end of the turn included."""
-        *before, last = [harmless(m, self.controls) for m in answered(sample, text).messages]
-        told = self.processor.encode_for_training([*(replace(m, trains=False) for m in before), last])
+        from ..models.films import films_of
+
+        shown = self._shown(sample)
+        *before, last = [harmless(m, self.controls) for m in answered(shown, text).messages]
+        told = self.processor.encode_for_training([*(replace(m, trains=False) for m in before), last], films=films_of(shown))
         return [token for token, trains in zip(told.ids, told.trains, strict=True) if trains]
 
     def tails(self, conversations: Sequence[Sample]) -> list[list[int]] | None:

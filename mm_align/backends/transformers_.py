@@ -192,7 +192,7 @@ class TransformersBackend:
     def _length(self, sample: Sample, room: int) -> int:
         """An upper bound of the prompt's tokens (its bytes), or their count where the bound does not fit in `room`."""
         text = "".join(part.text for message in sample.messages for part in message.parts)
-        pictures = self.prompts.picture_tokens * len(sample.images)
+        pictures = self.prompts.room(sample)
         size = len(text.encode("utf-8", "replace"))
         return pictures + (size if pictures + size <= room else len(self._ids(text)))
 

@@ -1,4 +1,4 @@
-"""`mmalign chat`: one question about a picture, or a conversation at the prompt."""
+"""`mmalign chat`: one question about a picture or a video, or a conversation at the prompt."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 LEAVE = ("exit", "quit", ":q")
+VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".mpg", ".mpeg", ".ogv", ".wmv", ".flv")
 
 
 class ChatConfig(JobConfig):
@@ -25,13 +26,16 @@ class ChatConfig(JobConfig):
 
     model: str = Field(description="folder, hub id, bundled model or endpoint", json_schema_extra={"positional": True})
     shown: list[str] = Field(
-        [], description="picture files, then the question; without a question, a prompt is opened", json_schema_extra={"positional": True}
+        [],
+        description="picture and video files, then the question; without a question, a prompt is opened",
+        json_schema_extra={"positional": True},
     )
     max_tokens: int = Field(256, ge=1, description="longest answer")
     temperature: float | None = Field(None, ge=0, description="0: always the likeliest token (default: 0; with --best-of 0.7)")
     top_p: float = Field(1.0, gt=0, le=1, description="share of the likeliest tokens that are drawn from")
     seed: int = Field(0, description="of drawn tokens")
     system: str = Field("", description="what the model is told before the conversation")
+    frames: int | None = Field(None, ge=1, description="how many frames of a video are shown (default: as the model's config says)")
     revision: str | None = Field(None, description="commit or tag of a hub model")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
     dtype: str = Field("auto", description="auto, float32, bfloat16 or float16")
@@ -48,6 +52,8 @@ def run(config: ChatConfig) -> int:
         raise UserError("name a picture, a question, or both: mmalign chat MODEL picture.png 'What is this?'")
     images = [picture(path) for path in pictures or ()]
     backend = loaded(config, config.model, config.revision)
+    if config.frames is not None:
+        show_frames(backend, config.frames)
     talk = Talk(backend, sampling_of(config), images, config.system, reward_of(config, backend))
     if question is not None:
         print(talk.ask(question))
@@ -97,6 +103,14 @@ def reward_of(config: ChatConfig, backend: Backend) -> Reward | None:
     return ImplicitReward(*(models[name].likelihood for name in (config.scorer or config.model, config.reference)))
 
 
+def show_frames(backend: Backend, frames: int) -> None:
+    """So many frames of a video, whatever the model's config says. UserError for a model that is shown no videos."""
+    processor: Any = getattr(getattr(backend, "prompts", None), "processor", None)
+    if not hasattr(processor, "video_settings"):
+        raise UserError("--frames: this model is not shown videos; use one of this toolkit, LLaVA or Opt-Visor")
+    processor.video = (processor.video or {}) | {"frames": frames}
+
+
 def split(words: Sequence[str]) -> tuple[list[str] | None, str | None]:
     """Pictures and the question: the last word is a question unless it is a file. UserError for a file that is not there."""
     files = [word for word in words if is_file(word)]
@@ -119,14 +133,21 @@ def is_file(word: str) -> bool:
 
 def looks_like_file(word: str) -> bool:
     """A misspelt picture is no question."""
-    return " " not in word and Path(word).suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+    return " " not in word and Path(word).suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", *VIDEOS)
+
+
+def is_video(path: str) -> bool:
+    """By its name; a GIF is a picture, its first one."""
+    return Path(path).suffix.lower() in VIDEOS
 
 
 def picture(path: str) -> Image:
-    """The picture in a file, decoded. UserError where it cannot be."""
+    """The picture in a file, decoded, or a video's file. UserError where it cannot be."""
     from data_tools.io import BadImage, decode
     from data_tools.records import Image
 
+    if is_video(path):
+        return Image(path=path)
     try:
         return decode(Image(path=path))
     except BadImage as error:
@@ -155,7 +176,7 @@ class Talk:
         from data_tools.records import Message, Part
 
         first = not any(message.role == "user" for message in self.messages)
-        pictures = tuple(Part("image") for _ in self.images) if first else ()
+        pictures = tuple(Part("video" if image.path and is_video(image.path) else "image") for image in self.images) if first else ()
         self.messages.append(Message("user", (*pictures, Part("text", question))))
         answer = self._answered()
         self.messages.append(Message("assistant", (Part("text", answer),)))

@@ -1,4 +1,4 @@
-"""`mmalign convert`: a checkpoint of AITQE or LLaVA-1.5 becomes a folder that `from_pretrained` reads as ours, or the other way round."""
+"""`mmalign convert`: a checkpoint of AITQE, Opt-Visor or LLaVA-1.5 becomes a folder that `from_pretrained` reads as ours, or back."""
 
 from __future__ import annotations
 
@@ -164,23 +164,20 @@ def _replace(out: Path, partial: Path) -> None:
 
 
 def _convert(source: Path, out: Path, to: str) -> list[str]:
-    from ..models import llava_layout
-    from ..models.aitqe_layout import MODEL_TYPE, load_released
     from ..models.bars import hide_bars_without_terminal
     from ..models.layout import read_json
+    from ..models.others import is_other, load_others
 
     hide_bars_without_terminal()
     written = read_json(source / "config.json") if (source / "config.json").is_file() else {}
     kind = written.get("model_type")
     if kind == "mm_align_lvlm":
         return _from_ours(source, out, to)
-    if kind == MODEL_TYPE:
-        return _into_ours(load_released(source), out)
-    if llava_layout.is_llava(written):
-        return _into_ours(llava_layout.load_llava(source), out)
+    if is_other(written):
+        return _into_ours(load_others(source), out)
     found = f"a {kind} model" if kind else "no config.json"
     raise UserError(
-        f"{source} holds {found}; expected a released AITQE checkpoint (model_type mm), LLaVA-1.5 (llava) or one of ours (mm_align_lvlm)"
+        f"{source} holds {found}; expected a released AITQE or Opt-Visor (model_type mm), LLaVA-1.5 (llava) or ours (mm_align_lvlm)"
     )
 
 

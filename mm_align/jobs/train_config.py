@@ -26,6 +26,10 @@ class ModelConfig(JobConfig):
     more_towers: dict[str, dict[str, Any]] | None = Field(None, description="further towers, by the name that branches use")
     feature_layer: int | None = Field(None, description="layer of the tower that is read (default: -2)")
     keep_cls: bool | None = Field(None, description="keep the class token (default: no)")
+    video: dict[str, Any] | None = Field(
+        None,
+        description="how films are shown: {frames: 16, times: mm_ss, reducer: {type: tome, keep: 16}}; docs/video.md (default: 8 frames)",
+    )
     aspect: Literal["squash", "pad", "crop"] | None = Field(
         None, description="how a picture becomes a square: squash, pad, crop (default: squash)"
     )

@@ -70,7 +70,7 @@ def _given_pictures(config: ModelConfig) -> dict[str, Any]:
 
 def changes_of(config: ModelConfig) -> dict[str, Any]:
     """The fields of the model's own config that are given."""
-    given = {key: getattr(config, key) for key in ("adapter", "branches", "more_towers", "feature_layer", "keep_cls")}
+    given = {key: getattr(config, key) for key in ("adapter", "branches", "more_towers", "feature_layer", "keep_cls", "video")}
     return {key: value for key, value in given.items() if value is not None}
 
 

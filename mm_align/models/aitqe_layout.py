@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,6 @@ SIGLIP = {768: (12, 12, 3072), 1024: (24, 16, 4096), 1152: (27, 16, 4304)}
 CLIP = {768: (12, 12, 3072), 1024: (24, 16, 4096)}
 
 
-def is_released(folder: Path) -> bool:
-    """True for a folder whose config.json has model_type "mm"."""
-    file = folder / "config.json"
-    return file.is_file() and read_json(file).get("model_type") == MODEL_TYPE
-
-
 # -- names -------------------------------------------------------------------------------------------------------------
 
 
@@ -74,10 +68,10 @@ def released_shapes(model: LvlmForConditionalGeneration) -> dict[str, tuple[int,
     return shapes | {"image_newline": (model.config.text_config.hidden_size,)}
 
 
-def lay_out(released: Iterable[str], ours: Iterable[str]) -> Layout:
-    """Matches the names in a file with those of our model."""
+def lay_out(released: Iterable[str], ours: Iterable[str], named: Callable[[str], str | None] = our_name) -> Layout:
+    """Matches the names in a file with those of our model; `named`: from theirs to ours."""
     known = set(ours)
-    pairs = {name: our_name(name) for name in released}
+    pairs = {name: named(name) for name in released}
     mapped = {place: name for name, place in pairs.items() if place in known and place is not None}
     lacking = sorted(known - set(mapped))
     return Layout(
@@ -99,11 +93,11 @@ def to_lvlm_config(released: Mapping[str, Any], headers: Mapping[str, Header] | 
     the path's name, by which the released code decides. Raises UserError for what the released code could not run either.
     """
     _check(released)
-    vision = _vision_config(released, headers or {}, folder)
+    vision = vision_config(released, headers or {}, folder)
     hidden = int(released["hidden_size"])
     config = LvlmConfig(
         vision_config=vision,
-        text_config=_text_config(released, headers or {}),
+        text_config=text_config_of(released, headers or {}),
         adapter={"type": "mlp", "hidden_size": hidden, "bias": [True, False], "act": "gelu"},
         feature_layer=-2,
         keep_cls=False,
@@ -132,13 +126,13 @@ def _check_tokens(released: Mapping[str, Any], config: LvlmConfig) -> None:
         )
 
 
-def _text_config(released: Mapping[str, Any], headers: Mapping[str, Header]) -> Any:
+def text_config_of(released: Mapping[str, Any], headers: Mapping[str, Header]) -> Any:
     """Qwen2 where the query projection has a bias (or nothing is known), else Llama."""
     layer = "model.model.layers.0.self_attn.q_proj."
     return text_config("llama" if f"{layer}weight" in headers and f"{layer}bias" not in headers else "qwen2", released)
 
 
-def _vision_config(released: Mapping[str, Any], headers: Mapping[str, Header], folder: Path | None) -> dict[str, Any]:
+def vision_config(released: Mapping[str, Any], headers: Mapping[str, Header], folder: Path | None) -> dict[str, Any]:
     own = _tower_folder(released, folder)
     described = described_tower(own) if own is not None else _derived_tower(released, headers)
     described |= {"image_size": int(released["pesudo_img_size"]), "patch_size": int(released["pesudo_patch_size"])}
@@ -188,11 +182,11 @@ def load_released(folder: Path, *, dtype: torch.dtype | None = None) -> tuple[Lv
     ours = {name: place for place, name in layout.mapped.items()}
     weights = {ours[name]: tensor for name, tensor in load_tensors(folder, ours)}
     model = filled(config, weights, layout.absent, dtype or headers[next(iter(layout.mapped.values()))].dtype)
-    model.generation_config = _generation_config(folder, released, processor)
+    model.generation_config = generation_config(folder, released, processor)
     return model, processor, layout
 
 
-def _generation_config(folder: Path, released: Mapping[str, Any], processor: LvlmProcessor) -> GenerationConfig:
+def generation_config(folder: Path, released: Mapping[str, Any], processor: LvlmProcessor) -> GenerationConfig:
     file = folder / "generation_config.json"
     written = read_json(file) if file.is_file() else {}
     ends = written.get("eos_token_id", released.get("eos_token_index", released.get("eos_token_id")))

@@ -15,17 +15,16 @@ from vision.adapters import build_adapter
 from vision.images import SquareImageProcessor
 
 from ..config import UserError
-from .aitqe_layout import load_released
 from .chat_templates import chat_template
 from .headers import check_whole
 from .language import check_head, check_logits, first_line, load_language_model
 from .layout import read_json
-from .llava_layout import load_llava
 from .lvlm import LvlmForConditionalGeneration
 from .lvlm_config import LvlmConfig
+from .others import MODEL_TYPES, load_others
 from .processor import LvlmProcessor, PromptStyle, is_one_token
 
-REPLACED = ("adapter", "branches", "more_towers", "feature_layer", "keep_cls")  # what a config may change of a model that is there
+REPLACED = ("adapter", "branches", "more_towers", "feature_layer", "keep_cls", "video")  # what a config may change of a model that is there
 ENDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
@@ -88,7 +87,7 @@ def _checked_config(**fields: Any) -> LvlmConfig:
     """The config, once its adapter fits its towers and its language model. UserError where it does not."""
     try:
         config = LvlmConfig(**fields)
-        _ = config.num_image_tokens  # builds the adapter on the meta device
+        _ = config.num_image_tokens, config.film_grid  # builds the adapter on the meta device
     except (ValueError, TypeError, IndexError) as error:
         raise UserError(f"the parts of the model do not fit: {error}") from error
     return config
@@ -145,6 +144,7 @@ def make_processor(
         image_token=image_token,
         prompt_style=prompt_style or ("plain" if template is None else "chat"),
         chat_template=template,
+        video=model.config.video_of_prompts(),
     )
 
 
@@ -167,18 +167,13 @@ def _ours(folder: Path) -> Pair:
         raise UserError(f"cannot load the model in {folder}: {first_line(error)}") from error
 
 
-def _aitqe(folder: Path) -> Pair:
-    model, processor, _ = load_released(folder, dtype=torch.float32)
-    return model, processor
-
-
-def _llava(folder: Path) -> Pair:
-    model, processor, _ = load_llava(folder, dtype=torch.float32)
+def _others(folder: Path) -> Pair:
+    model, processor, _ = load_others(folder, dtype=torch.float32)
     return model, processor
 
 
 # model_type -> how it is loaded, in float32
-LOADERS: dict[str, Callable[[Path], Pair]] = {"mm_align_lvlm": _ours, "mm": _aitqe, "llava": _llava, "llava_llama": _llava}
+LOADERS: dict[str, Callable[[Path], Pair]] = {"mm_align_lvlm": _ours, **dict.fromkeys(MODEL_TYPES, _others)}
 
 
 def adjusted(
@@ -194,6 +189,7 @@ def adjusted(
         image_token=processor.image_token,
         prompt_style=style or (processor.prompt_style if template is None else "chat"),
         chat_template=chat,
+        video=model.config.video_of_prompts(),
     )
 
 

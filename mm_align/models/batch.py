@@ -15,6 +15,7 @@ from data_tools.io.images import decode
 from data_tools.records import Image, Sample
 
 from ..losses.base import IGNORE
+from .films import check_pictures, clips_of, filmed, films_of
 from .processor import Encoded, LvlmProcessor
 
 
@@ -57,11 +58,13 @@ def collate(
     at the end, never inside a picture. dtype is that of the pixels. Raises ValueError when a sample's image parts and
     images differ in number, or nothing of it trains; BadImage for a picture that cannot be decoded.
     """
+    samples = [_filmed(row, processor) for row in samples]
     rows = [_encoded(row, processor, for_training, max_length) for row in samples]
     batch = _padded(rows, pad_id(processor), left=not for_training)
     if not for_training:
         del batch["labels"]
     batch |= Pictures.of(image for row in samples for image in _sample(row).images).tensors(processor, dtype)
+    batch |= clips([_sample(row) for row in samples], processor)
     return {key: value.to(device) for key, value in batch.items()}
 
 
@@ -78,12 +81,14 @@ def collate_packs(
     see another (`find_packed_sequence_indices` of its masking_utils); `mm_align.train.packing.check_packing` proves it of a
     model. Padding is a sample of its own. The first label of a sample is -100: nothing of the sample stands before it.
     """
+    packs = [[_filmed(row, processor) for row in pack] for pack in packs]
     rows = [[_encoded(row, processor, True, None) for row in pack] for pack in packs]
     joined = [_end_to_end(pack) for pack in rows]
     batch = _padded(joined, pad_id(processor), left=False)
     del batch["attention_mask"]
     batch["position_ids"] = _positions(rows, batch["input_ids"].shape[1])
     batch |= Pictures.of(image for pack in packs for row in pack for image in _sample(row).images).tensors(processor, dtype)
+    batch |= clips([_sample(row) for pack in packs for row in pack], processor)
     return {key: value.to(device) for key, value in batch.items()}
 
 
@@ -105,22 +110,33 @@ def _sample(row: Row) -> Sample:
     return row.sample if isinstance(row, Prepared) else row
 
 
-def check_images(sample: Sample) -> None:
-    """Raises ValueError unless a sample has as many images as its messages place."""
-    parts = sum(part.kind == "image" for message in sample.messages for part in message.parts)
-    if parts != len(sample.images):
-        raise ValueError(f"sample '{sample.id}' has {parts} image parts in its messages and {len(sample.images)} images")
+def _filmed(row: Row, processor: LvlmProcessor) -> Row:
+    """With the frames of its videos, decoded now."""
+    sample = filmed(_sample(row), processor)
+    return Prepared(sample, row.encoded) if isinstance(row, Prepared) else sample
+
+
+def clips(samples: Sequence[Sample], processor: LvlmProcessor) -> dict[str, torch.Tensor]:
+    """`clips` [k, 2] of the films in a batch, see `LvlmForConditionalGeneration.forward`; nothing where no film is reduced, since frames
+    are then pictures like any other."""
+    if processor.video_settings.reducer is None:
+        return {}
+    found, place = [], 0
+    for frames in (frames for sample in samples for frames in clips_of(sample)):
+        found += [] if frames is None else [[place, frames]]
+        place += 1 if frames is None else frames
+    return {"clips": torch.tensor(found)} if found else {}
 
 
 def _encoded(row: Row, processor: LvlmProcessor, for_training: bool, max_length: int | None) -> Tokens:
     if isinstance(row, Prepared):
         return _cut(row.encoded, max_length, processor.image_token_id, row.sample.id)
-    check_images(row)
+    check_pictures(row)
     if not for_training:
-        ids = processor.encode(row.messages)
+        ids = processor.encode(row.messages, films=films_of(row))
         return Tokens.of(Encoded(ids, [False] * len(ids)))
     try:
-        tokens = Tokens.of(processor.encode_for_training(row.messages))
+        tokens = Tokens.of(processor.encode_for_training(row.messages, films=films_of(row)))
     except ValueError as error:
         raise ValueError(f"sample '{row.id}': {error}") from error
     return _cut(tokens, max_length, processor.image_token_id, row.id)

@@ -18,6 +18,7 @@ PROBE = "a6f1c0probe"
 # How templates change the white space of what they are given, in the order of trial.
 CHANGES: tuple[Callable[[str], str], ...] = (str, str.strip, str.lstrip, str.rstrip, lambda text: text.strip("\n"))
 Span = tuple[int, int]
+FILM = "\0film\0"  # what a hidden mark stands for where a film is; no text of a sample is like it
 
 
 class Rendered(NamedTuple):
@@ -93,15 +94,18 @@ class Chat:
         return [{"role": message.role, "content": self._content(message.parts, shown)} for message in messages]
 
     def _content(self, parts: Sequence[Part], shown: Callable[[str], str]) -> str | list[dict[str, str]]:
-        for part in parts:
-            if part.kind == "video":
-                raise ValueError("this processor reads text and images, got a part of kind 'video'")
         if self.in_parts:
-            return [{"type": "text", "text": shown(p.text)} if p.kind == "text" else {"type": "image"} for p in parts]
-        return "".join(shown(part.text) if part.kind == "text" else f"{self.image_token}\n" for part in parts)
+            return [self._part(part, shown) for part in parts]
+        return "".join(f"{self.image_token}\n" if part.kind == "image" else self._part(part, shown)["text"] for part in parts)
+
+    def _part(self, part: Part, shown: Callable[[str], str]) -> dict[str, str]:
+        """A film too is text to a template, which knows nothing of frames; `film` tells it from words."""
+        if part.kind == "image":
+            return {"type": "image"}
+        return {"type": "text", "text": shown(part.text)} if part.kind == "text" else {"type": "text", "text": shown(FILM), "film": "yes"}
 
     def _hide(self, text: str, hidden: dict[str, str]) -> str:
-        if not any(token in text for token in self.controls):
+        if text != FILM and not any(token in text for token in self.controls):
             return text
         mark = _mark()
         hidden[mark] = text
@@ -134,11 +138,13 @@ class Chat:
         turns = self._as_turns(messages, lambda text: marks.append(_mark()) or marks[-1])  # type: ignore[func-returns-value]
         statics = _between(self._text(turns, False), marks)
         shown = {text: mark for mark, text in rendered.hidden.items()}
-        texts = [shown.get(part.text, part.text) for message in messages for part in message.parts if part.kind == "text"]
+        films = iter([mark for mark, text in rendered.hidden.items() if text == FILM])
+        parts = [part for message in messages for part in message.parts if part.kind != "image"]
+        texts = [shown.get(part.text, part.text) if part.kind == "text" else next(films) for part in parts]
         starts, ends = _aligned(rendered.text, statics, texts)
         spans, at = [], 0
         for count, message in enumerate(messages, 1):
-            size = sum(part.kind == "text" for part in message.parts)
+            size = sum(part.kind != "image" for part in message.parts)
             if message.trains and size:
                 added = self._head(turns[: count - 1], marks[at - 1] if at else "", statics[at])
                 closing = self._tail(turns[:count], marks[at + size - 1], statics[at + size])

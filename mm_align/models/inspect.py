@@ -13,7 +13,7 @@ from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingE
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from ..config import UserError
-from . import aitqe_layout, hub, llava_layout
+from . import aitqe_layout, hub, llava_layout, opt_visor_layout
 from .headers import DTYPES, Header, has_weights, read_headers
 from .layout import Layout, read_json
 from .lvlm import LvlmForConditionalGeneration
@@ -141,7 +141,7 @@ def _inspection(name: str, written: Mapping[str, Any], headers: Mapping[str, Hea
 def _config(written: Mapping[str, Any], headers: Mapping[str, Header] | None, folder: Path | None) -> Any:
     kind = written.get("model_type")
     if kind == aitqe_layout.MODEL_TYPE:
-        return aitqe_layout.to_lvlm_config(written, headers, folder)
+        return _released(written).to_lvlm_config(written, headers, folder)
     if llava_layout.is_original(written):
         return llava_layout.to_lvlm_config(written, folder)
     if kind == LvlmConfig.model_type:
@@ -155,10 +155,16 @@ def _config(written: Mapping[str, Any], headers: Mapping[str, Header] | None, fo
     return config
 
 
+def _released(written: Mapping[str, Any]) -> Any:
+    """The layout of a config whose model_type is that of AITQE and Opt-Visor alike."""
+    return opt_visor_layout if opt_visor_layout.is_opt_visor(written) else aitqe_layout
+
+
 def _kind(written: Mapping[str, Any], config: Any) -> str:
     text = config.get_text_config().model_type
     if written.get("model_type") == aitqe_layout.MODEL_TYPE:
-        return f"released AITQE layout, {config.vision_config.model_type} + MLP + {text}"
+        name = "Opt-Visor" if opt_visor_layout.is_opt_visor(written) else "AITQE"
+        return f"released {name} layout, {config.vision_config.model_type} + MLP + {text}"
     if llava_layout.is_original(written):
         return f"LLaVA's own layout, {config.vision_config.model_type} + MLP + {text}; the tower may be in a folder of its own"
     return f"{written['model_type']}, with a {text} decoder"
@@ -180,8 +186,9 @@ def _part(name: str) -> str:
 
 def _match(written: Mapping[str, Any], model: Any, headers: Mapping[str, Header]) -> Match:
     if written.get("model_type") == aitqe_layout.MODEL_TYPE:
-        optional = {aitqe_layout.released_name(name) for name in model.state_dict() if name.startswith(aitqe_layout.OPTIONAL)}
-        return match_names(aitqe_layout.released_shapes(model), headers, optional | set(aitqe_layout.UNUSED), set(aitqe_layout.UNUSED))
+        layout, unused = _released(written), set(aitqe_layout.UNUSED)
+        optional = {layout.released_name(name) for name in model.state_dict() if name.startswith(aitqe_layout.OPTIONAL)}
+        return match_names(layout.released_shapes(model), headers, optional | unused, unused)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     if llava_layout.is_original(written):
         return _match_llava(shapes, headers)

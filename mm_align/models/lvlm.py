@@ -19,6 +19,7 @@ from vision.encoders import Encoder, encoder_for, tower_config
 from vision.tokens import VisualTokens
 
 from ..losses.answer_logps import token_logps
+from .film_tokens import Group, features_of, fitted, groups_of
 from .lvlm_config import LvlmConfig
 
 
@@ -81,6 +82,10 @@ class LvlmModel(LvlmPreTrainedModel):
     def _encoder(self, branch: Branch) -> Encoder:
         tower = self.vision_tower if branch.tower == "vision_tower" else self.more_towers[branch.tower]
         return encoder_for(tower, layer=branch.layer, keep_cls=branch.keep_cls)
+
+    def encoder_grid(self) -> tuple[int, int]:
+        """Rows and columns of the first branch's patches."""
+        return self.config.token_facts[0].grid
 
     def unread(self) -> list[nn.Parameter]:
         """Tower parameters that no branch reads: no gradient ever reaches them, so training should freeze them."""
@@ -145,14 +150,18 @@ class LvlmModel(LvlmPreTrainedModel):
         mm_encoder_outputs: dict[str, Any] | None = None,
         tower_features: Sequence[VisualTokens] | None = None,
         picture_index: torch.Tensor | None = None,
+        clips: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> LvlmOutput:
         """See `LvlmForConditionalGeneration.forward`."""
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
         embeds = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
-        tokens, rows = self._pictures(pixel_values, mm_encoder_outputs, tower_features)
-        features = None if rows is None else torch.cat(rows if picture_index is None else [rows[i] for i in picture_index.tolist()])
+        if clips is not None:
+            tokens, features = None, torch.cat(features_of(self.film_groups(clips, pixel_values, tower_features, picture_index)))
+        else:
+            tokens, rows = self._pictures(pixel_values, mm_encoder_outputs, tower_features)
+            features = None if rows is None else torch.cat(rows if picture_index is None else [rows[i] for i in picture_index.tolist()])
         if features is not None:  # [n, D]
             embeds = self._placed(embeds, self._places(input_ids, embeds), features)
         if position_ids is None and attention_mask is not None and attention_mask.ndim == 2:
@@ -175,6 +184,20 @@ class LvlmModel(LvlmPreTrainedModel):
             image_hidden_states=features,
             visual_tokens=tokens,
         )
+
+    def film_groups(
+        self,
+        clips: torch.Tensor,
+        pixel_values: torch.Tensor | None,
+        towers: Sequence[VisualTokens] | None = None,
+        picture_index: torch.Tensor | None = None,
+    ) -> list[Group]:
+        """Pictures and films in the prompts' order, films reduced as `config.video` says; see `groups_of`."""
+        given = pixel_values if pixel_values is not None else towers[0].features if towers else None
+        if given is None:
+            raise ValueError("clips say which pictures are frames of a film: give pixel_values or tower_features with them")
+        shown = list(range(len(given))) if picture_index is None else picture_index.tolist()
+        return groups_of(self, clips, shown, pixel_values, towers)
 
     def _pictures(
         self, pixel_values: torch.Tensor | None, encoded: dict[str, Any] | None, towers: Sequence[VisualTokens] | None
@@ -251,6 +274,7 @@ class LvlmForConditionalGeneration(LvlmPreTrainedModel, GenerationMixin):
         mm_encoder_outputs: dict[str, Any] | None = None,
         tower_features: Sequence[VisualTokens] | None = None,
         picture_index: torch.Tensor | None = None,
+        clips: torch.Tensor | None = None,
         scored_places: torch.Tensor | None = None,
         scored_ids: torch.Tensor | None = None,
         **kwargs: Any,
@@ -261,10 +285,11 @@ class LvlmForConditionalGeneration(LvlmPreTrainedModel, GenerationMixin):
         all rows in order; attention_mask [B, past + L] or [B, 1, L, L]; position_ids from the mask when absent; mm_encoder_outputs
         {"image": what `get_image_features` gave} or tower_features (what `tower_features` gave) instead of pixels.
         picture_index [n]: the k-th picture of the prompts is row `picture_index[k]` of the m distinct ones given, so that towers
-        and adapter run once for a picture that several rows show; absent: in order, each once. logits_to_keep: the last k
-        positions (0: all), an index tensor, or a boolean [B, L] that gives logits [K, V]. labels [B, L] with -100 where no loss falls.
-        scored_places [K] (flat, b * L + position) and scored_ids [K]: instead of logits, the log-probabilities of these tokens as
-        the next ones at these places; see `token_logps`.
+        and adapter run once for a picture that several rows show; absent: in order, each once. clips [k, 2]: the first place of each
+        film among the pictures of the prompts and its number of frames, which have the tokens that `config.video` leaves.
+        logits_to_keep: the last k positions (0: all), an index tensor, or a boolean [B, L] that gives logits [K, V]. labels [B, L]
+        with -100 where no loss falls. scored_places [K] (flat, b * L + position) and scored_ids [K]: instead of logits, the
+        log-probabilities of these tokens as the next ones at these places; see `token_logps`.
         """
         outputs = self.model(
             input_ids=input_ids,
@@ -276,6 +301,7 @@ class LvlmForConditionalGeneration(LvlmPreTrainedModel, GenerationMixin):
             mm_encoder_outputs=mm_encoder_outputs,
             tower_features=tower_features,
             picture_index=picture_index,
+            clips=clips,
             **{key: value for key, value in kwargs.items() if key != "num_items_in_batch"},
         )
         if scored_places is not None and scored_ids is not None:
@@ -295,10 +321,19 @@ class LvlmForConditionalGeneration(LvlmPreTrainedModel, GenerationMixin):
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
     def generate(self, inputs: torch.Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
-        """The library's `generate`; raises ValueError for right-padded prompts, which would be continued after the padding."""
+        """The library's `generate`; raises ValueError for right-padded prompts, which would be continued after the padding.
+
+        Placeholders of a film's tokens that its reducer drops leave the prompt; answers begin where they would without that.
+        """
         mask = kwargs.get("attention_mask")
         if mask is not None and mask.ndim == 2 and not bool(mask[:, -1].all()):
             raise ValueError("the prompts are padded on the right; generation needs left padding (processor(..., padding=True))")
+        if kwargs.get("clips") is not None:
+            if inputs is not None:
+                kwargs["input_ids"], inputs = inputs, None
+            length = kwargs["input_ids"].shape[1]
+            kwargs = self._films_before(kwargs)
+            return _lengthened(super().generate(None, *args, **kwargs), length - kwargs["input_ids"].shape[1])
         if kwargs.get("tower_features") is not None or kwargs.get("picture_index") is not None:
             kwargs = self._encoded_before(kwargs)
         return super().generate(inputs, *args, **kwargs)
@@ -312,6 +347,17 @@ class LvlmForConditionalGeneration(LvlmPreTrainedModel, GenerationMixin):
         rows = tokens.rows() if index is None else [tokens.rows()[i] for i in index.tolist()]
         features = tokens.features if index is None else tokens.features[index]
         return kwargs | {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(last_hidden_state=features, pooler_output=rows)}}
+
+    @torch.no_grad()
+    def _films_before(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The same with films: one entry a picture or film, in prompts without placeholders of what was dropped."""
+        clips, pixels, towers, index = (kwargs.pop(key, None) for key in ("clips", "pixel_values", "tower_features", "picture_index"))
+        groups = self.model.film_groups(clips, pixels, towers, index)
+        ids, mask = kwargs["input_ids"], kwargs.get("attention_mask")
+        mask = torch.ones_like(ids) if mask is None else mask
+        ids, mask = fitted(ids, mask, int(self.config.image_token_id or 0), groups)
+        encoded = BaseModelOutputWithPooling(pooler_output=[group.features for group in groups])
+        return kwargs | {"input_ids": ids, "attention_mask": mask, "mm_encoder_outputs": {"image": encoded}}
 
     def prepare_inputs_for_generation(
         self,
@@ -334,6 +380,18 @@ class LvlmForConditionalGeneration(LvlmPreTrainedModel, GenerationMixin):
 def positions_of(attention_mask: torch.Tensor) -> torch.Tensor:
     """[B, L] mask -> [B, L] positions that count real tokens only; padding gets 0 or repeats the last."""
     return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+
+
+def _lengthened(made: Any, missing: int) -> Any:
+    """What `generate` gave, its token ids [B, L] filled on the left by what the prompt was shortened by; others as they are."""
+    ids = made if isinstance(made, torch.Tensor) else getattr(made, "sequences", None)
+    if missing == 0 or ids is None:
+        return made
+    ids = nn.functional.pad(ids, (missing, 0))
+    if isinstance(made, torch.Tensor):
+        return ids
+    made.sequences = ids
+    return made
 
 
 def _kept(hidden: torch.Tensor, keep: int | torch.Tensor) -> torch.Tensor:

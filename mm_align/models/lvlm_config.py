@@ -11,7 +11,9 @@ from transformers import AutoConfig, PreTrainedConfig
 from vision.adapters import build_adapter
 from vision.branches import Branch, facts, side
 from vision.encoders import tower_config
-from vision.tokens import TokenFacts
+from vision.tokens import TokenFacts, VisualTokens
+
+from .video_settings import VideoSettings
 
 
 class LvlmConfig(PreTrainedConfig):
@@ -23,6 +25,7 @@ class LvlmConfig(PreTrainedConfig):
     that stands for one visual token. tie_word_embeddings: copied from the text config when None; this top flag decides.
     branches: dicts of `vision.branches.Branch`, for a model that reads a picture in several ways (an adapter of several
     inputs); None: one branch with feature_layer and keep_cls. more_towers: name -> vision config, for branches that name them.
+    video: a dict of `VideoSettings`, how films are shown; None: its defaults.
     """
 
     model_type = "mm_align_lvlm"
@@ -37,6 +40,7 @@ class LvlmConfig(PreTrainedConfig):
     tie_word_embeddings: bool | None = None
     branches: Any = None
     more_towers: Any = None
+    video: Any = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.vision_config = tower_config(self.vision_config or {"model_type": "siglip_vision_model"})
@@ -44,6 +48,7 @@ class LvlmConfig(PreTrainedConfig):
         self.adapter = dict(self.adapter or {"type": "mlp"})
         self.more_towers = {name: tower_config(tower).to_dict() for name, tower in (self.more_towers or {}).items()}
         self.branches = None if self.branches is None else [self._described(branch) for branch in self.branches]
+        self.video = None if self.video is None else VideoSettings.of(self.video).to_dict()
         if self.tie_word_embeddings is None:
             self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
         self.text_config.tie_word_embeddings = self.tie_word_embeddings
@@ -84,6 +89,32 @@ class LvlmConfig(PreTrainedConfig):
         """How many placeholders one picture takes."""
         with torch.device("meta"):  # no memory for weights
             return build_adapter(self.adapter, self.token_facts, self.text_config.hidden_size).tokens_out()
+
+    @property
+    def film_grid(self) -> tuple[int, int] | None:
+        """Rows and columns of the tokens that a reducer of films works on; None without one. ValueError where they have no places."""
+        settings = VideoSettings.of(self.video)
+        if settings.reducer is None:
+            return None
+        facts = self.token_facts
+        if settings.at == "tower":
+            grid: tuple[int, int] | None = facts[0].grid if len(facts) == 1 and not facts[0].prefix else None
+        else:
+            with torch.device("meta"):
+                adapter = build_adapter(self.adapter, facts, self.text_config.hidden_size)
+                given = [VisualTokens.full(torch.empty(1, f.total, f.width), f.grid, prefix=f.prefix) for f in facts]
+                made = adapter(*given)
+            grid = made.grid if not made.prefix else None
+        if grid is None:
+            raise ValueError(
+                f"films cannot be reduced at the {settings.at}: its tokens are no grid of one branch's patches; choose another adapter or "
+                "`at`, or set keep_cls to False"
+            )
+        return grid
+
+    def video_of_prompts(self) -> dict[str, Any]:
+        """What a processor has to know of `video`: the settings and the grid."""
+        return VideoSettings.of(self.video).to_dict() | {"grid": self.film_grid}
 
     @property
     def image_size(self) -> int:

@@ -17,8 +17,9 @@ from jinja2 import TemplateError
 from data_tools.io.fields import RowError
 from data_tools.records import Image, Message, Part, PreferencePair, Sample
 
-from .batch import Pictures, Tokens, check_images, pad_id, same_picture
+from .batch import Pictures, Tokens, pad_id, same_picture
 from .corruptions import Corruption
+from .films import check_pictures
 from .processor import LvlmProcessor
 from .shared_prompt import Ids, Rows, duplicated_rows, shared_rows
 
@@ -50,7 +51,7 @@ def prepare_pair(pair: PreferencePair, processor: LvlmProcessor, max_length: int
     if not math.isfinite(pair.margin):
         raise RowError("bad_margin", f"the margin of a pair is a finite number, and here it is {pair.margin}")
     try:
-        check_images(pair.sample)
+        check_pictures(pair.sample)
     except ValueError as error:
         raise RowError("image_count", str(error)) from error
     for name, text in (("chosen", pair.chosen), ("rejected", pair.rejected)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -13,7 +13,9 @@ from transformers import BatchFeature, ProcessorMixin
 from data_tools.records import Message, Part
 from vision.images import SquareImageProcessor
 
-from .chat import Chat, Rendered, Unplaceable
+from .chat import FILM, Chat, Rendered, Unplaceable
+from .films import Film
+from .video_settings import VideoSettings
 
 PromptStyle = Literal["plain", "chat"]
 
@@ -30,7 +32,7 @@ class LvlmProcessor(ProcessorMixin):
 
     prompt_style "plain": no template; each image is `num_image_tokens` placeholders and a newline, each text part is
     tokenised by itself with special tokens split, so that data cannot inject control tokens [R: AITQE's sequence].
-    prompt_style "chat": the tokenizer's or processor's chat template.
+    prompt_style "chat": the tokenizer's or processor's chat template. video: `LvlmConfig.video_of_prompts`, how films are shown.
     `processor(text=..., images=...)` is for people: `<image>` in the text is expanded, padding is on the left.
     """
 
@@ -44,6 +46,7 @@ class LvlmProcessor(ProcessorMixin):
         image_token: str = "<image>",
         prompt_style: PromptStyle = "plain",
         chat_template: str | None = None,
+        video: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         if prompt_style not in ("plain", "chat"):
@@ -51,6 +54,7 @@ class LvlmProcessor(ProcessorMixin):
         self.num_image_tokens = num_image_tokens
         self.image_token = image_token
         self.prompt_style = prompt_style
+        self.video = video
         self.image_token_id = _image_token_id(tokenizer, image_token)
         super().__init__(image_processor, tokenizer, chat_template=chat_template)
         self._chat: Chat | None = None
@@ -91,39 +95,64 @@ class LvlmProcessor(ProcessorMixin):
     def model_input_names(self) -> list[str]:
         return ["input_ids", "attention_mask", "pixel_values"]
 
-    def encode(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> list[int]:
-        """Token ids of a conversation, image placeholders included; ends where the assistant is to speak."""
-        if self.prompt_style == "plain":
-            return self._plain(messages).ids
-        return self._chat_ids(messages, add_generation_prompt)
+    @property
+    def video_settings(self) -> VideoSettings:
+        """How films are shown."""
+        return VideoSettings.of({key: value for key, value in (self.video or {}).items() if key != "grid"})
 
-    def encode_for_training(self, messages: Sequence[Message]) -> Encoded:
+    @property
+    def film_grid(self) -> tuple[int, int] | None:
+        """Rows and columns of the tokens that films are reduced from; None where they are not."""
+        grid = (self.video or {}).get("grid")
+        return None if grid is None else (int(grid[0]), int(grid[1]))
+
+    def encode(self, messages: Sequence[Message], *, films: Sequence[Film] = (), add_generation_prompt: bool = True) -> list[int]:
+        """Token ids of a conversation, image placeholders included; ends where the assistant is to speak. films: one a video part."""
+        if self.prompt_style == "plain":
+            return self._plain(messages, films).ids
+        return self._chat_ids(messages, films, add_generation_prompt)
+
+    def encode_for_training(self, messages: Sequence[Message], *, films: Sequence[Film] = ()) -> Encoded:
         """Ids of a whole conversation, and which of them a loss falls on: the text of messages that train, and its end.
 
         Raises ValueError where nothing trains, or where a chat template rewrites earlier turns.
         """
-        encoded = self._plain(messages) if self.prompt_style == "plain" else self._chat_for_training(messages)
+        plain = self.prompt_style == "plain"
+        encoded = self._plain(messages, films) if plain else self._chat_for_training(messages, films)
         if not any(encoded.trains):
             raise ValueError("no message of this sample trains: set Message.trains on the assistant's turns")
         return encoded
 
-    def _plain(self, messages: Sequence[Message]) -> Encoded:
+    def _plain(self, messages: Sequence[Message], films: Sequence[Film]) -> Encoded:
         ids: list[int] = []
         trains: list[bool] = []
+        shown = iter(films)
         for message in messages:
-            piece = [token for part in message.parts for token in self._part_ids(part)]
+            piece = [token for part in message.parts for token in self._part_ids(part, shown)]
             if message.role == "assistant":
                 piece.append(self.tokenizer.eos_token_id)
             ids += piece
             trains += [message.trains] * len(piece)
         return Encoded(ids, trains)
 
-    def _part_ids(self, part: Part) -> list[int]:
+    def _part_ids(self, part: Part, films: Iterator[Film]) -> list[int]:
         if part.kind == "text":
             return self.text_ids(part.text)
         if part.kind == "image":
             return [self.image_token_id] * self.num_image_tokens + self.text_ids("\n")
-        raise ValueError(f"this processor reads text and images, got a part of kind '{part.kind}'")
+        return self.film_ids(next_film(films))
+
+    def film_ids(self, film: Film) -> list[int]:
+        """Ids of a film: control tokens in the text around its frames count, since the style wrote them."""
+        pieces = [film.text.head]
+        for before, after in film.text.frames:
+            pieces[-1] += before
+            pieces.append(after)
+        pieces[-1] += film.text.tail
+        ids: list[int] = []
+        for piece, count in zip(pieces, [*film.tokens, 0], strict=True):
+            ids += (self.tokenizer(piece, add_special_tokens=False)["input_ids"] if piece else []) + [self.image_token_id] * count
+        return ids
 
     def text_ids(self, text: str) -> list[int]:
         """Ids of data: control tokens written in it stay plain text."""
@@ -138,6 +167,7 @@ class LvlmProcessor(ProcessorMixin):
             self.image_token,
             str(self.num_image_tokens),
             str(self.tokenizer.eos_token_id),
+            *([] if self.video is None else [json.dumps(self.video, sort_keys=True)]),
         ]
         return hashlib.sha256("\0".join(told).encode()).hexdigest()
 
@@ -153,58 +183,67 @@ class LvlmProcessor(ProcessorMixin):
             self._chat = Chat(template, self.image_token, list(self._controls().values()), self.tokenizer.special_tokens_map)
         return self._chat
 
-    def _chat_ids(self, messages: Sequence[Message], add_generation_prompt: bool) -> list[int]:
-        return self._tokens(self.chat.render(messages, add_generation_prompt=add_generation_prompt)).ids
+    def _chat_ids(self, messages: Sequence[Message], films: Sequence[Film], add_generation_prompt: bool) -> list[int]:
+        return self._tokens(self.chat.render(messages, add_generation_prompt=add_generation_prompt), films).ids
 
-    def _chat_for_training(self, messages: Sequence[Message]) -> Encoded:
+    def _chat_for_training(self, messages: Sequence[Message], films: Sequence[Film]) -> Encoded:
         try:
             rendered = self.chat.render_for_training(messages) if self.tokenizer.is_fast else None
         except Unplaceable as error:
-            return self._turn_by_turn(messages, str(error))
+            return self._turn_by_turn(messages, films, str(error))
         if rendered is None:
-            return self._turn_by_turn(messages, "a tokenizer in pure Python does not say where its tokens stand in the text")
-        return self._tokens(rendered)
+            return self._turn_by_turn(messages, films, "a tokenizer in pure Python does not say where its tokens stand in the text")
+        return self._tokens(rendered, films)
 
-    def _tokens(self, rendered: Rendered) -> Encoded:
-        """Ids of a rendered conversation: hidden data split into plain text, placeholders as many as tokens of a picture.
+    def _tokens(self, rendered: Rendered, films: Sequence[Film]) -> Encoded:
+        """Ids of a rendered conversation: hidden data split into plain text, placeholders as many as tokens of a picture, films.
 
         A token trains when any character of it lies in a span.
         """
         pieces, at, left = [], 0, rendered.text
+        shown = iter(films)
         for mark, text in rendered.hidden.items():
+            film = next_film(shown) if text == FILM else None
             if mark not in left:  # a turn that the template does not show
                 continue
             before, left = left.split(mark, 1)
             pieces += [self._piece(before, at, rendered.spans)]
             at += len(before)
-            pieces += [self._hidden(text, at, rendered.spans)]
+            pieces += [self._hidden(text, at, rendered.spans) if film is None else self._film(film)]
             at += len(mark)
         pieces += [self._piece(left, at, rendered.spans)]
         ids = np.concatenate([np.array(piece.ids, np.int64) for piece in pieces])
         trains = np.concatenate([piece.trains for piece in pieces]) & (ids != self.image_token_id)
-        repeats = np.where(ids == self.image_token_id, self.num_image_tokens, 1)
+        repeats = np.where(ids == self.image_token_id, np.concatenate([piece.repeats for piece in pieces]), 1)
         return Encoded(np.repeat(ids, repeats).tolist(), np.repeat(trains, repeats).tolist())
 
     def _piece(self, text: str, at: int, spans: Sequence[tuple[int, int]]) -> _Piece:
         if not spans:
             ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-            return _Piece(ids, np.zeros(len(ids), bool))
+            return self._as_piece(ids, np.zeros(len(ids), bool))
         told = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        return _Piece(told["input_ids"], _within(np.array(told["offset_mapping"], np.int64).reshape(-1, 2) + at, spans))
+        return self._as_piece(told["input_ids"], _within(np.array(told["offset_mapping"], np.int64).reshape(-1, 2) + at, spans))
+
+    def _as_piece(self, ids: list[int], trains: np.ndarray) -> _Piece:
+        return _Piece(ids, trains, np.full(len(ids), self.num_image_tokens))
 
     def _hidden(self, text: str, at: int, spans: Sequence[tuple[int, int]]) -> _Piece:
         ids = self.text_ids(text)
-        return _Piece(ids, _within(np.tile([at, at + 1], (len(ids), 1)), spans))
+        return self._as_piece(ids, _within(np.tile([at, at + 1], (len(ids), 1)), spans))
 
-    def _turn_by_turn(self, messages: Sequence[Message], why: str) -> Encoded:
+    def _film(self, film: Film) -> _Piece:
+        ids = self.film_ids(film)
+        return _Piece(ids, np.zeros(len(ids), bool), np.ones(len(ids), np.int64))
+
+    def _turn_by_turn(self, messages: Sequence[Message], films: Sequence[Film], why: str) -> Encoded:
         """The second way, for templates that change words: the tokens by which a conversation grows with each turn."""
         ids: list[int] = []
         trains = np.zeros(0, bool)
         for count, message in enumerate(messages, 1):
             if message.role == "assistant":
-                ids, trains = _grown(ids, trains, self._chat_ids(messages[: count - 1], True), False, why)
+                ids, trains = _grown(ids, trains, self._chat_ids(messages[: count - 1], films, True), False, why)
             before = len(ids)
-            ids, trains = _grown(ids, trains, self._chat_ids(messages[:count], False), message.trains, why)
+            ids, trains = _grown(ids, trains, self._chat_ids(messages[:count], films, False), message.trains, why)
             trains[before + self._end(ids[before:]) :] = False
         return Encoded(ids, (trains & (np.array(ids) != self.image_token_id)).tolist())
 
@@ -220,10 +259,19 @@ class LvlmProcessor(ProcessorMixin):
 
 
 class _Piece(NamedTuple):
-    """Ids of a stretch of text, and for each whether it lies in a span."""
+    """Ids of a stretch of text, for each whether it lies in a span, and how many a placeholder becomes."""
 
     ids: list[int]
     trains: np.ndarray
+    repeats: np.ndarray
+
+
+def next_film(films: Iterator[Film]) -> Film:
+    """ValueError where there are more video parts than films."""
+    found = next(films, None)
+    if found is None:
+        raise ValueError("a video part of these messages has no frames; decode them first (`mm_align.models.films.filmed`)")
+    return found
 
 
 def _within(places: np.ndarray, spans: Sequence[tuple[int, int]]) -> np.ndarray:

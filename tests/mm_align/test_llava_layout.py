@@ -300,7 +300,7 @@ def test_seven_b_on_the_meta_device():
         ({"mm_patch_merge_type": "spatial_unpad"}, "pictures in tiles"),
         ({"mm_projector_type": "qformer"}, "has mm_projector_type 'qformer'; known: linear and mlpNx_gelu"),
         ({"mm_vision_tower": "somewhere/else"}, "the vision tower 'else' is not described anywhere"),
-        ({"model_type": "qwen2_vl"}, "holds a qwen2_vl model; expected a released AITQE checkpoint"),
+        ({"model_type": "qwen2_vl"}, "holds a qwen2_vl model; expected a released AITQE or Opt-Visor"),
         ({"mm_projector_type": "linear"}, "not whole: .* MISSING from the file: model.adapter.linear_1"),
     ],
 )

@@ -40,6 +40,8 @@ CASES: dict[str, Case] = {
     "linear": Case({}, WITH_CLASS_TOKEN),
     "mlp": Case({"hidden_size": 7}),
     "mlp, three layers": Case({"type": "mlp", "depth": 3, "bias": True}, WITH_CLASS_TOKEN),
+    "opt_visor": Case({"kernel": 3}),
+    "opt_visor, after": Case({"type": "opt_visor", "kernel": 3, "after": True, "edges": "zeros"}),
     "pixel_shuffle": Case({}),
     "pixel_shuffle, transposed": Case({"type": "pixel_shuffle", "form": "internvl_v1"}, LOW_HIGH[1:]),
     "pixel_shuffle, one layer": Case({"type": "pixel_shuffle", "form": "smolvlm"}, LOW_HIGH[1:]),

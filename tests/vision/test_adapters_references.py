@@ -140,6 +140,29 @@ def test_pool_mlp_averages_the_bins() -> None:
     assert adapter(VisualTokens(given.features, mask, facts.grid)).mask.tolist() == [[False] + [True] * 8] * 2
 
 
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("edges", ["zeros", "real"])
+def test_opt_visor_averages_windows(edges: str, after: bool) -> None:
+    """5 x 4 patches in windows of 3 x 3: 2 x 2 of them. By "zeros" a window over the edge has nine patches, the missing ones zero, to which
+    an MLP that comes first is applied too; by "real" it has those it covers."""
+    facts = TokenFacts(6, (5, 4))
+    adapter, given = random_weights({"type": "opt_visor", "kernel": 3, "edges": edges, "after": after}, facts), tokens(facts)
+    weights, rows = adapter.state_dict(), []
+
+    def mlp(x: Tensor) -> Tensor:
+        return linear(weights, "mlp.linear_2", F.silu(linear(weights, "mlp.linear_1", x)))
+
+    for y, x in itertools.product(range(2), range(2)):
+        covered = [r * 4 + c for r in range(3 * y, min(3 * y + 3, 5)) for c in range(3 * x, min(3 * x + 3, 4))]
+        missing = given.features.new_zeros(2, 9 - len(covered), 6) if edges == "zeros" else given.features[:, :0]
+        window = torch.cat([given.features[:, covered], missing], 1)
+        rows.append(mlp(window).mean(1) if after else mlp(window.mean(1)))
+    equal(adapter(given).features, torch.stack(rows, 1))
+    mask = given.mask.clone()
+    mask[:, [3, 7, 11]] = False  # what the second window covers
+    assert adapter(VisualTokens(given.features, mask, facts.grid)).mask.tolist() == [[True, False, True, True]] * 2
+
+
 def resampled(weights: Weights, x: Tensor, depth: int, heads: int) -> Tensor:
     """[N, d] -> [L, out], one latent at a time."""
     latents = weights["latents.weight"]

@@ -95,6 +95,11 @@ class Reducer(ABC):
         """The fields of `Seen` without which it cannot work."""
         return ()
 
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """The fields of `Seen` that it goes by where they are given."""
+        return self.needs
+
     @abstractmethod
     def reduce(self, features: torch.Tensor, grid: tuple[int, int], seen: Seen) -> Reduced:
         """`__call__` once everything is checked."""

@@ -36,6 +36,10 @@ class HoliTom(Reducer):
         check_share(keep=self.keep, contextual=self.contextual, beta=self.beta)
         check_positive(neighbours=self.neighbours, longest=self.longest)
 
+    @property
+    def uses(self) -> tuple[str, ...]:
+        return ("attention",)
+
     def reduce(self, features: torch.Tensor, grid: tuple[int, int], seen: Seen) -> Reduced:
         frames, number = features.shape[:2]
         unit = F.normalize(features.detach().float(), dim=-1)

@@ -8,6 +8,7 @@ from .eeca import EecaAdapter
 from .interleaved_mof import InterleavedMofAdapter
 from .linear import LinearAdapter
 from .mlp import MlpAdapter
+from .opt_visor import OptVisorAdapter
 from .pixel_shuffle import PixelShuffleAdapter
 from .pool_mlp import PoolMlpAdapter
 from .qformer import QFormerAdapter
@@ -23,6 +24,7 @@ ADAPTERS: dict[str, type[Adapter]] = {
     "interleaved_mof": InterleavedMofAdapter,
     "linear": LinearAdapter,
     "mlp": MlpAdapter,
+    "opt_visor": OptVisorAdapter,
     "pixel_shuffle": PixelShuffleAdapter,
     "pool_mlp": PoolMlpAdapter,
     "qformer": QFormerAdapter,

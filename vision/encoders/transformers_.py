@@ -49,7 +49,7 @@ class TransformersEncoder(Encoder):
         family = FAMILIES.get(self._type)
         if family is None:
             return self._from_whole_tower(pixel_values)
-        layers = _part(self.tower, family.layers)
+        layers = part_of(self.tower, family.layers)
         needed = layers[: layers_needed(self.layer, len(layers))]
         hidden = self._embedded(pixel_values, family)
         if self._type == "dinov3_vit":
@@ -91,9 +91,9 @@ class TransformersEncoder(Encoder):
         family = FAMILIES.get(self._type)
         if family is None:
             return []
-        layers = _part(self.tower, family.layers)
+        layers = part_of(self.tower, family.layers)
         after = layers[layers_needed(self.layer, len(layers)) :]
-        return parameters_of(after, *(_part(self.tower, path) for path in family.unread))
+        return parameters_of(after, *(part_of(self.tower, path) for path in family.unread))
 
     def grid(self, pixel_values: torch.Tensor, tokens: int) -> tuple[int, int]:
         patch = _pair(self.tower.config.patch_size)
@@ -131,7 +131,7 @@ def vision_part(config: PreTrainedConfig) -> PreTrainedConfig:
     return config
 
 
-def _part(tower: nn.Module, path: str) -> Any:
+def part_of(tower: nn.Module, path: str) -> Any:
     found: Any = tower
     for name in path.split("."):
         found = getattr(found, name, None)

@@ -19,6 +19,7 @@ WHOLE: dict[str, dict[str, Any]] = {
     "interleaved_mof": {"branches": [{"layer": -2}, {"layer": -1}]},
     "linear": {},
     "mlp": {},
+    "opt_visor": {"adapter": {"kernel": 3, "edges": "zeros"}, "branches": LARGE},
     "pixel_shuffle": {"branches": LARGE},
     "pool_mlp": {"adapter": {"num_tokens": 4}, "branches": LARGE},
     "qformer": {"adapter": {"num_tokens": 3, "width": 8, "layers": 2, "heads": 2, "dropout": 0.0}},

@@ -54,8 +54,8 @@ class TestPlain:
         with pytest.raises(ValueError, match=r"Message\.trains"):
             processor.encode_for_training([user("q"), assistant("a", trains=False)])
 
-    def test_a_video_is_refused(self, processor: Any) -> None:
-        with pytest.raises(ValueError, match="kind 'video'"):
+    def test_a_video_without_frames_is_refused(self, processor: Any) -> None:
+        with pytest.raises(ValueError, match="has no frames; decode them first"):
             processor.encode([Message("user", (Part("video"),))])
 
 

@@ -1,0 +1,152 @@
+"""The visual tokens of films inside the model: reduced as the config says, and prompts cut down to what was kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from vision.encoders.attended import READABLE, Attended, can_be_read, read_attended
+from vision.tokens import VisualTokens
+
+from .video_settings import VideoSettings
+
+if TYPE_CHECKING:
+    from video.tokens import Reduced, Reducer
+
+    from .lvlm import LvlmModel
+
+
+class Group(NamedTuple):
+    """One picture or one film of the prompts: its visual tokens [K, D], placeholders of each of its frames, and tokens of each."""
+
+    features: torch.Tensor
+    offered: list[int]
+    kept: list[int]
+
+
+class Fitted(NamedTuple):
+    """Prompts [B, L'] that hold as many placeholders as there are tokens, left-padded."""
+
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+
+
+def groups_of(
+    model: LvlmModel,
+    clips: torch.Tensor,
+    shown: Sequence[int],
+    pixel_values: torch.Tensor | None,
+    towers: Sequence[VisualTokens] | None,
+) -> list[Group]:
+    """Pictures and films in the order of the prompts.
+
+    clips: [k, 2], the first place of each film among the n shown pictures and its number of frames, in order. shown: which of the m
+    pixel_values, or rows of what `tower_features` gave, each place is. ValueError for a reducer that lacks what it needs.
+    """
+    settings = VideoSettings.of(model.config.video)
+    reducer = settings.built()
+    if towers is None:
+        assert pixel_values is not None
+        towers = model.tower_features(pixel_values)
+    films = dict(clips.tolist())
+    alone = [place for place in range(len(shown)) if not any(first <= place < first + count for first, count in films.items())]
+    rows = dict(zip(alone, _adapted(model, towers, [shown[place] for place in alone]), strict=True))
+    groups: list[Group] = []
+    place = 0
+    while place < len(shown):
+        if place not in films:
+            groups.append(Group(rows[place], [len(rows[place])], [len(rows[place])]))
+            place += 1
+            continue
+        frames = list(shown[place : place + films[place]])
+        place += films[place]
+        if reducer is None:
+            seen = _adapted(model, towers, frames)
+            groups.append(Group(torch.cat(seen), [len(row) for row in seen], [len(row) for row in seen]))
+            continue
+        reduced = _reduced(model, settings, frames, pixel_values, towers)
+        offered = settings.frame_tokens(len(frames), model.config.film_grid, 0)
+        groups.append(Group(reduced.features, offered, reduced.counts(len(frames))))
+    return groups
+
+
+def _adapted(model: LvlmModel, towers: Sequence[VisualTokens], rows: Sequence[int]) -> list[torch.Tensor]:
+    return model.adapter(*(_chosen(tokens, rows) for tokens in towers)).rows() if rows else []
+
+
+def _chosen(tokens: VisualTokens, rows: Sequence[int]) -> VisualTokens:
+    return VisualTokens(tokens.features[rows], tokens.mask[rows], tokens.grid, tokens.level, tokens.prefix)
+
+
+def _reduced(
+    model: LvlmModel,
+    settings: VideoSettings,
+    frames: Sequence[int],
+    pixel_values: torch.Tensor | None,
+    towers: Sequence[VisualTokens],
+) -> Reduced:
+    """The film's tokens as the language model takes them."""
+    reducer = settings.built()
+    assert reducer is not None
+    pixels = None if pixel_values is None else pixel_values[list(frames)]
+    attended = _attended(model, settings, pixels, reducer)
+    tokens = _chosen(towers[0], frames) if settings.at == "tower" else model.adapter(*(_chosen(one, frames) for one in towers))
+    if tokens.grid is None or tokens.prefix:
+        raise ValueError(f"films are reduced on a grid of patches, the {settings.at} gave {tokens}")
+    made = reducer(tokens.features, tokens.grid, pixels=pixels, **_on_grid(attended, model.encoder_grid(), tokens.grid))
+    if settings.at == "adapter":
+        return made
+    mapped = model.adapter(VisualTokens.full(made.features[None], None))
+    return type(made)(mapped.features[0], made.positions, made.weight)
+
+
+def _attended(model: LvlmModel, settings: VideoSettings, pixels: torch.Tensor | None, reducer: Reducer) -> Attended | None:
+    """The tower's attention where the reducer goes by it; None where it need not have it and it cannot be read."""
+    if not {"attention", "keys"} & set(reducer.uses):
+        return None
+    if pixels is None or len(model.config.ways) > 1 or not can_be_read(model.encoder):
+        if {"attention", "keys"} & set(reducer.needs):
+            raise ValueError(f"{type(reducer).__name__} goes by attention: {READABLE}, in a model of one branch that is given pixel_values")
+        return None
+    return read_attended(model.encoder, pixels, settings.attention).attended
+
+
+def _on_grid(attended: Attended | None, given: tuple[int, int], wanted: tuple[int, int]) -> dict[str, torch.Tensor]:
+    """Attention where the tokens are; keys only where no pooling lies between."""
+    if attended is None:
+        return {}
+    if given == wanted:
+        return {"attention": attended.attention, "keys": attended.keys}
+    maps = attended.attention.unflatten(1, given)[:, None]
+    return {"attention": F.adaptive_avg_pool2d(maps, wanted).flatten(1)}
+
+
+def features_of(groups: Sequence[Group]) -> list[torch.Tensor]:
+    """The tokens of each picture and film. ValueError where some were dropped that the prompt has placeholders for."""
+    for group in groups:
+        if group.offered != group.kept:
+            raise ValueError(
+                f"this reducer keeps what it finds in the frames, {sum(group.kept)} of {sum(group.offered)} tokens here, which the prompt "
+                "cannot know: such reducers work in `generate`; train with one that keeps a fixed number"
+            )
+    return [group.features for group in groups]
+
+
+def fitted(input_ids: torch.Tensor, attention_mask: torch.Tensor, image_token_id: int, groups: Sequence[Group]) -> Fitted:
+    """Prompts [B, L] without the placeholders of tokens that were dropped, in frames the last ones."""
+    slots = (input_ids == image_token_id).nonzero()
+    stays = attention_mask.bool()
+    keep = torch.cat([torch.arange(offered) < kept for group in groups for offered, kept in zip(group.offered, group.kept, strict=True)])
+    if len(keep) != len(slots):
+        raise ValueError(f"the prompts hold {len(slots)} placeholders, their pictures and films offer {len(keep)} tokens")
+    dropped = slots[~keep.to(slots.device)]
+    stays[dropped[:, 0], dropped[:, 1]] = False
+    rows = [ids[kept] for ids, kept in zip(input_ids, stays, strict=True)]
+    length = max(len(row) for row in rows)
+    ids, mask = (input_ids.new_zeros(len(rows), length), attention_mask.new_zeros(len(rows), length))
+    for number, row in enumerate(rows):
+        ids[number, length - len(row) :], mask[number, length - len(row) :] = row, 1
+    return Fitted(ids, mask)
