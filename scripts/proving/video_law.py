@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+sys.path.append(sys.path.pop(0))  # a script beside this one has the name of a package: their folder must not come first
+
 import numpy as np
 
 from video.budget import Law, Limit, Refused, Runs, fit, optimum
