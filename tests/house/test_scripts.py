@@ -9,7 +9,15 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 STARTED = [
     ROOT / "scripts" / name
-    for name in ("bench/evals.py", "bench/video.py", "proving/video.py", "proving/video_law.py", "proving/rlaif.py", "proving/tiny_lvlm.py")
+    for name in (
+        "bench/evals.py",
+        "bench/video.py",
+        "bench/reducers.py",
+        "proving/video.py",
+        "proving/video_law.py",
+        "proving/rlaif.py",
+        "proving/tiny_lvlm.py",
+    )
 ]
 
 
