@@ -21,5 +21,6 @@ def test_the_proof_runs_and_goes_on_where_it_was(tmp_path):
     assert told["best_of"]["start: reward"][0]["n"] == 1
     assert (tmp_path / "rlaif_rounds.png").is_file()
     again = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True)
-    assert json.loads((tmp_path / "rlaif.json").read_text()) == told
+    seen = json.loads((tmp_path / "rlaif.json").read_text())
+    assert seen | {"cpu_minutes": None} == told | {"cpu_minutes": None}  # looking at finished runs takes a moment, too
     assert "finished" in again.stdout + again.stderr or "done" in again.stdout + again.stderr
