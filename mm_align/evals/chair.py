@@ -13,6 +13,7 @@ from data_tools.records import Image, Message, Part, Response, Sample
 
 from .answers import Answer, Answers, as_answers, read_answers
 from .base import Judged
+from .chair_words import Words, pattern_words, wordnet_mentions, wordnet_words
 from .coco import (
     PHRASES,
     Mention,
@@ -26,7 +27,6 @@ from .coco import (
     sample_ids,
     synonyms,
 )
-from .language import lemma, pos_tag, reader, singularize, word_tokenize
 from .official import Flavor, Official, Scored, ratio, rows_of
 from .sources import PACKAGED, Published, find, packaged
 
@@ -107,7 +107,6 @@ class ChairBenchmark(Official):
     ) -> None:
         super().__init__(data, flavor="wordnet_pos_lemma" if flavor == "opera" else flavor, limit=limit)
         self.images, self.prompt = images, prompt
-        self.words = pattern_words if self.flavor == "pattern_singularize" else wordnet_words
         harness = self.flavor == "lmms-eval"
         self.main, mentions = ("coco_cap_chair_s", "coco_cap_chair_i") if harness else ("CHAIRs", "CHAIRi")
         self.lower = frozenset((self.main, mentions))
@@ -119,12 +118,22 @@ class ChairBenchmark(Official):
         text = packaged(self.name, SYNONYMS).decode()
         return Vocabulary(synonyms(text, strip=False), {**{phrase: phrase for phrase in TWO_WORDS}, **PHRASES})
 
+    @cached_property
+    def words(self) -> Words:
+        """The flavor's words of a caption."""
+        return pattern_words if self.flavor == "pattern_singularize" else wordnet_words
+
+    @cached_property
+    def mentions(self) -> Words:
+        """The same, as far as mentions and phrases depend on them: faster."""
+        return pattern_words if self.flavor == "pattern_singularize" else wordnet_mentions(self.vocabulary.words)
+
     def truth(self, wanted: Iterable[Any] | None = None) -> Truth:
         """Classes by image id; with `wanted`, of these images, as far as they are known."""
         path = self._truth_file()
         images = None if wanted is None else set(wanted)
         if path is None and self._annotated:
-            return build_truth(Path(str(self.data)), self.vocabulary, self.words, images)
+            return build_truth(Path(str(self.data)), self.vocabulary, self.mentions, images)
         if path is None:
             path = PACKAGED / self.name / TRUTH
             if self.data is not None:
@@ -181,7 +190,7 @@ class ChairBenchmark(Official):
 
     def report(self, answers: Answers) -> Scored:
         flags: list[str] = []
-        told = self.told(answers, flags)
+        told = self.told(answers, flags, self.mentions)
         unanswered = [bool(answer.fields.get("unanswered")) for answer in answers.rows]
         bad = [bool(one.wrong) or silent for one, silent in zip(told, unanswered, strict=True)]
         if any(unanswered):
@@ -205,14 +214,18 @@ class ChairBenchmark(Official):
         items = tuple(Judged(name, float(one)) for name, one in zip(sample_ids([one.image for one in told]), bad, strict=True))
         return self.scored(len(told), results, flags=flags, raw={**results, **counts}, printed=printed, items=items)
 
-    def told(self, answers: Answers, flags: list[str]) -> list[Told]:
-        """What each caption says, in the order of the rows: upstream's `sentences`. ValueError, naming the row, for no caption."""
+    def told(self, answers: Answers, flags: list[str], words: Words | None = None) -> list[Told]:
+        """What each caption says, in the order of the rows: upstream's `sentences`. ValueError, naming the row, for no caption.
+
+        words: other words of a caption than the flavor's, `mentions` where the words themselves do not matter.
+        """
+        read = self.words if words is None else words
         images = self._images(answers.rows, flags)
         truth = self._given_truth(images, answers.rows) or self.truth([image for image in images if isinstance(image, int)])
         if unknown := [image for image in images if image not in truth]:
             what = f"{len(unknown)} captions are of images without ground truth, {unknown[0]!r} for one"
             flags.append(f"{what}: all their mentions count as hallucinated, as upstream has it")
-        return [self._told(answer, image, truth.get(image, frozenset())) for answer, image in zip(answers.rows, images, strict=True)]
+        return [self._told(answer, image, truth.get(image, frozenset()), read) for answer, image in zip(answers.rows, images, strict=True)]
 
     def _images(self, rows: Sequence[Answer], flags: list[str]) -> list[Any]:
         """Each row's image id: as it is, or the number in it where all are texts."""
@@ -233,30 +246,14 @@ class ChairBenchmark(Official):
             return None
         return {image: frozenset(row.fields["gt_object"]) for image, row in zip(images, rows, strict=True)}
 
-    def _told(self, answer: Answer, image: Any, there: frozenset[str]) -> Told:
+    def _told(self, answer: Answer, image: Any, there: frozenset[str], read: Words) -> Told:
         if not isinstance(answer.text, str):
             raise ValueError(f"row {answer.row} (image {image!r}): the caption is {answer.text!r}; expected a text")
-        words, mentions = self.vocabulary.scan(self.words(answer.text))
+        words, mentions = self.vocabulary.scan(read(answer.text))
         return Told(image, words, mentions, [mention for mention in mentions if mention.name not in there], there)
 
 
-# -- the two families of words -----------------------------------------------------------------------------------------
-
-
-singular_words = reader(singularize)
-
-
-def pattern_words(caption: str) -> list[str]:
-    """LisaAnne's words: lower-cased tokens, each made singular by pattern."""
-    return singular_words(caption.lower())
-
-
-def wordnet_words(caption: str) -> list[str]:
-    """OPERA's words: lower-cased tokens, each the WordNet lemma of its part of speech, a noun's where it is none of four."""
-    return [lemma(word, POS.get(tag[0], "n")) for word, tag in pos_tag(word_tokenize(caption.lower()))]
-
-
-POS = {"J": "a", "V": "v", "N": "n", "R": "r"}
+# -- figures by flavor -------------------------------------------------------------------------------------------------
 
 
 def standalone(figures: Mapping[str, float], counts: Mapping[str, int]) -> dict[str, float]:

@@ -43,6 +43,11 @@ class Vocabulary:
             first, _, second = phrase.partition(" ")
             self.phrases.setdefault(first, {})[second] = token
 
+    @property
+    def words(self) -> frozenset[str]:
+        """All words that mentions and phrases are made of."""
+        return frozenset([*self.classes, *self.phrases, *(second for seconds in self.phrases.values() for second in seconds)])
+
     def scan(self, words: Sequence[str]) -> Scanned:
         """Join phrases from the left, drop "seat" beside "toilet", keep synonyms."""
         tokens, places = self._joined(words)

@@ -1,14 +1,17 @@
-"""Speed of `mmalign score`: CHAIR on 5,000 captions against the upstream script on the same file, POPE and AMBER with all their items.
+"""Speed of `mmalign score`: CHAIR on 5,000 captions against the upstream scripts on the same file, POPE and AMBER with all their items.
 
     python scripts/bench/evals.py
     python scripts/bench/evals.py --upstream CHAIR-metric-standalone --pattern pattern --captions opera/log/chair_eval_results
 
 CPU seconds, each command in a process of its own, interleaved; median and spread of five runs: of the whole command, and of scoring,
 which leaves out start and imports, and of upstream the reading of its pickle too.
---upstream: a checkout of https://github.com/Maxlinn/CHAIR-metric-standalone with its chair.pkl, which its own script reads. --pattern: a
-checkout of https://github.com/clips/pattern, which does not import from its sources: its singularize is cut out of them. The script
-also needs nltk and tqdm. --captions: files of image_id and caption (JSON lines), or the folder of several; OPERA's are in
-https://github.com/shikiw/OPERA. Without them captions are made up of few words, which flatters a scorer that remembers words.
+
+--upstream   a checkout of https://github.com/Maxlinn/CHAIR-metric-standalone with its chair.pkl; its script needs nltk and tqdm
+--pattern    a checkout of https://github.com/clips/pattern, which does not import from its sources: its singularize is cut out of them
+--opera      a checkout of https://github.com/shikiw/OPERA, whose chair.py has the WordNet family; it reads the pickle of --upstream
+--nltk-data  for --opera: a folder of NLTK's punkt_tab, averaged_perceptron_tagger_eng and wordnet
+--captions   files of image_id and caption (JSON lines), or the folder of several; OPERA's logs are in its repository. Without them
+             captions are made up of few words, which flatters a scorer that remembers words
 """
 
 from __future__ import annotations
@@ -43,7 +46,7 @@ UPSTREAM = """
 import pickle, sys, time
 import chair
 sys.modules["__main__"].CHAIR = chair.CHAIR
-with open("chair.pkl", "rb") as file:
+with open(sys.argv[2], "rb") as file:
     evaluator = pickle.load(file)
 started = time.process_time()
 found = evaluator.compute_chair(sys.argv[1], "image_id", "caption")
@@ -107,22 +110,35 @@ def told(runs: Sequence[Spent]) -> str:
 # -- CHAIR -------------------------------------------------------------------------------------------------------------
 
 
-def bench_chair(folder: Path, captions: Path | None, upstream: Path | None, pattern: Path | None, runs: int) -> None:
+def bench_chair(folder: Path, given: argparse.Namespace) -> None:
     file = folder / "captions.jsonl"
-    rows = list(read_captions(captions)) if captions else list(made_up_captions())
+    rows = list(read_captions(given.captions)) if given.captions else list(made_up_captions())
     file.write_text("\n".join(json.dumps(row) for row in rows[:CAPTIONS]), encoding="utf-8")
-    ways = {"ours": ours("chair", "--responses", str(file))}
-    if upstream and pattern:
-        ways["upstream"] = upstream_chair(folder, file, upstream.absolute(), pattern)
-    found = interleaved(ways, folder, runs)
-    print(f"chair, {len(rows[:CAPTIONS]):,} {'given' if captions else 'made-up'} captions: {told(found['ours'])}")
-    if "upstream" not in ways:
+    print(f"chair, {len(rows[:CAPTIONS]):,} {'given' if given.captions else 'made-up'} captions")
+    scripts = {"pattern_singularize": None, "opera": None}
+    if given.upstream and given.pattern:
+        scripts["pattern_singularize"] = upstream_chair(folder, file, given.upstream.absolute(), given.pattern)
+    if given.upstream and given.opera and given.nltk_data:
+        scripts["opera"] = script(given.opera, file, given.upstream.absolute(), {"NLTK_DATA": str(given.nltk_data.absolute())})
+    for flavor, theirs in scripts.items():
+        against(flavor, ours("chair", "--responses", str(file), "--flavor", flavor), theirs, folder, given.runs)
+
+
+def against(flavor: str, mine: Way, theirs: Way | None, folder: Path, runs: int) -> None:
+    found = interleaved({"ours": mine} | ({"upstream": theirs} if theirs else {}), folder, runs)
+    print(f"  {flavor}: {told(found['ours'])}")
+    if "upstream" not in found:
         return
-    print(f"  upstream: {told(found['upstream'])}")
+    print(f"    upstream: {told(found['upstream'])}")
     pairs = list(zip(found["upstream"], found["ours"], strict=True))
     whole, scoring = ([theirs[at] / mine[at] for theirs, mine in pairs] for at in (0, 1))
-    same = json.loads(found["ours"][0].printed[-1])["printed"] == found["upstream"][0].printed[-3:]
-    print(f"  ratio: {spread(whole)} of the whole, {spread(scoring)} of scoring; the same numbers: {same}")
+    same = json.loads(found["ours"][0].printed[-1])["printed"] == found["upstream"][0].printed
+    print(f"    ratio: {spread(whole)} of the whole, {spread(scoring)} of scoring; the same numbers: {same}")
+
+
+def script(folder: Path, captions: Path, pickled: Path, environment: dict[str, str]) -> Way:
+    """The chair.py of a folder, which is the first place that Python looks at."""
+    return Way([sys.executable, "-c", UPSTREAM, str(captions), str(pickled / "chair.pkl")], folder, environment)
 
 
 def upstream_chair(folder: Path, captions: Path, upstream: Path, pattern: Path) -> Way:
@@ -135,8 +151,8 @@ def upstream_chair(folder: Path, captions: Path, upstream: Path, pattern: Path) 
     english.mkdir(parents=True)
     for table in PUNKT.glob("*.gz"):
         (english / table.stem).write_bytes(gzip.decompress(table.read_bytes()))
-    environment = {"PYTHONPATH": f"{folder / 'modules'}:{upstream}", "NLTK_DATA": str(folder / "nltk_data")}
-    return Way([sys.executable, "-c", UPSTREAM, str(captions)], upstream, environment)
+    environment = {"PYTHONPATH": str(folder / "modules"), "NLTK_DATA": str(folder / "nltk_data")}
+    return script(upstream, captions, upstream, environment)
 
 
 def cut_out(path: Path) -> str:
@@ -202,13 +218,13 @@ def amber_answers() -> Iterator[dict]:
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("upstream", "pattern", "captions"):
+    for name in ("upstream", "pattern", "opera", "nltk-data", "captions"):
         parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--runs", type=int, default=RUNS)
     given = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        bench_chair(folder, given.captions, given.upstream, given.pattern, given.runs)
+        bench_chair(folder, given)
         bench_whole("pope", pope_answers, folder, given.runs)
         bench_whole("amber", amber_answers, folder, given.runs)
 

@@ -24,6 +24,7 @@ def test_every_benchmark_is_scored_without_torch(bench, capsys):
     bench.main(["--runs", "1"])
     told = capsys.readouterr().out
     assert re.findall(r"^(\w+), ([\d,]+) made-up", told, re.MULTILINE) == [("chair", "50"), ("pope", "9,000"), ("amber", "15,220")]
+    assert re.findall(r"^  (\w+): [\d.]+ ", told, re.MULTILINE) == ["pattern_singularize", "opera"]
 
 
 def test_singularize_is_cut_out_with_its_tables(bench, tmp_path):

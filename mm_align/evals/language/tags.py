@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -38,6 +38,33 @@ def pos_tag(tokens: Sequence[str]) -> list[tuple[str, str]]:
         tagged.append((token, tag))
         last, before = tag, last
     return tagged
+
+
+def tags_at(tokens: Sequence[str], places: Iterable[int]) -> dict[int, str]:
+    """The tags that `pos_tag(tokens)` gives at some places, in ascending order, without tagging the rest.
+
+    A tag depends on the two tags before it, so each is worked out from the last two words before it that have but one tag.
+    """
+    sure = _model().sure
+    found: dict[int, str] = {-2: "-START2-", -1: "-START-"}
+
+    def known(at: int) -> str:
+        return found.get(at) or sure.get(tokens[at], "")
+
+    for place in places:
+        start = place
+        while not (known(start - 1) and known(start - 2)):
+            start -= 1
+        for at in range(start, place + 1):
+            found[at] = known(at) or _best(tokens[at], _around(tokens, at), known(at - 1), known(at - 2))
+    return found
+
+
+def _around(tokens: Sequence[str], at: int) -> tuple[str, ...]:
+    """The five normalised words about a place."""
+    near = [_normal(word) for word in tokens[max(0, at - 2) : at + 3]]
+    before, after = max(0, 2 - at), max(0, at + 3 - len(tokens))
+    return (*("-START-", "-START2-")[2 - before :], *near, *("-END-", "-END2-")[:after])
 
 
 @lru_cache(KEPT)

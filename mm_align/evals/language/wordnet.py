@@ -25,6 +25,7 @@ ENDINGS: Mapping[str, Sequence[tuple[str, str]]] = {
     "adj": (("er", ""), ("est", ""), ("er", "e"), ("est", "e")),
     "adv": (),
 }
+LAST = {name: tuple({old for old, _ in endings}) for name, endings in ENDINGS.items()}
 KEPT = 1 << 17
 
 
@@ -44,6 +45,8 @@ def lemma(word: str, pos: str = "n") -> str:
     """
     name = FILES[pos]
     words = _words(name)
+    if word not in words.irregular and not word.endswith(LAST[name]):
+        return word
     if word in words.irregular:
         found = _known([word, *words.irregular[word]], words)
         return min(found, key=len) if found else word

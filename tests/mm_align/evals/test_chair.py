@@ -115,6 +115,15 @@ def test_quirks_give_upstream_s_numbers_with_a_ground_truth_built_from_annotatio
     assert [[mention.place for mention in one.wrong] for one in told] == PLACES[flavor]
 
 
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_words_that_need_no_tag_change_no_mention(example, name):
+    benchmark = ChairBenchmark(flavor="opera")
+    answers = benchmark.read(example(f"chair/{name}"))
+    whole, fast = benchmark.told(answers, []), benchmark.told(answers, [], benchmark.mentions)
+    assert [one.mentions for one in fast] == [one.mentions for one in whole]
+    assert [len(one.words) for one in fast] == [len(one.words) for one in whole]
+
+
 def test_an_lmms_eval_log_carries_its_ground_truth(tmp_path, said):
     truth = ChairBenchmark(str(annotations(tmp_path / "coco"))).truth()
     known = [(image, text) for image, text in CAPTIONS if image in truth]

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from mm_align.evals.language import lemma, pos_tag, singularize, word_tokenize
+from mm_align.evals.language import lemma, pos_tag, singularize, tags_at, word_tokenize
 from mm_align.evals.language.sentences import sentences
 
 PIECES = [
@@ -87,6 +87,14 @@ def test_tags():
         pos_tag("a dog")
 
 
+@pytest.mark.parametrize("places", [[], [0], [3, 9], [12], list(range(13))])
+def test_tags_of_some_places_are_those_of_all(places):
+    tokens = word_tokenize("John's red dog isn't running 2 well-made cars in 1984.")
+    tagged, found = pos_tag(tokens), tags_at(tokens, places)
+    assert [found[at] for at in places] == [tagged[at][1] for at in places]
+    assert tags_at([], []).keys() == {-1, -2}
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_equal_to_nltk_on_captions_and_on_noise(published_data, example, seed):
     """NLTK from 3.9.3 on differs at dashes, which are taken out; its WordNet has to be built and is left to the published lemmas."""
@@ -102,7 +110,11 @@ def test_equal_to_nltk_on_captions_and_on_noise(published_data, example, seed):
         tokens = word_tokenize(text)
         assert sentences(text) == nltk.sent_tokenize(text)
         assert tokens == nltk.word_tokenize(text)
-        assert pos_tag(tokens) == nltk.pos_tag(tokens)
+        tagged = nltk.pos_tag(tokens)
+        assert pos_tag(tokens) == tagged
+        places = sorted(draw.sample(range(len(tokens)), len(tokens) // 4))
+        found = tags_at(tokens, places)
+        assert [found[at] for at in places] == [tagged[at][1] for at in places]
 
 
 def test_nltk_is_not_imported_for_it():
