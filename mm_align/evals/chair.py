@@ -105,6 +105,8 @@ class ChairBenchmark(Official):
         prompt: str = "Please describe this image in detail.",
         limit: int | None = None,
     ) -> None:
+        if data is not None and Path(data).name.startswith(("instances_", "captions_")):
+            data = str(Path(data).parent)  # one of COCO's files stands for all
         super().__init__(data, flavor="wordnet_pos_lemma" if flavor == "opera" else flavor, limit=limit)
         self.images, self.prompt = images, prompt
         harness = self.flavor == "lmms-eval"
@@ -145,11 +147,15 @@ class ChairBenchmark(Official):
         return read_truth(path, images)
 
     def _truth_file(self) -> Path | None:
-        return find(self.data, (TRUTH, TRUTH.removesuffix(".gz"))) or self._built_file()
-
-    def _built_file(self) -> Path | None:
-        """A ground truth that somebody built, in a folder of COCO's annotations or of an example."""
-        return next(iter(sorted(Path(self.data).glob("ground_truth*.json*"))), None) if self.data else None
+        """The ground truth in the user's folder, then below it; None where the folder itself has annotations, and for none."""
+        root = Path(self.data) if self.data else None
+        if root is None or not root.is_dir():
+            return find(self.data, ())
+        names = (TRUTH, TRUTH.removesuffix(".gz"))
+        found = [root / name for name in names if (root / name).is_file()] or sorted(root.glob("ground_truth*.json*"))
+        if found or any(root.glob("instances_*.json")):
+            return next(iter(found), None)
+        return find(self.data, names)
 
     @property
     def _annotated(self) -> bool:

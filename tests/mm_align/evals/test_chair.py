@@ -110,6 +110,8 @@ def test_quirks_give_upstream_s_numbers_with_a_ground_truth_built_from_annotatio
     assert found["flags"] == [
         "2 captions are of images without ground truth, 777 for one: all their mentions count as hallucinated, as upstream has it"
     ]
+    one_file = tmp_path / "coco" / "annotations" / "captions_val2014.json"
+    assert score("chair", captions(), one_file, flavor=flavor).results == found["results"]
     benchmark = ChairBenchmark(str(tmp_path / "coco"), flavor=flavor)
     told = benchmark.told(benchmark.read(captions()), [])
     assert [[mention.place for mention in one.wrong] for one in told] == PLACES[flavor]
@@ -141,6 +143,9 @@ def test_ground_truth_is_a_file_packed_or_not_or_lies_in_the_folder(tmp_path):
     (tmp_path / "mine.json.gz").write_bytes(gzip.compress(b'{"2": ["dog"], "1": ["dog", "bus"]}'))
     for data in (tmp_path / "mine.json.gz", tmp_path / "ground_truth_built.json", tmp_path):
         assert score("chair", rows, data).results == {"CHAIRs": 1.0, "CHAIRi": 0.5, "Recall": 0.5}
+    (tmp_path / "above" / "below").mkdir(parents=True)
+    (tmp_path / "above" / "below" / "coco2014_chair_gt_objects.json").write_text('{"1": ["dog", "bus"]}')
+    assert score("chair", rows, tmp_path / "above").results["Recall"] == 0.5
     (tmp_path / "empty").mkdir()
     other = score("chair", captions([(139, "a dog")]), tmp_path / "empty")
     assert "holds no ground truth; the packaged one" in other.flags[0]
