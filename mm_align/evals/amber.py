@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -27,7 +26,7 @@ from .amber_rules import (
     printed,
     read_nouns,
 )
-from .answers import TEXTS, Answer, Answers
+from .answers import TEXTS, Answer, Answers, parse_json
 from .base import Judged
 from .extraction import vlmevalkit_yes_no
 from .official import Flavor, Official, Scored, rows_of
@@ -127,9 +126,12 @@ class AmberBenchmark(Official):
                 data = str(Path(data).parent)
         return published(self.name, file, data, self.flags)
 
+    def _json(self, file: Published) -> Any:
+        return parse_json(self._file(file), self.data or file.name)
+
     @cached_property
     def annotations(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = json.loads(self._file(ANNOTATIONS))
+        rows: list[dict[str, Any]] = self._json(ANNOTATIONS)
         if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) and {"type", "truth"} <= row.keys() for row in rows):
             raise ValueError(f"{self.data} holds no annotations of AMBER: expected a list of id, type, truth (and hallu)")
         return rows
@@ -137,7 +139,7 @@ class AmberBenchmark(Official):
     @cached_property
     def words(self) -> Words:
         """The 418 words that count as objects, with what is related to each, and those that are never hallucinated."""
-        related: dict[str, list[str]] = json.loads(self._file(RELATION))
+        related: dict[str, list[str]] = self._json(RELATION)
         safe = self._file(SAFE_WORDS).decode().split("\n")
         near = similarity_of(self.similarity, SPACY[self.flavor])
         self.flags += near.told
@@ -155,7 +157,7 @@ class AmberBenchmark(Official):
 
     def samples(self) -> list[Sample]:
         kinds = ASKED[self.evaluation_type or "a"]
-        queries = {row["id"]: row for row in json.loads(self._file(QUERIES))}
+        queries = {row["id"]: row for row in self._json(QUERIES)}
         taken: Counter[str] = Counter()
         rows = []
         for number, annotation in enumerate(self.annotations, 1):
@@ -202,7 +204,11 @@ class AmberBenchmark(Official):
             raise ValueError(f"row {answer.row}: there is no item {found}; ids go from 1 to {total}")
         if found < 1:
             flags.append(f"row {answer.row}: id {found} is read as item {found + total}, from the end as upstream does")
-        return self.annotations[found - 1]
+        annotation = self.annotations[found - 1]
+        if "id" not in answer.fields and prefix_of(annotation) == "g" and len(str(answer.text).split()) == 1:
+            told = f"the description of item {found} is {answer.text!r}, and its id is not called `id`"
+            raise ValueError(f"row {answer.row}: {told}: a row of another benchmark?")
+        return annotation
 
     def _caption(self, answer: Answer, annotation: Mapping[str, Any], counters: dict[str, float]) -> Judged:
         """Counts a description. The score is 1 for a hallucinated one."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .answers import read_text
+from .answers import parse_json, read_text
 from .language import lemma, pos_tag, word_tokenize
 
 EXPECTED = 'expected {"a dog": [["a", "a", "DT"], ["dog", "dog", "NN"]], ...}'
@@ -43,8 +42,9 @@ def analyser_of(given: str | None, model: str) -> Analyser:
 
 def read_table(path: Path) -> Callable[[str], Sequence[Token]]:
     """A JSON object of [token, lemma, tag] lists by text. Asked for another text the table raises ValueError."""
+    content = parse_json(read_text(path), path)
     try:
-        table = {text: [Token(*map(str, token)) for token in tokens] for text, tokens in json.loads(read_text(path)).items()}
+        table = {text: [Token(*map(str, token)) for token in tokens] for text, tokens in content.items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is no table of analyses; {EXPECTED} ({error})") from error
 

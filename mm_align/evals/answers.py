@@ -86,11 +86,12 @@ def read_rows(path: Path) -> tuple[str, list[Any]]:
     if path.suffix.lower() == ".jsonl" and text.lstrip().startswith("{"):  # a single line is a row, too
         return "JSON lines", list(_lines(path, text))
     try:
-        return _whole(json.loads(text))
-    except json.JSONDecodeError as error:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
         if text.lstrip().startswith("["):
             raise ValueError(f"{path} is no JSON: {error}") from error
-    return "JSON lines", list(_lines(path, text))
+        return "JSON lines", list(_lines(path, text))
+    return _whole(content, path)
 
 
 def read_text(path: Path) -> str:
@@ -101,12 +102,20 @@ def read_text(path: Path) -> str:
         raise ValueError(f"{path} is no UTF-8 text: {error}; if it is a table, its name should end in .xlsx") from error
 
 
-def _whole(content: Any) -> tuple[str, list[Any]]:
+def parse_json(content: str | bytes, where: str | Path) -> Any:
+    """ValueError that names `where` for what is no JSON, no UTF-8, or nested too deeply."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where} is no JSON: {error}") from error
+
+
+def _whole(content: Any, path: Path) -> tuple[str, list[Any]]:
     """A JSON document: a list of rows, rows under one key (lmms-eval's `logs`, COCO's `imgToEval`), one row, or {id: answer}."""
     if isinstance(content, list):
         return "a JSON list", content
     if not isinstance(content, dict):
-        raise ValueError(f"expected rows, found {_shown(content)}")
+        raise ValueError(f"{path}: expected rows, found {_shown(content)}")
     if isinstance(content.get("imgToEval"), dict):
         return "a JSON object of COCO's caption evaluation", list(content["imgToEval"].values())
     for name in ("logs", "responses", "answers", "results", "data", "sentences"):
@@ -127,7 +136,7 @@ def _lines(path: Path, text: str) -> Iterator[Any]:
             continue
         try:
             yield json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}, line {number}: no JSON ({error}): {_shown(line)}") from error
 
 

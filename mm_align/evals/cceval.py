@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 from data_tools.calls import Sampling
 from data_tools.records import Image, Message, Part, Response, Sample
 
-from .answers import Answer, Answers, read_answers, read_text
+from .answers import Answer, Answers, parse_json, read_answers, read_text
 from .base import Judged
 from .judged import OWN_WORDS, JudgedBenchmark, Prompt
 from .judges import CannedJudge, JudgeCall
@@ -72,7 +71,7 @@ class CcevalBenchmark(JudgedBenchmark):
         path = find(self.data, TRUTH) or find(self.beside, TRUTH)
         if path is None:
             raise ValueError(f"no {TRUTH[0]} with the objects that are there; it comes from {ORIGIN}: give it as data")
-        found = _json(path)
+        found = parse_json(read_text(path), path)
         if not isinstance(found, dict) or not all(isinstance(v, dict) and isinstance(v.get("gt_objs"), list) for v in found.values()):
             raise ValueError(f'{path} should hold {{"1": {{"gt_objs": [...]}}, ...}}')
         return found
@@ -201,10 +200,3 @@ def _coverage(said: Sequence[Said], flags: list[str]) -> dict[str, float]:
         "avg gt objects": there / n,
         "avg cap objects": sum(len(s.together) for s in said) / n,
     }
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error

@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .answers import parse_json
+
 ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "animal", "cub")
 VEHICLES = ("jet", "train")
 # An animal's age and a vehicle's passengers are no persons; the last two are what singularising leaves of their words.
@@ -117,7 +119,7 @@ def read_truth(path: Path, wanted: Collection[int] | None = None) -> Truth:
             return swept
         found = json.loads(text)
         return {int(image): frozenset(classes) for image, classes in found.items() if wanted is None or int(image) in wanted}
-    except (ValueError, AttributeError, TypeError, EOFError, gzip.BadGzipFile) as error:
+    except (ValueError, AttributeError, TypeError, EOFError, gzip.BadGzipFile, RecursionError) as error:
         raise ValueError(f"{path} is no ground truth: expected a JSON object of classes by image id ({error})") from error
 
 
@@ -184,10 +186,7 @@ def _annotations(path: Path, fields: Sequence[str], content: Mapping[str, Any] |
 
 
 def _document(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
+    content = parse_json(path.read_bytes(), path)
     if not isinstance(content, dict):
         raise ValueError(f"{path} is no COCO annotation file: expected an object with `annotations`")
     return content

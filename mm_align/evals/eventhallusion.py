@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 from data_tools.calls import Sampling
 from data_tools.records import Image, Message, Part, Response, Sample
 
-from .answers import Answer, Answers, read_text
+from .answers import Answer, Answers, parse_json, read_text
 from .base import Judged
 from .judged import OWN_WORDS, JudgedBenchmark, Prompt
 from .judges import JudgeCall
@@ -81,7 +80,7 @@ class EventHallusionBenchmark(JudgedBenchmark):
                 f"{self.name} asks the questions of {', '.join(f'{s}_questions.json' for s in SPLITS)}, from {ORIGIN}: give data"
             )
         paths = {split: root / f"{split}_questions.json" for split in SPLITS}
-        found = {split: json.loads(path.read_text(encoding="utf-8")) for split, path in paths.items() if path.is_file()}
+        found = {split: parse_json(read_text(path), path) for split, path in paths.items() if path.is_file()}
         if not found:
             raise ValueError(f"{root} holds no {SPLITS[0]}_questions.json; it comes from {ORIGIN}")
         for split, videos in found.items():
@@ -131,10 +130,7 @@ class EventHallusionBenchmark(JudgedBenchmark):
         path = Path(responses)
         path = path / "predictions.json" if path.is_dir() else path
         self.beside = str(path.parent)
-        try:
-            return predictions(json.loads(read_text(path)), path.name)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path} is no JSON: {error}") from error
+        return predictions(parse_json(read_text(path), path), path.name)
 
     def report(self, answers: Answers) -> Scored:
         flags: list[str] = []

@@ -259,6 +259,8 @@ def _check(number: int, row: Any) -> None:
     """ValueError, naming the row, for one that lacks a stage or holds one of another kind."""
     if not isinstance(row, Mapping):
         raise ValueError(f"row {number}: expected answer, labelled, stage2 and verify, found {str(row)[:60]}")
+    if not isinstance(row.get("answer", ""), str):
+        raise ValueError(f"row {number}: the answer is {row['answer']!r}; expected a text")
     for name, kind in (("labelled", list), ("stage2", dict), ("verify", dict)):
         if not isinstance(row.get(name), kind):
             raise ValueError(f"row {number}: `{name}` should be a {kind.__name__}, found {str(row.get(name))[:60]}")

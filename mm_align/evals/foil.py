@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -12,7 +11,7 @@ from typing import Any
 from data_tools.calls import Sampling
 from data_tools.records import Image, Message, Part, Response, Sample
 
-from .answers import Answer, Answers, read_text
+from .answers import Answer, Answers, parse_json, read_text
 from .base import Judged
 from .official import Flavor, Official, Scored, ratio, rows_of
 from .sources import Published, published
@@ -51,11 +50,12 @@ class FoilBenchmark(Official):
     @cached_property
     def every(self) -> dict[str, dict[str, Any]]:
         """All items of the file by id. ValueError for a file of something else."""
-        try:
-            found = json.loads(published(self.name, FILE, self.data, self.flags))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{self.data} is no foil-it.json: {error}") from error
-        if not isinstance(found, dict) or not all(isinstance(item, dict) and "foil" in item and "mturk" in item for item in found.values()):
+        found = parse_json(published(self.name, FILE, self.data, self.flags), self.data or FILE.name)
+        if (
+            not found
+            or not isinstance(found, dict)
+            or not all(isinstance(item, dict) and "foil" in item and "mturk" in item for item in found.values())
+        ):
             raise ValueError(f"{self.data} is no foil-it.json: expected items with caption, foil and mturk, by id")
         return found
 
@@ -86,10 +86,7 @@ class FoilBenchmark(Official):
             return super().read(responses)
         path = Path(responses)
         path = path / "scores.json" if path.is_dir() else path
-        try:
-            content = json.loads(read_text(path))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path} is no JSON of logits by item: {error}") from error
+        content = parse_json(read_text(path), path)
         scores = content.get("scores", content) if isinstance(content, dict) else None
         if not isinstance(scores, dict) or not scores:
             raise ValueError(f"{path} should hold logits by item id: {{id: [[not fit, fit], [not fit, fit]]}}")

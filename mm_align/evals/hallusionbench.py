@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from data_tools.calls import Sampling
 from data_tools.records import Image, Message, Part, Response, Sample
 
-from .answers import TEXTS, Answer, Answers, as_answers, read_rows
+from .answers import TEXTS, Answer, Answers, as_answers, parse_json, read_rows
 from .base import Judged
 from .extraction import vlmevalkit_yes_no
 from .hallusionbench_rules import FIGURES, LANGUAGE, RIGHT, UNCERTAIN, VISION, WRONG, Row, needs_same
@@ -75,7 +74,7 @@ class HallusionBenchmark(JudgedBenchmark):
     @cached_property
     def questions(self) -> dict[Key, dict[str, Any]]:
         """By key, in the order of the file. ValueError for a file of something else."""
-        rows = json.loads(published(self.name, QUESTIONS, self.data, self.flags))
+        rows = parse_json(published(self.name, QUESTIONS, self.data, self.flags), self.data or QUESTIONS.name)
         keys = [_own_key(row) if isinstance(row, dict) else None for row in rows] if isinstance(rows, list) else [None]
         if None in keys:
             raise ValueError(f"{self.data} is no question file: row {keys.index(None) + 1} lacks one of {', '.join(PARTS)}")
@@ -137,10 +136,8 @@ class HallusionBenchmark(JudgedBenchmark):
 
     def _by_place(self, answer: Answer, n: int) -> Key:
         if n != len(self.questions):
-            told = f"{n} rows without {', '.join(PARTS)}"
-            raise ValueError(
-                f"row {answer.row}: {told} cannot be told from each other; expected one for each of {len(self.questions)} questions"
-            )
+            told = f"row {answer.row} does not tell its question ({', '.join(PARTS)})"
+            raise ValueError(f"{told}, and there are {n} rows for {len(self.questions)} questions")
         return list(self.questions)[answer.row - 1]
 
     # -- verdicts ----------------------------------------------------------------------------------------------------------
@@ -244,11 +241,9 @@ def _first(key: Key, placed: Mapping[Key, Answer]) -> Key:
 
 
 def _code(answer: Answer, field: str) -> int:
-    try:
-        code = int(answer.fields[field])
-    except (KeyError, TypeError, ValueError):
-        code = -1
-    if code not in (WRONG, RIGHT, UNCERTAIN):
+    said = str(answer.fields.get(field)).removesuffix(".0")  # a number's, where a table made it one
+    code = next((code for code in (WRONG, RIGHT, UNCERTAIN) if said == str(code)), None)
+    if code is None:
         raise ValueError(f"row {answer.row}: `{field}` is {answer.fields.get(field)!r}; expected 0 (wrong), 1 (right) or 2 (uncertain)")
     return code
 

@@ -50,7 +50,8 @@ class JudgedBenchmark(Official):
         no judge."""
         judge = self.chosen_judge()
         if judge is None:
-            raise ValueError(f"{self.name} is judged by a model: give its replies (judge_replies) or a judge")
+            told = f"; {self.judge_replies} holds none of {', '.join(self.reply_files)}" if self.judge_replies else ""
+            raise ValueError(f"{self.name} is judged by a model: give its replies (judge_replies) or a judge{told}")
         replies = judge.ask(calls, accept)
         self.judging = dict(judge.describe())
         unread = [call.name for call, said in zip(calls, replies, strict=True) if not (said and accept(said[-1]))]

@@ -103,7 +103,7 @@ def read_replies(path: Path) -> dict[str, list[str]]:
     text = read_text(path)
     try:
         content = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         content = [_line(path, number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if isinstance(content, Mapping) and any(name in content for name in NAMES) and any(name in content for name in REPLIES):
         content = [content]  # JSON lines of one row
@@ -118,7 +118,7 @@ def read_replies(path: Path) -> dict[str, list[str]]:
 def _line(path: Path, number: int, line: str) -> Any:
     try:
         return json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}, line {number}: no JSON ({error})") from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 from data_tools.calls import Sampling
 from data_tools.records import Image, Message, Part, Response, Sample
 
-from .answers import Answer, Answers, read_rows
+from .answers import Answer, Answers, parse_json, read_rows
 from .base import Judged
 from .judged import OWN_WORDS, JudgedBenchmark, Prompt
 from .judges import JudgeCall, text_of
@@ -73,7 +72,7 @@ class MmhalBenchmark(JudgedBenchmark):
     @cached_property
     def questions(self) -> list[dict[str, Any]]:
         """ValueError for a file of something else."""
-        content = json.loads(published(self.name, TEMPLATE, self.data, self.flags))
+        content = parse_json(published(self.name, TEMPLATE, self.data, self.flags), self.data or TEMPLATE.name)
         rows = content if isinstance(content, list) else [content]
         bad = next((at for at, row in enumerate(rows, 1) if not (isinstance(row, dict) and row.keys() >= FIELDS)), None)
         if bad is not None or not rows:

@@ -321,9 +321,13 @@ def _sample(row: Mapping[str, Any]) -> Sample:
 
 def _image(row: Answer, value: Any) -> int:
     try:
-        return int(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"row {row.row}: the image_id is {value!r}; expected a number") from error
+        number = int(value)
+        whole = isinstance(value, str) or number == value
+    except (TypeError, ValueError, OverflowError):
+        whole = False
+    if not whole:
+        raise ValueError(f"row {row.row}: the image_id is {value!r}; expected a whole number")
+    return number
 
 
 def _text(row: Answer) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,15 +46,18 @@ class Scored:
     items: tuple[Judged, ...] = field(default=(), repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """The contract of `mmalign score --json`; `items` are left out."""
+        """The contract of `mmalign score --json`; `items` are left out. JSON has no NaN: None, and a flag."""
+        absent: list[str] = []
+        results, raw = _finite(self.results, "results", absent), _finite(self.raw, "raw", absent)
+        told = [f"null where upstream has nan or inf, which JSON has not: {', '.join(absent)}"] if absent else []
         return {
             "benchmark": self.benchmark,
             "flavor": self.flavor,
             "rules_version": self.rules_version,
             "n": self.n,
-            "results": dict(self.results),
-            "flags": list(self.flags),
-            "raw": dict(self.raw),
+            "results": results,
+            "flags": [*self.flags, *told],
+            "raw": raw,
             "printed": list(self.printed),
         }
 
@@ -122,6 +126,18 @@ def file_in(path: Path) -> Path:
     if found is None:
         raise ValueError(f"{path} holds no response file: expected {', '.join(RESPONSE_FILES[:4])} or the like, or give the file itself")
     return found
+
+
+def _finite(value: Any, name: str, absent: list[str]) -> Any:
+    """A copy of nested values with None for each number that JSON cannot hold, whose names are added to `absent`."""
+    if isinstance(value, Mapping):
+        return {key: _finite(part, f"{name}.{key}", absent) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part, f"{name}.{at}", absent) for at, part in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        absent.append(name)
+        return None
+    return value
 
 
 def flat(results: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, float]]:

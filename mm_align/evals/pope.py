@@ -12,7 +12,7 @@ from typing import Any
 from data_tools.calls import Sampling
 from data_tools.records import Image, Message, Part, Response, Sample
 
-from .answers import HARNESS, Answer, Answers
+from .answers import HARNESS, TEXTS, Answer, Answers, read_text
 from .base import Judged
 from .official import Flavor, Official, Scored, rows_of
 from .pope_rules import FIGURES, POOLED, RULES, Found
@@ -25,6 +25,7 @@ FILES = {
     "popular": Published("coco_pope_popular.json", "72c1a8ad45d0c13514f5f22598261df41d3b533854d29682e924db50ed8aa753", ORIGIN),
     "adversarial": Published("coco_pope_adversarial.json", "420b3407db1fa9f1187a805dca41cb7b97fd91504e6c2179706188c107fb8ef8", ORIGIN),
 }
+STRANGE = {"l2_category": "MMStar", "annotation": "MME", "labelled": "FaithScore", "row": "RefoMB", "choices": "MMHal-Bench"}  # fields
 
 
 class PopeBenchmark(Official):
@@ -41,6 +42,7 @@ class PopeBenchmark(Official):
     """
 
     name = "pope"
+    texts = tuple(name for name in TEXTS if name != "caption")
     needs = "pictures of COCO val2014 (images); questions of A-OKVQA and GQA, and GQA's pictures (data, images)"
     sampling = Sampling(max_tokens=16)
     flavors = {
@@ -80,7 +82,7 @@ class PopeBenchmark(Official):
         if self.data is None or not Path(self.data).is_dir():
             return {}
         paths = sorted(path for path in Path(self.data).rglob("*.json*") if path.is_file())
-        rows = [row for path in paths for row in _rows(path.read_text(encoding="utf-8-sig"), str(path), must=False)]
+        rows = [row for path in paths for row in _rows(read_text(path), str(path), must=False)]
         asked = [row for row in rows if isinstance(row, dict) and {"question_id", "category"} <= row.keys() and "label" not in row]
         return {str(row["question_id"]): row["category"] for row in asked if str(row["category"]) in self.files}
 
@@ -95,7 +97,7 @@ class PopeBenchmark(Official):
         paths = [root] if root.is_file() else sorted(path for path in root.rglob("*.json*") if path.is_file())
         names = _names(paths)
         for path, name in zip(paths, names, strict=True):
-            questions = _questions(path.read_text(encoding="utf-8-sig"), str(path), must=root.is_file())
+            questions = _questions(read_text(path), str(path), must=root.is_file())
             if questions:
                 yield name, questions
 
@@ -116,6 +118,8 @@ class PopeBenchmark(Official):
     # -- scoring -----------------------------------------------------------------------------------------------------------
 
     def report(self, answers: Answers) -> Scored:
+        if strange := next((name for name in STRANGE if name in answers.rows[0].fields), None):
+            raise ValueError(f"row 1 has the field `{strange}`, which is {STRANGE[strange]}'s: not a file of POPE's answers")
         if (self.data is None or self.flavor in POOLED) and all(_brings_its_label(row) for row in answers.rows):
             return self._scored(answers, *_by_category(answers.rows), ["labels and categories are those of the responses"])
         groups = self._groups(answers)
@@ -124,6 +128,8 @@ class PopeBenchmark(Official):
             if len(rows) != len(self.files[split]):
                 lengths = f"{len(rows)} answers for {len(self.files[split])} questions"
                 flags.append(f"{split}: {lengths}; pairs beyond the shorter are dropped, as upstream does")
+            if _asks_otherwise(rows, self.files[split]):
+                flags.append(f"{split}: no row repeats the question at its place; were they made for other questions?")
         return self._scored(answers, groups, self.files, flags)
 
     def _scored(
@@ -213,14 +219,14 @@ def _questions(text: str, where: str, *, must: bool = True) -> list[dict[str, An
         return rows
     if not must:
         return []
-    raise ValueError(f"{where} is no question file of POPE: row {bad or 0} has no `label`; expected question_id, image, text, label")
+    raise ValueError(f"{where} is no question file of POPE: row {bad or 1} has no `label`; expected question_id, image, text, label")
 
 
 def _rows(text: str, where: str, *, must: bool) -> list[Any]:
     """A JSON list, or JSON lines; with `must`, ValueError for anything else, else none."""
     try:
         return json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in text.split("\n") if line.strip()]
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         if not must:
             return []
         raise ValueError(f"{where} is no question file: {error}") from error
@@ -236,6 +242,17 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 def _split_of(answer: Answer, files: Mapping[str, Any]) -> str | None:
     return next((str(answer.fields[name]) for name in ("category", "split", "type") if str(answer.fields.get(name)) in files), None)
+
+
+def _asks_otherwise(answers: Sequence[Answer], questions: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the rows hold questions, and none of them is, or holds, the one at its place."""
+    pairs = [
+        (str(answer.fields[name]), str(question.get("text")))
+        for answer, question in zip(answers, questions, strict=False)
+        for name in ("question", "prompt")
+        if name in answer.fields
+    ]
+    return bool(pairs) and not any(asked in said for said, asked in pairs)
 
 
 def _agreement(answers: Sequence[Answer], questions: Sequence[Mapping[str, Any]]) -> tuple[bool, int]:

@@ -85,7 +85,7 @@ class RefombBenchmark(JudgedBenchmark):
         if path is None:
             return []
         rows = read_rows(path)[1]
-        if not all(isinstance(row, dict) and "question" in row and "image_url" in row for row in rows):
+        if not rows or not all(isinstance(row, dict) and "question" in row and "image_url" in row for row in rows):
             raise ValueError(f"{path} is no question file of RefoMB: expected rows with question, image_url and type")
         return rows[: self.limit]
 
@@ -179,6 +179,9 @@ class RefombBenchmark(JudgedBenchmark):
     def _placed(self, rows: Sequence[Answer], flags: list[str]) -> dict[int, Answer]:
         """Answers by question, the last of several. ValueError where none has a question, and for a reply to a question without one."""
         found: dict[int, Answer] = {}
+        if unnamed := next((row for row in rows if not _is_named(row)), None):
+            told = "expected `row` (the question's place, from 0), or `question` and `image_url`, beside the answer"
+            raise ValueError(f"row {unnamed.row}: {told}, found {', '.join(map(str, unnamed.fields))}")
         strange = [row.row for row in rows if self._place(row) is None]
         if len(strange) == len(rows):
             raise ValueError(f"row {strange[0]} answers no question of {QUESTIONS[1]}, nor does any other row")
@@ -291,6 +294,12 @@ def _answers(rows: Sequence[Any], what: str) -> Answers:
             raise ValueError(f"row {number}: expected row and answer, found {str(row)[:60]}")
     found = [Answer(number, row.get("row", number - 1), row.get("answer", row.get("text")), row) for number, row in enumerate(rows, 1)]
     return Answers(tuple(found), f"{what}, {len(found)} rows")
+
+
+def _is_named(row: Answer) -> bool:
+    """Whether a row says which question it answers."""
+    place = row.fields.get("row", row.fields.get("image"))
+    return "image_url" in row.fields or (isinstance(place, int) and not isinstance(place, bool))
 
 
 def _row_of(row: Answer) -> int:

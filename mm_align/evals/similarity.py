@@ -57,7 +57,7 @@ def read_table(path: Path) -> Similar:
     text = read_text(path)
     try:
         content = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON
         content = [line.replace("\t", " ").replace(",", " ").split() for line in text.splitlines() if line.strip()]
     if isinstance(content, Mapping):
         content = next((content[name] for name in NAMES if isinstance(content.get(name), Mapping | list)), content)

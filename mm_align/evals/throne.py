@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from data_tools.calls import Sampling
 from data_tools.records import Image, Message, Part, Response, Sample
 
-from .answers import Answer, Answers, read_text
+from .answers import Answer, Answers, parse_json, read_text
 from .base import Judged, check_known
 from .judged import OWN_WORDS, JudgedBenchmark, Prompt
 from .judges import JudgeCall
@@ -93,15 +92,15 @@ class ThroneBenchmark(JudgedBenchmark):
     def truth(self) -> Truth:
         path = find(self.data, INSTANCES) or self._beside()
         text = packaged(self.name, FEW).decode() if path is None else read_text(path)
+        content = parse_json(text, path or FEW.name)
         try:
-            content = json.loads(text)
             names = {int(row["id"]): str(row["name"]) for row in content["categories"]}
             places = {category: place for place, category in enumerate(sorted(names))}
             found: dict[int, set[int]] = {}
             for row in content["annotations"]:
                 found.setdefault(int(row["image_id"]), set()).add(places[row["category_id"]])
             files = {int(row["id"]): str(row.get("file_name", "")) for row in content["images"]}
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             told = f"{path} is no instances file of COCO ({error!r})"
             raise ValueError(f"{told}; expected images, annotations and categories; it comes from {ORIGIN}") from error
         present = {image: frozenset(there) for image, there in found.items()}
@@ -155,10 +154,7 @@ class ThroneBenchmark(JudgedBenchmark):
     def _replies(self) -> dict[str, list[list[str]]]:
         if self.judge_replies is None:
             raise ValueError("throne needs evaluators' answers about the descriptions: give them as judge_replies, or a judge")
-        try:
-            found = json.loads(read_text(Path(self.judge_replies)))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{self.judge_replies} is no JSON: {error}") from error
+        found = parse_json(read_text(Path(self.judge_replies)), self.judge_replies)
         if not isinstance(found, dict) or not all(isinstance(lists, list) for lists in found.values()):
             raise ValueError(f"{self.judge_replies} should hold {{description: [[answers of an evaluator], ...]}}")
         return found
@@ -259,8 +255,8 @@ def _files(path: Path) -> list[Path]:
 
 
 def _evaluator(path: Path) -> dict[int, list[Any]]:
+    content = parse_json(read_text(path), path)
     try:
-        content = json.loads(read_text(path))
         said = {int(image): answers for image, answers in content.items()}
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{path} is no file of answers by image id ({error}); expected {{'139': ['no', 'yes', ...]}}") from error

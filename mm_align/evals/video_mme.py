@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -12,7 +11,7 @@ from typing import Any
 from data_tools.calls import Sampling
 from data_tools.records import Image, Message, Part, Response, Sample
 
-from .answers import HARNESS, Answer, Answers, as_answers, read_rows, read_text
+from .answers import HARNESS, Answer, Answers, as_answers, parse_json, read_rows, read_text
 from .base import Judged
 from .official import Flavor, Official, Scored, rows_of
 from .video_mme_rules import DURATIONS, OVERALL, RULES, SECTIONS, Asked
@@ -95,10 +94,7 @@ class VideoMmeBenchmark(Official):
         path = _file(Path(responses))
         if path.suffix != ".json":
             return videos_of(read_rows(path)[1], path.name)
-        try:
-            content = json.loads(re.sub(r",(\s*[\]}])", r"\1", read_text(path)))  # the published template has trailing commas
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path} is no JSON: {error}") from error
+        content = parse_json(re.sub(r",(\s*[\]}])", r"\1", read_text(path)), path)  # the published template has trailing commas
         return videos_of(content, path.name)
 
     def report(self, answers: Answers) -> Scored:

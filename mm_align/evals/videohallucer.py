@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 from data_tools.calls import Sampling
 from data_tools.records import Image, Message, Part, Response, Sample
 
-from .answers import Answer, Answers, read_rows
+from .answers import Answer, Answers, parse_json, read_rows
 from .base import Judged
 from .official import Flavor, Official, Scored, ratio, rows_of
 from .sources import Published, published
@@ -221,10 +220,7 @@ def _kind(path: Path) -> str | None:
 
 
 def _pairs(file: Published, content: bytes) -> list[dict[str, Any]]:
-    try:
-        found = json.loads(content)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file.name} is no JSON: {error}") from error
+    found = parse_json(content, file.name)
     if not isinstance(found, list) or not all(isinstance(pair, dict) and set(SIDES) <= set(pair) for pair in found):
         raise ValueError(f"{file.name} should hold pairs of a basic and a hallucination question")
     return found

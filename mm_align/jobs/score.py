@@ -35,30 +35,60 @@ class ScoreConfig(JobConfig):
     options: dict[str, Any] = Field({}, description="further options of the benchmark")
 
 
+FILES = ("judge_replies", "analyses", "similarity")
+
+
 def run(config: ScoreConfig) -> int:
-    """Print the numbers. Raises UserError, and `Stopped` where the judge does not answer."""
+    """Print the numbers. Raises UserError, one sentence that names the file, and `Stopped` where the judge does not answer."""
     if config.judge is None:
         gc.disable()  # a short run that makes many small objects and few circles: a tenth of its time
     from data_tools.calls import CallFailed
 
-    from ..evals.scoring import official
-
-    files = {key: getattr(config, key) for key in ("judge_replies", "analyses", "similarity") if getattr(config, key) is not None}
     try:
-        bench = official(config.bench, config.data, flavor=config.flavor, **files, **config.options)
-        if config.judge is not None:
-            bench.judge = live_judge(config, bench)  # type: ignore[attr-defined]
-        answers = bench.read(config.responses)
-        scored = bench.report(answers)
-    except (ValueError, OSError) as error:
-        raise UserError(f"{config.bench}: {error}") from error
+        understood, scored = scored_file(config)
     except CallFailed as error:
         raise Stopped(f"the judge does not answer ({error}); what it said is kept: run the same command to continue") from error
     finally:
         gc.enable()
-    log.info("read: %s", answers.understood)  # only where there is a score: an error is one sentence
-    print(json.dumps(scored.to_dict(), ensure_ascii=False) if config.json_output else as_text(scored))
+    log.info("read: %s", understood)  # only where there is a score: an error is one sentence
+    print(json.dumps(scored.to_dict(), allow_nan=False) if config.json_output else as_text(scored))
     return 0
+
+
+def scored_file(config: ScoreConfig) -> tuple[str, Scored]:
+    """What the responses were understood to be, and their numbers. UserError where there are none."""
+    from ..evals.scoring import official
+
+    files = {key: getattr(config, key) for key in FILES if getattr(config, key) is not None}
+    built = False
+    try:
+        bench = official(config.bench, config.data, flavor=config.flavor, **files, **config.options)
+        if config.judge is not None:
+            bench.judge = live_judge(config, bench)  # type: ignore[attr-defined]
+        built = True
+        answers = bench.read(config.responses)
+        return answers.understood, bench.report(answers)
+    except (ValueError, OSError) as error:
+        told = sentence(error)
+        raise UserError(f"{config.bench}: {with_file(told, config) if built else told}") from error
+    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:  # a shape that no check foresaw
+        log.debug("where it happened", exc_info=error)
+        told = with_file(f"of a shape that {config.bench} cannot score ({error!r}); -v shows where", config)
+        raise UserError(f"{config.bench}: {told}") from error
+
+
+def sentence(error: ValueError | OSError) -> str:
+    """An error in one line; the system's own with the path that it is about."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
+def with_file(told: str, config: ScoreConfig) -> str:
+    """An error that names no file is about a row of the responses."""
+    given = [getattr(config, key) for key in ("responses", "data", *FILES)]
+    names = [Path(path).name or path for path in given if path]
+    return told if any(name in told for name in names) else f"{names[0]}: {told}"
 
 
 def live_judge(config: ScoreConfig, bench: Official) -> ModelJudge:
@@ -83,4 +113,4 @@ def as_text(scored: Scored) -> str:
     width = max((len(name) for name, _ in figures), default=0)
     lines = [f"{scored.benchmark}, {scored.flavor} rules ({scored.rules_version}), {scored.n} responses"]
     lines += [f"  {name:<{width}}  {value:.6g}" for name, value in figures]
-    return "\n".join([*lines, *(f"note: {flag}" for flag in scored.flags)])
+    return "\n".join([*lines, *(f"note: {flag}" for flag in scored.flags)]).encode("utf-8", "backslashreplace").decode()

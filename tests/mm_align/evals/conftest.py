@@ -1,8 +1,10 @@
 """Where the worked examples with upstream's numbers are, beside the project; tests that need them skip without."""
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +21,17 @@ def example() -> Callable[[str], Path]:
 def published_data() -> Callable[[str], Path]:
     """published_data("pope"): the folder of a benchmark's files."""
     return lambda name: _there(BENCHMARKS / name)
+
+
+@pytest.fixture(scope="session")
+def cases() -> dict[str, Any]:
+    """The CASES of small_cases.py."""
+    spec = importlib.util.spec_from_file_location("small_cases", Path(__file__).with_name("small_cases.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.CASES
 
 
 @pytest.fixture

@@ -181,7 +181,7 @@ def change(at: int, **fields: object) -> list[dict]:
         ([*judged("1"), judged("1")[2]], "rows 3 and 1130 both answer question VS_chart_0_0_2"),
         ([row for row in judged("1") if row["figure_id"] != "0"], "VD_illusion_0_0_0, the same question about figure 0"),
         ([], "holds no answers"),
-        ([{"model_prediction": "yes"}] * 3, "row 1: 3 rows without category"),
+        ([{"model_prediction": "yes"}] * 3, "row 1 does not tell its question (category"),
         ([{**{name: row[name] for name in PARTS}, CODES[0]: "0"} for row in QUESTIONS], "has no flag `same`"),
         ([{**row, "model_prediction": None} for row in QUESTIONS], "row 539: the answer is None"),
         ([{**row, "model_prediction": "yes"} for row in QUESTIONS], "judged by a model: give its replies"),
