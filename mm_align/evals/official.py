@@ -75,7 +75,7 @@ class Official(Benchmark):
     items_metric: str
     items_scale: float = 1.0
     texts: ClassVar[Sequence[str]] = TEXTS
-    keys: ClassVar[Sequence[str]] = KEYS
+    keys: Sequence[str] = KEYS
 
     def __init__(self, data: str | None = None, *, flavor: str | None = None, limit: int | None = None) -> None:
         self.data, self.limit = data, limit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -25,7 +26,7 @@ FILES = {
     "popular": Published("coco_pope_popular.json", "72c1a8ad45d0c13514f5f22598261df41d3b533854d29682e924db50ed8aa753", ORIGIN),
     "adversarial": Published("coco_pope_adversarial.json", "420b3407db1fa9f1187a805dca41cb7b97fd91504e6c2179706188c107fb8ef8", ORIGIN),
 }
-STRANGE = {"l2_category": "MMStar", "annotation": "MME", "labelled": "FaithScore", "row": "RefoMB", "choices": "MMHal-Bench"}  # fields
+SAYS = re.compile(r"\b(yes|no|not)\b", re.IGNORECASE)
 
 
 class PopeBenchmark(Official):
@@ -118,8 +119,6 @@ class PopeBenchmark(Official):
     # -- scoring -----------------------------------------------------------------------------------------------------------
 
     def report(self, answers: Answers) -> Scored:
-        if strange := next((name for name in STRANGE if name in answers.rows[0].fields), None):
-            raise ValueError(f"row 1 has the field `{strange}`, which is {STRANGE[strange]}'s: not a file of POPE's answers")
         if (self.data is None or self.flavor in POOLED) and all(_brings_its_label(row) for row in answers.rows):
             return self._scored(answers, *_by_category(answers.rows), ["labels and categories are those of the responses"])
         groups = self._groups(answers)
@@ -128,6 +127,8 @@ class PopeBenchmark(Official):
             if len(rows) != len(self.files[split]):
                 lengths = f"{len(rows)} answers for {len(self.files[split])} questions"
                 flags.append(f"{split}: {lengths}; pairs beyond the shorter are dropped, as upstream does")
+            if not any(SAYS.search(str(row.text)) for row in rows):
+                flags.append(f"{split}: no answer holds yes, no or not; are they of another benchmark?")
             if _asks_otherwise(rows, self.files[split]):
                 flags.append(f"{split}: no row repeats the question at its place; were they made for other questions?")
         return self._scored(answers, groups, self.files, flags)

@@ -344,6 +344,9 @@ def test_the_file_of_another_benchmark(bench: str, run: Callable[..., Run], case
         if other != bench and (bench, other) not in ALIKE:
             print(other)
             found = run(bench, responses=written(tmp_path / "other" / case.file, case.rows))
+            if bench == "pope" and found.code == 0:  # upstream's scripts read any answer as a yes or a no: scored as they do, and told
+                assert any("another benchmark?" in flag or "made for other questions?" in flag for flag in strict(found.out)["flags"])
+                continue
             assert_refused(found, "has no reply for" if "replies.json" in found.err else case.file)
 
 
