@@ -77,7 +77,7 @@ class AmberBenchmark(Official):
     name = "amber"
     items_scale = 100.0
     texts = ("response", "prediction", *TEXTS)
-    keys = ("id",)  # as upstream reads it
+    keys: Sequence[str] = ("id",)  # as upstream reads it
     sampling = Sampling(max_tokens=512)
     flavors = {
         "official": Flavor("junyangwang0410/AMBER 534babf inference.py"),
@@ -147,7 +147,7 @@ class AmberBenchmark(Official):
         self.flags += near.told
         return Words(frozenset(related).union(*related.values()), related, frozenset(safe), near.between)
 
-    def read(self, responses: str | Path | Sequence[Mapping[str, Any]]) -> Answers:
+    def read(self, responses: Any) -> Answers:
         if isinstance(responses, str | Path) and Path(responses).is_dir():
             path = find(str(responses), EXAMPLE)
             if path is None:

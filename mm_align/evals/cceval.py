@@ -88,7 +88,7 @@ class CcevalBenchmark(JudgedBenchmark):
         rows = self.samples()
         return rows_of([row.id for row in rows], responses, [row.meta for row in rows], text="text")
 
-    def read(self, responses: str | Path | Sequence[Mapping[str, Any]]) -> Answers:
+    def read(self, responses: Any) -> Answers:
         if not isinstance(responses, str | Path):
             return super().read(responses)
         path = Path(responses)

@@ -186,7 +186,7 @@ class ChairBenchmark(Official):
 
     # -- scoring -----------------------------------------------------------------------------------------------------------
 
-    def read(self, responses: str | Path | Sequence[Mapping[str, Any]]) -> Answers:
+    def read(self, responses: Any) -> Answers:
         if not isinstance(responses, str | Path):
             return as_answers(responses, texts=self.texts, keys=self.ids)
         path = find(str(responses), CAPTIONS)

@@ -124,9 +124,10 @@ class EventHallusionBenchmark(JudgedBenchmark):
 
     # -- scoring -----------------------------------------------------------------------------------------------------------
 
-    def read(self, responses: str | Path | Sequence[Mapping[str, Any]]) -> Answers:
+    def read(self, responses: Any) -> Answers:
+        """Upstream's predictions.json, or what it holds."""
         if not isinstance(responses, str | Path):
-            raise ValueError("eventhallusion scores upstream's predictions.json: give its path")
+            return predictions(responses, "predictions")
         path = Path(responses)
         path = path / "predictions.json" if path.is_dir() else path
         self.beside = str(path.parent)

@@ -109,7 +109,7 @@ class FaithScoreBenchmark(JudgedBenchmark):
             raise ValueError(f"row {row.row}: no replies of the stages for the answer {str(row.text)[:60]!r}")
         return Answer(row.row, row.key, row.text, replies[row.text])
 
-    def read(self, responses: str | Path | Sequence[Mapping[str, Any]]) -> Answers:
+    def read(self, responses: Any) -> Answers:
         path = Path(responses) if isinstance(responses, str | Path) else None
         given = path / "input.json" if path is not None and path.is_dir() else path
         shape, rows = read_rows(given) if given is not None else ("rows", list(responses))  # type: ignore[arg-type]

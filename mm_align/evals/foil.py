@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -81,16 +81,15 @@ class FoilBenchmark(Official):
         paired = zip(said.rows[::2], logits[::2], logits[1::2], strict=True)
         return Answers(tuple(Answer(n, row.key, [caption, foil]) for n, (row, caption, foil) in enumerate(paired, 1)), said.understood)
 
-    def read(self, responses: str | Path | Sequence[Mapping[str, Any]]) -> Answers:
+    def read(self, responses: Any) -> Answers:
+        """scores.json, what it holds, or rows of id and logits."""
+        if isinstance(responses, Mapping):
+            return _logits_by_item(responses, "logits")
         if not isinstance(responses, str | Path):
             return super().read(responses)
         path = Path(responses)
         path = path / "scores.json" if path.is_dir() else path
-        content = parse_json(read_text(path), path)
-        scores = content.get("scores", content) if isinstance(content, dict) else None
-        if not isinstance(scores, dict) or not scores:
-            raise ValueError(f"{path} should hold logits by item id: {{id: [[not fit, fit], [not fit, fit]]}}")
-        return Answers(tuple(Answer(n, key, value) for n, (key, value) in enumerate(scores.items(), 1)), f"{path.name}: logits by item")
+        return _logits_by_item(parse_json(read_text(path), path), str(path))
 
     def report(self, answers: Answers) -> Scored:
         logits = {str(row.key): _checked(row) for row in answers.rows}
@@ -117,6 +116,13 @@ class FoilBenchmark(Official):
         }
         told = {"raw": {**raw, "counted": [count, len(self.every)]}, "printed": _printed(raw, count, len(self.every))}
         return self.scored(count, {name: round_as_printed(value) for name, value in raw.items()}, flags=flags, items=tuple(items), **told)
+
+
+def _logits_by_item(content: Any, where: str) -> Answers:
+    scores = content.get("scores", content) if isinstance(content, Mapping) else None
+    if not isinstance(scores, Mapping) or not scores:
+        raise ValueError(f"{where} should hold logits by item id: {{id: [[not fit, fit], [not fit, fit]]}}")
+    return Answers(tuple(Answer(n, key, value) for n, (key, value) in enumerate(scores.items(), 1)), f"{where}: logits by item")
 
 
 def round_as_printed(value: float) -> float:

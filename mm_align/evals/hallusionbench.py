@@ -95,7 +95,7 @@ class HallusionBenchmark(JudgedBenchmark):
 
     # -- scoring -----------------------------------------------------------------------------------------------------------
 
-    def read(self, responses: str | Path | Sequence[Mapping[str, Any]]) -> Answers:
+    def read(self, responses: Any) -> Answers:
         texts = ("model_prediction", *TEXTS, *CODES)
         if not isinstance(responses, str | Path):
             return as_answers(responses, texts=texts)

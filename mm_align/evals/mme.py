@@ -105,7 +105,7 @@ class MmeBenchmark(Official):
 
     # -- scoring -----------------------------------------------------------------------------------------------------------
 
-    def read(self, responses: str | Path | Sequence[Mapping[str, Any]]) -> Answers:
+    def read(self, responses: Any) -> Answers:
         if isinstance(responses, str | Path) and Path(responses).is_dir():
             return as_answers(rows_in(Path(responses)), f"{Path(responses).name}/", texts=("prediction", "response", "answer"))
         return super().read(responses)

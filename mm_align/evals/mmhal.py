@@ -93,7 +93,7 @@ class MmhalBenchmark(JudgedBenchmark):
 
     # -- scoring -----------------------------------------------------------------------------------------------------------
 
-    def read(self, responses: str | Path | Sequence[Mapping[str, Any]]) -> Answers:
+    def read(self, responses: Any) -> Answers:
         if not isinstance(responses, str | Path):
             return rows_in(responses, "rows")
         path = _in_folder(Path(responses))

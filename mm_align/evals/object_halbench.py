@@ -129,7 +129,7 @@ class ObjectHalbenchBenchmark(JudgedBenchmark):
 
     # -- scoring -----------------------------------------------------------------------------------------------------------
 
-    def read(self, responses: str | Path | Sequence[Mapping[str, Any]]) -> Answers:
+    def read(self, responses: Any) -> Answers:
         if not isinstance(responses, str | Path):
             return as_answers(responses, texts=self.texts, keys=self.keys)
         path = find(str(responses), ANSWERS)

@@ -78,6 +78,8 @@ class Official(Benchmark):
     keys: Sequence[str] = KEYS
 
     def __init__(self, data: str | None = None, *, flavor: str | None = None, limit: int | None = None) -> None:
+        if data is not None and not Path(data).exists():
+            raise FileNotFoundError(f"there is no {data}")
         self.data, self.limit = data, limit
         self.flavor = self._known_flavor(flavor)
         self.flags: list[str] = []
@@ -89,7 +91,7 @@ class Official(Benchmark):
             raise ValueError(f"{self.name} has no flavor '{flavor}'; there are {', '.join(self.flavors)}")
         return flavor
 
-    def read(self, responses: str | Path | Sequence[Mapping[str, Any]]) -> Answers:
+    def read(self, responses: Any) -> Answers:
         """A response file, the folder of one (of `RESPONSE_FILES`), or rows; shapes that `read_answers` does not know are read by the
         benchmark itself. ValueError for a folder without one."""
         if isinstance(responses, str | Path):

@@ -119,7 +119,7 @@ class RefombBenchmark(JudgedBenchmark):
 
     # -- scoring -----------------------------------------------------------------------------------------------------------
 
-    def read(self, responses: str | Path | Sequence[Mapping[str, Any]]) -> Answers:
+    def read(self, responses: Any) -> Answers:
         if not isinstance(responses, str | Path):
             return _answers(list(responses), "rows")
         path = Path(responses)

@@ -12,13 +12,14 @@ from .official import Official, Scored
 
 def score(
     benchmark: str,
-    responses: str | Path | Sequence[Mapping[str, Any]],
+    responses: str | Path | Sequence[Mapping[str, Any]] | Mapping[str, Any],
     data: str | Path | None = None,
     *,
     flavor: str | None = None,
     **options: Any,
 ) -> Scored:
-    """What the evaluator `flavor` (default: the official one) of `benchmark` says of `responses`: a file, or rows.
+    """What the evaluator `flavor` (default: the official one) of `benchmark` says of `responses`: a file, or rows, or what a file that
+    is no list of rows holds.
 
     data: the benchmark's folder or file, or none where it is packaged. options: the benchmark's own (judge_replies, analyses, ...).
     Raises ValueError for input that has no score, naming the row; OSError for files that cannot be read.

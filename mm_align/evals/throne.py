@@ -113,8 +113,10 @@ class ThroneBenchmark(JudgedBenchmark):
         folder = Path(self.beside)
         return next((path for place in (folder, folder.parent) for path in sorted(place.glob("instances*.json"))), None)
 
-    def read(self, responses: str | Path | Sequence[Mapping[str, Any]]) -> Answers:
+    def read(self, responses: Any) -> Answers:
         """Rows of image_id and answers: a list an evaluator."""
+        if isinstance(responses, Mapping):
+            raise ValueError("rows of image_id and answers are expected, or the folder of the evaluators' files; found a mapping")
         if not isinstance(responses, str | Path):
             return _rows(responses, f"{len(responses)} rows")
         files = _files(Path(responses))

@@ -88,7 +88,7 @@ class VideoMmeBenchmark(Official):
 
     # -- scoring -----------------------------------------------------------------------------------------------------------
 
-    def read(self, responses: str | Path | Sequence[Mapping[str, Any]]) -> Answers:
+    def read(self, responses: Any) -> Answers:
         if not isinstance(responses, str | Path):
             return videos_of(list(responses), "rows")
         path = _file(Path(responses))

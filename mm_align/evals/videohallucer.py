@@ -97,7 +97,7 @@ class VideoHallucerBenchmark(Official):
         ]
         return Answers(tuple(Answer(n, row["i"], None, row) for n, row in enumerate(told, 1)), f"{len(rows)} responses")
 
-    def read(self, responses: str | Path | Sequence[Mapping[str, Any]]) -> Answers:
+    def read(self, responses: Any) -> Answers:
         if not isinstance(responses, str | Path):
             told = [dict(row) for row in responses]
             return Answers(tuple(Answer(n, row.get("i"), None, row) for n, row in enumerate(told, 1)), f"{len(told)} rows")

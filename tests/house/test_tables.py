@@ -149,3 +149,23 @@ def test_a_guide_tells_of_every_key(name):
         if not any(line.startswith(f"| `{name}` |") and field.description.replace("|", "or") in line for line in guide.splitlines())
     ]
     assert not lacking
+
+
+def test_every_option_of_a_benchmark_is_told():
+    """`mmalign score BENCH --set options.NAME=...`: in the benchmark's section of the guide, or in its head."""
+    import inspect
+    import re
+
+    from mm_align.evals import BENCHMARKS, Official
+
+    guide = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", guide, re.MULTILINE | re.DOTALL))
+    everywhere = {"data", "flavor", "limit", "judge_replies"}  # flags of both verbs, told in the head
+    lacking = [
+        f"{name}.{option}"
+        for name, kind in BENCHMARKS.items()
+        if issubclass(kind, Official)
+        for option in inspect.signature(kind).parameters
+        if option not in everywhere and not re.search(rf"\b{option.replace('_', '[-_]')}\b", sections[name])
+    ]
+    assert not lacking
