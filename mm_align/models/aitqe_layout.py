@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from .processor import LvlmProcessor
 
 MODEL_TYPE = "mm"
 # released prefix -> ours; longer ones first [R: modeling_mm.py, confirmed by file sizes]
-PREFIXES = (
+Prefixes = tuple[tuple[str, str], ...]  # theirs, ours
+PREFIXES: Prefixes = (
     ("model.model.", "model.language_model."),
     ("model.lm_head.", "lm_head."),
     ("vision_model.vision_model.", "model.vision_tower."),
@@ -49,29 +50,29 @@ CLIP = {768: (12, 12, 3072), 1024: (24, 16, 4096)}
 # -- names -------------------------------------------------------------------------------------------------------------
 
 
-def our_name(released: str) -> str | None:
+def our_name(released: str, prefixes: Prefixes = PREFIXES) -> str | None:
     """`mm_projector.0.bias` -> `model.adapter.linear_1.bias`; None for a weight without a place in our model."""
-    return next((ours + released[len(theirs) :] for theirs, ours in PREFIXES if released.startswith(theirs)), None)
+    return next((ours + released[len(theirs) :] for theirs, ours in prefixes if released.startswith(theirs)), None)
 
 
-def released_name(ours: str) -> str:
+def released_name(ours: str, prefixes: Prefixes = PREFIXES) -> str:
     """The inverse of `our_name`. Raises KeyError for a name that no released checkpoint has."""
-    for theirs, prefix in PREFIXES:
+    for theirs, prefix in prefixes:
         if ours.startswith(prefix):
             return theirs + ours[len(prefix) :]
     raise KeyError(ours)
 
 
-def released_shapes(model: LvlmForConditionalGeneration) -> dict[str, tuple[int, ...]]:
+def released_shapes(model: LvlmForConditionalGeneration, prefixes: Prefixes = PREFIXES) -> dict[str, tuple[int, ...]]:
     """Every weight of the released file that holds this model, `image_newline` [D] included; a model on the meta device will do."""
-    shapes = {released_name(name): tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    shapes = {released_name(name, prefixes): tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     return shapes | {"image_newline": (model.config.text_config.hidden_size,)}
 
 
-def lay_out(released: Iterable[str], ours: Iterable[str], named: Callable[[str], str | None] = our_name) -> Layout:
-    """Matches the names in a file with those of our model; `named`: from theirs to ours."""
+def lay_out(released: Iterable[str], ours: Iterable[str], prefixes: Prefixes = PREFIXES) -> Layout:
+    """Matches the names in a file with those of our model."""
     known = set(ours)
-    pairs = {name: named(name) for name in released}
+    pairs = {name: our_name(name, prefixes) for name in released}
     mapped = {place: name for name, place in pairs.items() if place in known and place is not None}
     lacking = sorted(known - set(mapped))
     return Layout(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,31 +46,11 @@ def is_opt_visor(written: Mapping[str, Any]) -> bool:
     return written.get("model_type") == MODEL_TYPE and ("frame_pattern" in written or pools)
 
 
-# -- names -------------------------------------------------------------------------------------------------------------
-
-
-def our_name(released: str) -> str | None:
-    """`mm_projector.linear.0.bias` -> `model.adapter.mlp.linear_1.bias`; None for a weight without a place in our model."""
-    return next((ours + released[len(theirs) :] for theirs, ours in PREFIXES if released.startswith(theirs)), None)
-
-
-def released_name(ours: str) -> str:
-    """The inverse of `our_name`. Raises KeyError for a name that no released checkpoint has."""
-    for theirs, prefix in PREFIXES:
-        if ours.startswith(prefix):
-            return theirs + ours[len(prefix) :]
-    raise KeyError(ours)
-
-
-def released_shapes(model: LvlmForConditionalGeneration) -> dict[str, tuple[int, ...]]:
-    """Every weight of the released file that holds this model, `image_newline` [D] included; a model on the meta device will do."""
-    shapes = {released_name(name): tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    return shapes | {"image_newline": (model.config.text_config.hidden_size,)}
-
-
-def lay_out(released: Iterable[str], ours: Iterable[str]) -> Layout:
-    """Matches the names in a file with those of our model."""
-    return aitqe_layout.lay_out(released, ours, our_name)
+# Names as AITQE's, with the projector's first: see there.
+our_name = partial(aitqe_layout.our_name, prefixes=PREFIXES)
+released_name = partial(aitqe_layout.released_name, prefixes=PREFIXES)
+released_shapes = partial(aitqe_layout.released_shapes, prefixes=PREFIXES)
+lay_out = partial(aitqe_layout.lay_out, prefixes=PREFIXES)
 
 
 # -- config ------------------------------------------------------------------------------------------------------------
