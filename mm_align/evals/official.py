@@ -159,18 +159,6 @@ def ratio(numerator: float, denominator: float, what: str, flags: list[str]) -> 
     return 0.0
 
 
-def by_key(answers: Answers, what: str) -> dict[Any, Answer]:
-    """Rows by id. ValueError that names both rows for an id that comes twice, and the row that has none."""
-    found: dict[Any, Answer] = {}
-    for answer in answers.rows:
-        if answer.key is None:
-            raise ValueError(f"row {answer.row} has no id; {what} are matched by id")
-        if answer.key in found:
-            raise ValueError(f"id {answer.key!r} is in rows {found[answer.key].row} and {answer.row}; expected each of the {what} once")
-        found[answer.key] = answer
-    return found
-
-
 def rows_of(
     samples: Sequence[str], responses: Mapping[str, Response], fields: Iterable[Mapping[str, Any]], text: str = "answer"
 ) -> Answers:
