@@ -6,7 +6,8 @@
 CPU seconds, each command in a process of its own, interleaved; median and spread of five runs: of the whole command, and of scoring,
 which leaves out start and imports, and of upstream the reading of its pickle too.
 
---upstream   a checkout of https://github.com/Maxlinn/CHAIR-metric-standalone with its chair.pkl; its script needs nltk and tqdm
+--upstream   a checkout of https://github.com/Maxlinn/CHAIR-metric-standalone with its chair.pkl; its script needs nltk
+             and tqdm, and unpickles: give only a checkout that you trust
 --pattern    a checkout of https://github.com/clips/pattern, which does not import from its sources: its singularize is cut out of them
 --opera      a checkout of https://github.com/shikiw/OPERA, whose chair.py has the WordNet family; it reads the pickle of --upstream
 --nltk-data  for --opera: a folder of NLTK's punkt_tab, averaged_perceptron_tagger_eng and wordnet
