@@ -1,0 +1,1 @@
+"""Cheap signals of rows and the rules over them."""
