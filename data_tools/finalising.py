@@ -126,14 +126,16 @@ class _Render:
             return self._leaves(_rejected(item, entry["rejected"], entry.get("detail", "")), gone)
         verdict = self.decide(row, Verdict.from_dict(entry))
         if verdict.action in DROPPED:
-            return self._leaves(_rejected(item, verdict.reason or verdict.action, "by the step's decision"), gone)
+            why = "; ".join(verdict.explanations.values()) if verdict.action == "drop" else ""
+            return self._leaves(_rejected(item, verdict.reason or verdict.action, why or "by the step's decision"), gone)
         if again and self.plan.on_duplicate == "quarantine":
             return self._leaves(_rejected(item, "duplicate_id", f"id {item.id!r} came before"), gone)
         return self._stays(item, verdict, out, gone)
 
     def _stays(self, item: Sample, verdict: Verdict, out: Any, gone: Any) -> None:
         text = verdict.text if verdict.action == "rewrite" and verdict.text is not None else item.caption or ""
-        added = {RAW_CAPTION: _raw_caption(item), self.plan.audit_field: dict(self.plan.audit(verdict))}
+        added: dict[str, Any] = {RAW_CAPTION: _raw_caption(item)} if self.plan.keeps_raw else {}
+        added[self.plan.audit_field] = dict(self.plan.audit(verdict))
         try:
             out.add(dataclasses.replace(item, caption=text, meta={**item.meta, **added}))
         except self.refuses as error:
@@ -199,7 +201,7 @@ def _schema_hint(shard: Shard, plan: Plan) -> Any:
     from .io.schema import schema_of
 
     base = schema_of(shard) if format == shard.format else None
-    added = {RAW_CAPTION: pa.string(), plan.audit_field: plan.audit_type()}
+    added = {name: pa.string() if name == RAW_CAPTION else plan.audit_type() for name in plan.added_fields}
     fields = [*(base or ()), *(pa.field(name, kind) for name, kind in added.items() if base is None or name not in base.names)]
     return pa.schema(fields, metadata=base.metadata if base is not None else None)
 

@@ -16,7 +16,7 @@ from .calls import CallFailed
 from .io import Shard
 from .io.images import BadImage, decode
 from .journal import Entry, Journal, read_entries
-from .plan import RAW_CAPTION, Item, Plan, Watch, outcome
+from .plan import Item, Plan, Watch, outcome
 from .records import Image, Rejected, Sample, Verdict
 from .shards import RunDir, RunStopped
 
@@ -122,7 +122,7 @@ def _decoded(image: Image, plan: Plan) -> Image:
 
 def taken_fields(sample: Sample, plan: Plan) -> list[str]:
     """The fields that this run would add and the row already has."""
-    return [name for name in (RAW_CAPTION, plan.audit_field) if name in sample.meta]
+    return [name for name in plan.added_fields if name in sample.meta]
 
 
 def _judge(block: list[Prepared], plan: Plan, watch: Watch) -> list[Entry]:

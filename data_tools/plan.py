@@ -26,7 +26,8 @@ COUNTS = ("rows", "out", "quarantined", "kept", "rewritten", "duplicates")
 class Plan:
     """What to do with every shard. `step` must answer with one verdict a sample, in order.
 
-    `audit` turns a verdict into what is stored in the row under `audit_field`. `rule` may change verdicts once a whole shard is
+    `audit` turns a verdict into what is stored in the row under `audit_field`. `keeps_raw`: the caption as it came is stored too, for
+    steps that may rewrite it. `rule` may change verdicts once a whole shard is
     judged (see `ShardRule`: it sees all (row, verdict) first). `format` None keeps each shard's own. `block_rows` rows of the
     input order are judged, journaled and committed together. `max_side` bounds decoded pictures (None: as they are).
     """
@@ -36,6 +37,7 @@ class Plan:
     block_rows: int
     audit_field: str = "aitqe"
     audit_type: Callable[[], Any] | None = None  # makes the pyarrow type of what `audit` returns; None: a column of JSON text
+    keeps_raw: bool = True
     rule: ShardRule | None = None
     format: str | None = None
     caption_key: str | None = None
@@ -53,6 +55,11 @@ class Plan:
 
     def read(self, shard: Shard, skip: int = 0) -> Iterator[Item]:
         return iter(read(shard, caption_key=self.caption_key, image_key=self.image_key, image_root=self.image_root, skip=skip))
+
+    @property
+    def added_fields(self) -> tuple[str, ...]:
+        """The fields that a run adds to every row."""
+        return (RAW_CAPTION, self.audit_field) if self.keeps_raw else (self.audit_field,)
 
     def suffix(self, shard: Shard) -> str:
         return extension(self.format or shard.format)

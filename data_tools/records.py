@@ -240,6 +240,7 @@ class Verdict:
     reason: str = ""
     raw: str | None = None  # the model's reply where it could not be parsed
     flags: tuple[str, ...] = ()  # what else is worth knowing ("caption_cut", "out_of_range:overall"); never changes the action
+    signals: Mapping[str, float | int | str | bool | None] = field(default_factory=dict)  # what filters told ({"image.width": 640})
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"flags": list(self.flags)}

@@ -58,6 +58,11 @@ class EnhanceConfig(JobConfig):
         json_schema_extra={"positional": True},
     )
     out: str = Field(description="folder for output, quarantine and report; the same command continues an unfinished run")
+    stages: list[str] = Field(["aitqe"], description="signals (cheap filters, no model), aitqe (the model), or signals,aitqe")
+    signals: list[str] = Field([], description="what stage signals tells, by room or name: image,text.words; default: all")
+    drop_if: list[str] = Field([], description='a rule over signals by which rows leave: "image.width < 100"')
+    keep_if: list[str] = Field([], description="a rule over signals without which rows leave")
+    report_only: bool = Field(False, description="rules flag the rows that they would drop, and nothing leaves by them")
     model: str = Field("tiny-aitqe", description="folder, hub id (HymanH/AITQE, any image-text model), bundled model or endpoint")
     revision: str | None = Field(None, description="commit or tag of a hub model")
     prompt: Literal["auto", "aitqe", "general"] = Field("auto", description="AITQE's own question, or one for any model")
@@ -85,6 +90,13 @@ class EnhanceConfig(JobConfig):
     trust_remote_code: bool = Field(False, description="run code that a hub model brings")
     dry_run: bool = Field(False, description=f"judge the first {DRY_ROWS} rows, show them and the cost of the rest, write nothing")
     overwrite: bool = Field(False, description="start anew: delete what an earlier run wrote to --out, and nothing else")
+
+    @field_validator("stages", "signals", mode="before")
+    @classmethod
+    def parted(cls, given: Any) -> Any:
+        """`--stages signals,aitqe` is `--stages signals --stages aitqe`."""
+        several = [given] if isinstance(given, str) else given
+        return [part.strip() for one in several for part in one.split(",")] if all(isinstance(one, str) for one in several) else given
 
 
 def enhance(source: str | Path, out: str | Path, *, backend: Backend | None = None, **options: Any) -> EnhanceReport:
@@ -162,9 +174,9 @@ def _judge_all(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir, 
         log.info("continuing the unfinished run in %s", run_dir.root)
     write_atomic(run_dir.root / "config.yaml", to_yaml(config).encode())
     with stop_on_signals() as stop:
-        backend, step, plan = ready(config, run_dir, backend)
+        backend, plan, told = ready(config, run_dir, backend)
         refuse_taken_fields(shards, plan)
-        about = about_data(config, shards, plan, backend)
+        told |= about_data(config, shards, plan, backend)
         started = time.monotonic()
         with shown(shards) as show:
 
@@ -175,6 +187,6 @@ def _judge_all(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir, 
             watch = Watch(stop, look)
             summary = run_pipeline(shards, plan, run_dir, watch)
     report = EnhanceReport(run_dir.root, summary, watch.fresh_rows, watch.step_seconds, time.monotonic() - started)
-    write_results(config, shards, run_dir, report, {"model": backend.describe(), "policy": step.policy.describe(), **about})
+    write_results(config, shards, run_dir, report, told)
     warn_of_nothing(run_dir, shards, summary)
     return report

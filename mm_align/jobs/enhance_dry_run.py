@@ -26,8 +26,8 @@ def dry_run(config: EnhanceConfig, shards: Sequence[Shard], backend: Backend | N
 
     from .progress import count_rows
 
-    backend = backend or load_model(config, {})
-    plan = make_plan(config, make_step(config, backend), backend, DRY_ROWS)
+    backend = (backend or load_model(config, {})) if "aitqe" in config.stages else None
+    plan = make_plan(config, make_step(config, backend) if backend else None, backend, DRY_ROWS)
     refuse_taken_fields(shards, plan)
     about_data(config, shards, plan, backend)
     rows = [prepare_row(item, plan) for item in first_rows(shards, plan, min(DRY_ROWS, config.limit or DRY_ROWS))]

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..config import UserError
+from .enhance_filters import block_rows, check_stages, signal_parts, told_of
 
 if TYPE_CHECKING:
     from data_tools.aitqe import AitqeStep, Guards, Policy
@@ -34,6 +35,7 @@ def check_options(config: EnhanceConfig) -> None:
     try:
         _policy(config)
         _guards(config)
+        check_stages(config)
     except ValueError as error:
         raise UserError(str(error)) from error
     source, out = Path(config.source).resolve(), Path(config.out).resolve()
@@ -49,19 +51,32 @@ def _refuse_idle_limits(config: EnhanceConfig) -> None:
         raise UserError(f"{idle} has no effect with policy {config.policy!r}: add --policy threshold")
 
 
-def ready(config: EnhanceConfig, run_dir: RunDir, backend: Backend | None) -> tuple[Backend, AitqeStep, Plan]:
+class Ready(NamedTuple):
+    """`backend`: None where no stage asks a model. `told`: what the report says of model, policy and filters."""
+
+    backend: Backend | None
+    plan: Plan
+    told: dict[str, Any]
+
+
+def ready(config: EnhanceConfig, run_dir: RunDir, backend: Backend | None) -> Ready:
     """The model and what is done with it, after making sure that they are those of the run's first start."""
     earlier = run_dir.record.get("resolved", {})
+    if "aitqe" not in config.stages:
+        resolved = earlier or {"batch_size": block_rows(config)}
+        run_dir.bind("resolved", resolved)
+        return Ready(None, make_plan(config, None, None, resolved["batch_size"]), told_of(config))
     backend = backend or load_model(config, earlier | run_dir.record.get("shrunk", {}))
     step = make_step(config, backend)
     run_dir.bind("model", backend.describe())
     run_dir.bind("prompt", step.prompt.sha)
     resolved = earlier or _resolved(backend)
     run_dir.bind("resolved", resolved)
-    return backend, step, make_plan(config, step, backend, resolved["batch_size"])
+    told = {"model": backend.describe(), "policy": step.policy.describe(), **told_of(config)}
+    return Ready(backend, make_plan(config, step, backend, resolved["batch_size"]), told)
 
 
-def remember_batch(run_dir: RunDir, backend: Backend) -> None:
+def remember_batch(run_dir: RunDir, backend: Backend | None) -> None:
     """When memory ran out the backend went on with fewer rows at once; a continued run then starts with as many."""
     size = getattr(backend, "batch_size", None)
     if size is not None and size < run_dir.record["resolved"]["batch_size"]:
@@ -123,24 +138,35 @@ def make_step(config: EnhanceConfig, backend: Backend) -> AitqeStep:
         raise UserError(str(error)) from error
 
 
+def _model_parts(step: AitqeStep, backend: Backend) -> dict[str, Any]:
+    """What a plan needs to know of the model's stage."""
+    from data_tools.aitqe import audit_arrow_type, audit_fields
+
+    provenance = {**backend.describe(), **step.describe()}
+    return {
+        "step": step,
+        "audit": lambda verdict: audit_fields(verdict, provenance),
+        "audit_type": audit_arrow_type,
+        "rule": step.policy.shard_rule(),
+    }
+
+
 def _own_prompt(backend: Backend) -> str:
     """The question the model was trained on: AITQE's for models that take plain prompts, the general one for chat models."""
     processor = getattr(getattr(backend, "prompts", None), "processor", None)
     return "general" if processor is not None and getattr(processor, "prompt_style", "chat") != "plain" else "aitqe"
 
 
-def make_plan(config: EnhanceConfig, step: AitqeStep, backend: Backend, block_rows: int) -> Plan:
+def make_plan(config: EnhanceConfig, step: AitqeStep | None, backend: Backend | None, block_rows: int) -> Plan:
     """What the pipeline is to do with every shard; each row's audit names the model and the step."""
-    from data_tools.aitqe import audit_arrow_type, audit_fields
     from data_tools.plan import Plan
 
-    provenance = {**backend.describe(), **step.describe()}
+    parts = _model_parts(step, backend) if step is not None and backend is not None else {}
+    if "signals" in config.stages:
+        parts |= signal_parts(config, step, parts)
     return Plan(
-        step=step,
-        audit=lambda verdict: audit_fields(verdict, provenance),
-        audit_type=audit_arrow_type,
+        **parts,
         block_rows=block_rows,
-        rule=step.policy.shard_rule(),
         format=config.format,
         caption_key=config.caption_key,
         image_key=config.image_key,

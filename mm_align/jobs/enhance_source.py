@@ -71,9 +71,9 @@ def refuse_taken_fields(shards: Sequence[Shard], plan: Plan) -> None:
             )
 
 
-def about_data(config: EnhanceConfig, shards: Sequence[Shard], plan: Plan, backend: Backend) -> dict[str, Any]:
+def about_data(config: EnhanceConfig, shards: Sequence[Shard], plan: Plan, backend: Backend | None) -> dict[str, Any]:
     """For the report: the domain in its title where a model of one domain meets its own data, a warning where it meets other data."""
-    domain = _domain(config, backend)
+    domain = _domain(config, backend) if backend is not None else None
     samples = first_samples(shards, plan, LOOK_ROWS) if domain else []
     if domain is None or not samples:
         return {}

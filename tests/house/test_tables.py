@@ -35,6 +35,7 @@ ROOMS = [
     Room("video.frames", "SELECTORS"),
     Room("video.tokens", "REDUCERS"),
     Room("video.budget.forms", "FORMS"),
+    Room("data_tools.filters", "FILTERS"),
     Room("data_tools.io", "FORMATS", papers=False),
     Room("data_tools.preference", "FORMATS", papers=False),
 ]

@@ -1,0 +1,116 @@
+"""`mmalign enhance-data --stages signals` through its door: no model, no torch, every row told of."""
+
+import io
+import json
+import subprocess
+import sys
+
+import PIL.Image
+import pytest
+
+from mm_align.cli import main
+
+
+def picture(size=(40, 20), color="red", format="PNG"):
+    buffer = io.BytesIO()
+    PIL.Image.new("RGB", size, color).save(buffer, format)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "src"
+    folder.mkdir()
+    for i in range(6):
+        (folder / f"{i}.png").write_bytes(picture((40 + i, 20)))
+    rows = [{"id": f"r{i}", "image": f"{i}.png", "caption": f"a red picture of {i} squares", "more": [i, None]} for i in range(6)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def command(source, out, *more):
+    return main(["enhance-data", str(source), "--out", str(out), "--stages", "signals", *more])
+
+
+def rows_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_every_row_comes_out_with_its_signals_and_its_caption(source, tmp_path):
+    assert command(source, tmp_path / "out") == 0
+    before, after = rows_of(source / "rows.jsonl"), rows_of(tmp_path / "out" / "rows.jsonl")
+    assert [{k: v for k, v in row.items() if k != "filters"} for row in after] == before
+    told = after[3]["filters"]
+    assert (told["action"], told["reason"], told["flags"]) == ("keep", "", [])
+    assert told["signals"]["image.width"] == 43
+    assert told["signals"]["text.words"] == 6
+
+
+def test_only_the_signals_that_are_wanted(source, tmp_path):
+    assert command(source, tmp_path / "out", "--signals", "text.words,image") == 0
+    signals = rows_of(tmp_path / "out" / "rows.jsonl")[0]["filters"]["signals"]
+    assert "text.words" in signals
+    assert "image.width" in signals
+    assert "text.chars" not in signals
+
+
+def test_parquet_keeps_types_of_signals(source, tmp_path):
+    import pyarrow.parquet as pq
+
+    assert command(source, tmp_path / "out", "--format", "parquet") == 0
+    table = pq.read_table(tmp_path / "out" / "rows.parquet")
+    signals = table.column("filters").to_pylist()[2]["signals"]
+    assert (signals["image.width"], signals["text.language"]) == (42, "en")
+
+
+def test_rules_send_rows_to_quarantine_with_their_reason(source, tmp_path, capsys):
+    assert command(source, tmp_path / "out", "--drop-if", "image.width < 42", "--keep-if", "text.words == 6") == 0
+    assert [row["id"] for row in rows_of(tmp_path / "out" / "rows.jsonl")] == ["r2", "r3", "r4", "r5"]
+    gone = rows_of(tmp_path / "out" / "quarantine" / "rows.jsonl")
+    assert [(row["reason"], row["detail"]) for row in gone] == [
+        ("rule:image.width < 42", "image.width = 40"),
+        ("rule:image.width < 42", "image.width = 41"),
+    ]
+    assert "6 rows in = 4 kept + 0 rewritten + 2 quarantined" in capsys.readouterr().out
+
+
+def test_report_only_flags_and_drops_nothing(source, tmp_path):
+    assert command(source, tmp_path / "out", "--keep-if", "image.width > 41", "--report-only") == 0
+    flags = [row["filters"]["flags"] for row in rows_of(tmp_path / "out" / "rows.jsonl")]
+    assert flags == [["rule:not (image.width > 41)"]] * 2 + [[]] * 4
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--signals", "image.widht"], "did you mean 'image.width'"),
+        (["--drop-if", "image.widht < 42"], "did you mean image.width"),
+        (["--drop-if", "text.language < 42"], "text.language"),
+        (["--keep-if", "image.width < "], "cannot be read at its end"),
+        (["--stages", "signal"], "there are signals, aitqe"),
+    ],
+)
+def test_what_is_misspelt_is_refused(source, tmp_path, capsys, more, said):
+    assert command(source, tmp_path / "out", *more) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_signals_without_their_stage_are_refused(source, tmp_path, capsys):
+    assert main(["enhance-data", str(source), "--out", str(tmp_path / "out"), "--signals", "image"]) == 2
+    assert "add --stages signals" in capsys.readouterr().err
+
+
+def test_dry_run_writes_nothing(source, tmp_path, capsys):
+    assert command(source, tmp_path / "out", "--dry-run") == 0
+    assert "6 rows" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_torch_is_imported(source, tmp_path):
+    line = (
+        "import sys; from mm_align.cli import main; "
+        f"code = main(['enhance-data', {str(source)!r}, '--out', {str(tmp_path / 'out')!r}, '--stages', 'signals']); "
+        "print(code, sorted({'torch', 'transformers', 'datasets'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"
