@@ -25,6 +25,7 @@ from .plan import FIRST_DUPLICATES, RAW_CAPTION, Item, Plan, Summary, Watch, che
 from .records import Rejected, Sample, Verdict
 from .report.stats import Stats
 from .shards import RunDir, RunRefused, write_atomic
+from .uids import UID, uid_of
 
 DROPPED = ("drop", "quarantine")
 ROW_BY_ROW = ("jsonl", "webdataset", "folder")  # writers that refuse a row before they write any of it; Arrow's hold back many rows
@@ -66,6 +67,8 @@ def finalise_shard(shard: Shard, plan: Plan, run_dir: RunDir, seen: SeenIds, wat
     summary = render.all_rows(watch)
     write_atomic(run_dir.stats(shard.name), json.dumps(render.stats.to_dict()).encode("ascii"))
     write_atomic(run_dir.ids(shard.name), ids.tobytes())
+    if plan.uid_key is not None:
+        write_atomic(run_dir.uids(shard.name), np.array(render.uids, UID).tobytes())
     render.put_in_place()
     return summary
 
@@ -86,6 +89,7 @@ class _Render:
         self.counts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.duplicates: list[str] = []
+        self.uids: list[tuple[int, int]] = []
 
     def all_rows(self, watch: Watch) -> Summary:
         for path, _ in self.made:
@@ -142,6 +146,8 @@ class _Render:
             return self._leaves(_rejected(item, "not_writable", str(error)), gone)
         self.counts["out"] += 1
         self.counts[verdict.action] += 1
+        if self.plan.uid_key is not None:
+            self.uids.append(uid_of(item.meta[self.plan.uid_key]))
         self.stats.add(item, verdict, text)
 
     def _leaves(self, rejected: Rejected, gone: Any) -> None:

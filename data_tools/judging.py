@@ -19,6 +19,7 @@ from .journal import Entry, Journal, read_entries
 from .plan import Item, Plan, Watch, outcome
 from .records import Image, Rejected, Sample, Verdict
 from .shards import RunDir, RunStopped
+from .uids import uid_of
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +110,11 @@ def prepare_row(item: Item, plan: Plan) -> Prepared:
         return Prepared(item, None, _refusal("field_collision", f"the row already has a field {taken[0]!r}"))
     if not item.images:
         return Prepared(item, None, _refusal("image_missing", "the row names no image"))
+    if plan.uid_key is not None:
+        try:
+            uid_of(item.meta.get(plan.uid_key))
+        except ValueError as error:
+            return Prepared(item, None, _refusal("no_uid", f"field {plan.uid_key!r}: {error}"))
     try:
         images = tuple(_decoded(image, plan) for image in item.images)
     except BadImage as error:

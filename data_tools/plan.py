@@ -43,6 +43,7 @@ class Plan:
     caption_key: str | None = None
     image_key: str | None = None
     image_root: str | None = None
+    uid_key: str | None = None  # field of a uid that every row must have; those of rows that stay are listed
     max_pixels: int = 89_478_485
     max_side: int | None = None
     limit: int | None = None

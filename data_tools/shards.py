@@ -3,7 +3,7 @@
 DST/<shard><ext>               outputs, each renamed into place whole
 DST/quarantine/<shard>.jsonl   rows that left, with their reason
 DST/.mmalign/run.json          what the run is bound to: configuration, source, model, resolved batch size and device
-DST/.mmalign/{journal,stats,ids,done}/<shard>...   progress; `done` is written last
+DST/.mmalign/{journal,stats,ids,uids,done}/<shard>...   progress; `done` is written last
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .durable import put_in_place, remove
 
 MADE_BY = "mm-align"
 STATE = ".mmalign"
-OUR_FILES = ("report.html", "report.json", "config.yaml", "mmalign.json")
+OUR_FILES = ("report.html", "report.json", "config.yaml", "mmalign.json", "uids.npy")
 RESERVED = (*OUR_FILES, "quarantine", STATE)
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 CANNOT_WRITE = frozenset(
@@ -75,6 +75,9 @@ class RunDir:
 
     def ids(self, name: str) -> Path:
         return self._state("ids", f"{name}.u64")
+
+    def uids(self, name: str) -> Path:
+        return self._state("uids", f"{name}.u128")
 
     def done(self, name: str) -> dict[str, Any] | None:
         """What the done marker of a shard says, None while it is not done."""
@@ -210,7 +213,7 @@ def _take(root: Path, earlier: dict[str, Any] | None, binding: Mapping[str, Any]
         write_atomic(root / STATE / "run.json", to_json(record))
     refuse_differences(root, {key: earlier.get(key) for key in binding} if earlier else binding, binding)
     remove(root / STATE / "tmp")
-    for folder in ("journal", "stats", "ids", "done", "tmp", "../quarantine"):
+    for folder in ("journal", "stats", "ids", "uids", "done", "tmp", "../quarantine"):
         root.joinpath(STATE, folder).mkdir(exist_ok=True)
     finished = read_json(root / STATE / "finished.json") is not None
     return RunDir(root, record, "new" if earlier is None else "finished" if finished else "unfinished")

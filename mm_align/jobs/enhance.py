@@ -78,6 +78,7 @@ class EnhanceConfig(JobConfig):
     )
     caption_key: str | None = Field(None, description="field of the caption; default: caption, text, txt, conversations, messages")
     image_key: str | None = Field(None, description="field of the picture; default: image, images, jpg, png, ...")
+    uid_key: str | None = Field(None, description="field of DataComp's uid: those of the rows that stay are written to OUT/uids.npy")
     image_root: str | None = Field(None, description="folder that relative picture paths start from; default: the source's")
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field("auto", description="rows in one forward, committed together")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")

@@ -57,9 +57,21 @@ def write_results(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDi
     told |= {"source": config.source, "output": config.out, "rows_in": summary.rows, "config": config.model_dump(mode="json")}
     told |= {"resolved": run_dir.record["resolved"], "timing": _timing(report), "duplicates": summary.first_duplicates}
     write_report(run_dir.root, merged_stats(shards, run_dir, config.seed), title="Caption enhancement", run=told)
+    if config.uid_key is not None:
+        _write_uids(shards, run_dir)
     roots = {shard.name: image_root_of(shard, config.image_root) for shard in shards}
     write_manifest(run_dir.root, roots, config.format or shards[0].format)
     run_dir.finish(summary.to_dict())
+
+
+def _write_uids(shards: Sequence[Shard], run_dir: RunDir) -> None:
+    """The uids of all rows that stayed, for DataComp's resharder; a shard behind --limit has none."""
+    import numpy as np
+
+    from data_tools.uids import UID, write_uids
+
+    parts = [np.fromfile(path, UID) for shard in shards if (path := run_dir.uids(shard.name)).is_file()]
+    log.info("%d uids: %s", write_uids(run_dir.root / "uids.npy", parts), run_dir.root / "uids.npy")
 
 
 def warn_of_nothing(run_dir: RunDir, shards: Sequence[Shard], summary: Summary) -> None:

@@ -171,6 +171,7 @@ def make_plan(config: EnhanceConfig, step: AitqeStep | None, backend: Backend | 
         caption_key=config.caption_key,
         image_key=config.image_key,
         image_root=config.image_root,
+        uid_key=config.uid_key,
         max_pixels=config.max_pixels,
         limit=config.limit,
         on_duplicate=config.on_duplicate,

@@ -44,19 +44,30 @@ def first_samples(shards: Sequence[Shard], plan: Plan, n: int) -> list[Sample]:
 
 
 def refuse_absent_fields(config: EnhanceConfig, shards: Sequence[Shard]) -> None:
-    """UserError where none of the first rows has the field that --caption-key or --image-key names."""
+    """UserError where none of the first rows has the field that --caption-key, --image-key or --uid-key names."""
     from data_tools.io import read
     from data_tools.records import Rejected
 
     asked = {"missing_caption": config.caption_key, "missing_image": config.image_key}
-    if not any(asked.values()):
+    if not any(asked.values()) and config.uid_key is None:
         return
-    first = read(shards[0], caption_key=config.caption_key, image_key=config.image_key, image_root=config.image_root, limit=LOOK_ROWS)
+    first = list(read(shards[0], caption_key=config.caption_key, image_key=config.image_key, image_root=config.image_root, limit=LOOK_ROWS))
+    samples = [row for row in first if not isinstance(row, Rejected)]
+    if config.uid_key is not None and samples and all(config.uid_key not in sample.meta for sample in samples):
+        where = f"none of the first {len(samples)} rows of '{shards[0].path}' has it"
+        raise UserError(f"--uid-key {config.uid_key}: {where}{_near(config.uid_key, samples[0])}")
     rows = [(row.reason, row.detail) if isinstance(row, Rejected) else ("", "") for row in first]
     reason, detail = rows[0] if rows else ("", "")
     if asked.get(reason) and all(other == reason for other, _ in rows):
         flag = "--caption-key" if reason == "missing_caption" else "--image-key"
         raise UserError(f"{flag} {asked[reason]}: none of the first {len(rows)} rows of '{shards[0].path}' has it: {detail}")
+
+
+def _near(key: str, sample: Sample) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(key, sample.meta, 1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; its fields are {', '.join(sample.meta)}"
 
 
 def refuse_taken_fields(shards: Sequence[Shard], plan: Plan) -> None:
