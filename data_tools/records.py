@@ -18,11 +18,13 @@ ParseStatus = Literal["ok", "repaired", "truncated", "no_score", "unparsable"]
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One picture: where its encoded bytes are. `pixels` is the decoded RGB picture once somebody made it; never written."""
+    """One picture: where its encoded bytes are. `pixels` is the decoded RGB picture once somebody made it, perhaps at a smaller scale;
+    `size` then is (width, height) of the whole, upright. Both are never written."""
 
     path: str | None = None
     data: bytes | None = field(default=None, repr=False)
     pixels: PIL.Image.Image | None = field(default=None, compare=False, repr=False)
+    size: tuple[int, int] | None = field(default=None, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         return {"path": self.path, "data": None if self.data is None else base64.b64encode(self.data).decode("ascii")}

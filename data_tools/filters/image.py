@@ -23,10 +23,11 @@ class ImageSignals:
         return [self._of(sample) for sample in samples]
 
     def _of(self, sample: Sample) -> Signals:
-        picture = sample.images[0].pixels if sample.images else None
-        if picture is None:
+        picture = sample.images[0] if sample.images else None
+        size = picture and (picture.size or (picture.pixels and picture.pixels.size))
+        if not size:
             return dict.fromkeys(self.names)
-        width, height = picture.size
+        width, height = size
         told: dict[str, Value] = {"image.width": width, "image.height": height}
         told["image.aspect"] = round(max(width, height) / min(width, height), 4)
         return {name: told[name] for name in self.names}

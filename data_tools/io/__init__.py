@@ -1,7 +1,7 @@
 """Reading and writing of samples, one file a format; this table is the list of formats."""
 
 from .face import FORMATS, extension, read, write
-from .images import BadImage, decode
+from .images import BadImage, decode, measured
 from .listing import list_shards
 from .manifest import image_root_of, read_manifest, write_manifest
 from .paths import SourceError
@@ -18,6 +18,7 @@ __all__ = [
     "extension",
     "image_root_of",
     "list_shards",
+    "measured",
     "read",
     "read_manifest",
     "write",

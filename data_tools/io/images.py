@@ -10,7 +10,7 @@ import zlib
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
-from typing import IO
+from typing import IO, NamedTuple
 
 import PIL.Image
 
@@ -32,7 +32,15 @@ ROTATIONS = {
     7: PIL.Image.Transpose.TRANSVERSE,
     8: PIL.Image.Transpose.ROTATE_90,
 }
+SIDEWAYS = tuple(ROTATIONS[orientation] for orientation in (5, 6, 7, 8))
 ORIENTATION = 0x0112
+
+
+class Decoded(NamedTuple):
+    """An upright RGB picture, perhaps at a smaller scale, and (width, height) of the whole, upright."""
+
+    pixels: PIL.Image.Image
+    size: tuple[int, int]
 
 
 class BadImage(ValueError):
@@ -44,17 +52,36 @@ class BadImage(ValueError):
         self.detail = detail
 
 
-def decode(image: Image, *, max_pixels: int = MAX_PIXELS, max_side: int | None = None) -> Image:
-    """The record with `.pixels`: RGB, turned as its EXIF says, first frame, transparency over white, 16 bits scaled to 8.
+def decode(image: Image, *, max_pixels: int = MAX_PIXELS, max_side: int | None = None, fast: bool = False) -> Image:
+    """The record with `.pixels`: RGB, turned as its EXIF says, first frame, transparency over white, 16 bits scaled to 8; and `.size`.
 
     `max_pixels` is checked on the header, before anything is decoded, in place of Pillow's own limit (which stays for what
     Pillow checks inside WebP, GIF, ICO and TIFF files: 178,956,970 pixels). `max_side` (pixels) shrinks the picture, JPEG
-    already while decoding: for thumbnails, not for model input. Raises BadImage.
+    already while decoding, which changes pixels a little: for signals, hashes and thumbnails, not for model input; `fast` then
+    decodes JPEG by the libraries of the extra `fast` (see `fast_jpeg`). Raises BadImage.
     """
     if image.pixels is not None:
         return image
     with open_image(image) as stream:
-        return replace(image, pixels=_decoded(stream, max_pixels, max_side))
+        found = _by_fast_jpeg(stream, max_pixels, max_side) if fast and max_side else None
+        done = found or _decoded(stream, max_pixels, max_side)
+    return replace(image, pixels=done.pixels, size=done.size)
+
+
+def measured(image: Image, *, max_pixels: int = MAX_PIXELS) -> Image:
+    """The record with `.size` alone, told by the picture's header; whether the rest is whole is not known. Raises BadImage."""
+    if image.size is not None:
+        return image
+    with open_image(image) as stream, _header(stream, max_pixels) as opened:
+        return replace(image, size=_upright_size(opened.size, turn_of(opened)))
+
+
+def _by_fast_jpeg(stream: IO[bytes], max_pixels: int, max_side: int) -> Decoded | None:
+    from . import fast_jpeg
+
+    found = fast_jpeg.shrunk(stream.read(), max_pixels, max_side)
+    stream.seek(0)
+    return found
 
 
 def encoded(image: Image) -> bytes:
@@ -115,23 +142,29 @@ def _formats() -> tuple[str, ...]:
     return tuple(f for f in FORMATS if f in PIL.Image.OPEN)
 
 
-def _decoded(stream: IO[bytes], max_pixels: int, max_side: int | None) -> PIL.Image.Image:
+def _decoded(stream: IO[bytes], max_pixels: int, max_side: int | None) -> Decoded:
     with _header(stream, max_pixels) as opened:
-        width, height = opened.size
-        if width * height > max_pixels:
-            raise BadImage("image_bomb", f"{width} x {height} pixels are more than the limit of {max_pixels}; nothing was decoded")
+        whole = opened.size
+        small = within(whole, max_side)
         try:
-            if max_side is not None:
-                opened.draft("RGB", (max_side, max_side))
+            if small != whole:
+                opened.draft("RGB", small)
             opened.load()
-            picture = _upright(_to_rgb(opened), opened)
+            return upright(_resized(_to_rgb(opened), small), whole, turn_of(opened))
         except PIL.Image.DecompressionBombError as error:
             raise _refused_by_pillow(error, max_pixels) from error
         except BROKEN as error:
             raise _broken(error, stream) from error
-    if max_side is not None:
-        picture.thumbnail((max_side, max_side))
-    return picture
+
+
+def within(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
+    """The size of the same shape whose longer side is at most `max_side`."""
+    scale = 1.0 if max_side is None else min(1.0, max_side / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _resized(picture: PIL.Image.Image, size: tuple[int, int]) -> PIL.Image.Image:
+    return picture if picture.size == size else picture.resize(size, PIL.Image.Resampling.BICUBIC, reducing_gap=2.0)
 
 
 def _header(stream: IO[bytes], max_pixels: int) -> PIL.Image.Image:
@@ -143,6 +176,9 @@ def _header(stream: IO[bytes], max_pixels: int) -> PIL.Image.Image:
         raise _broken(error, stream) from error
     if opened is None:
         raise _unidentified(stream)
+    width, height = opened.size
+    if width * height > max_pixels:
+        raise BadImage("image_bomb", f"{width} x {height} pixels are more than the limit of {max_pixels}; nothing was decoded")
     return opened
 
 
@@ -185,12 +221,26 @@ def _shorter_than_it_says(stream: IO[bytes]) -> bool:
     return start[:4] == b"RIFF" and stream.seek(0, io.SEEK_END) < int.from_bytes(start[4:8], "little") + 8
 
 
-def _upright(picture: PIL.Image.Image, opened: PIL.Image.Image) -> PIL.Image.Image:
+def turn_of(opened: PIL.Image.Image) -> PIL.Image.Transpose | None:
+    """How the header says that the stored picture is turned upright."""
     try:
-        turn = ROTATIONS.get(opened.getexif().get(ORIENTATION, 1))
+        return ROTATIONS.get(opened.getexif().get(ORIENTATION, 1))
     except BROKEN:  # damaged EXIF says nothing about the pixels
-        return picture
-    return picture if turn is None else picture.transpose(turn)
+        return None
+
+
+def turn_in(data: bytes, max_pixels: int) -> PIL.Image.Transpose | None:
+    """How an encoded picture says that it is turned upright. Raises BadImage."""
+    return turn_of(_header(io.BytesIO(data), max_pixels))
+
+
+def upright(picture: PIL.Image.Image, whole: tuple[int, int], turn: PIL.Image.Transpose | None) -> Decoded:
+    """The stored picture, and the stored size of the whole, turned."""
+    return Decoded(picture if turn is None else picture.transpose(turn), _upright_size(whole, turn))
+
+
+def _upright_size(whole: tuple[int, int], turn: PIL.Image.Transpose | None) -> tuple[int, int]:
+    return whole[::-1] if turn in SIDEWAYS else whole
 
 
 def _to_rgb(opened: PIL.Image.Image) -> PIL.Image.Image:
