@@ -1,10 +1,17 @@
-"""The table of filters: room of signals -> class; each tells named values of a row, none decides."""
+"""The tables of filters: room of signals -> class; each tells named values of a row, none decides.
+
+FILTERS need no model and are made with the names that are wanted; SCORERS are made with a model and the names.
+"""
+
+from typing import Any
 
 from .base import Filter, Signals, Value, kinds_of
 from .image import ImageSignals
+from .mlm_filter import MlmFilter
 from .step import FilterStep
 from .text import TextSignals
 
 FILTERS: dict[str, type[Filter]] = {"image": ImageSignals, "text": TextSignals}
+SCORERS: dict[str, Any] = {"mlm": MlmFilter}
 
-__all__ = ["FILTERS", "Filter", "FilterStep", "Signals", "Value", "kinds_of"]
+__all__ = ["FILTERS", "SCORERS", "Filter", "FilterStep", "Signals", "Value", "kinds_of"]

@@ -58,8 +58,11 @@ class EnhanceConfig(JobConfig):
         json_schema_extra={"positional": True},
     )
     out: str = Field(description="folder for output, quarantine and report; the same command continues an unfinished run")
-    stages: list[str] = Field(["aitqe"], description="signals (cheap filters, no model), aitqe (the model), or signals,aitqe")
-    signals: list[str] = Field([], description="what stage signals tells, by room or name: image,text.words; default: all")
+    stages: list[str] = Field(
+        ["aitqe"], description="which are run: signals (cheap filters, no model), mlm (MLM-Filter's metrics), aitqe (the quality model)"
+    )
+    signals: list[str] = Field([], description="what the stages tell, by room or name: image,text.words; default: all")
+    mlm_model: str | None = Field(None, description="stage mlm: any image-text model or endpoint, as --model")
     drop_if: list[str] = Field([], description='a rule over signals by which rows leave: "image.width < 100"')
     keep_if: list[str] = Field([], description="a rule over signals without which rows leave")
     report_only: bool = Field(False, description="rules flag the rows that they would drop, and nothing leaves by them")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from .enhance_scorers import load_scorers
 from .enhance_setup import load_model, make_plan, make_step
 from .enhance_source import about_data, first_rows, refuse_taken_fields
 
@@ -27,7 +28,8 @@ def dry_run(config: EnhanceConfig, shards: Sequence[Shard], backend: Backend | N
     from .progress import count_rows
 
     backend = (backend or load_model(config, {})) if "aitqe" in config.stages else None
-    plan = make_plan(config, make_step(config, backend) if backend else None, backend, DRY_ROWS)
+    scorers = load_scorers(config, {config.model: backend} if backend else {})
+    plan = make_plan(config, make_step(config, backend) if backend else None, backend, DRY_ROWS, scorers)
     refuse_taken_fields(shards, plan)
     about_data(config, shards, plan, backend)
     rows = [prepare_row(item, plan) for item in first_rows(shards, plan, min(DRY_ROWS, config.limit or DRY_ROWS))]

@@ -1,18 +1,21 @@
-"""Stage `signals` of `mmalign enhance-data`: cheap filters and the rules over what they tell, alone or before the model."""
+"""Stages of `mmalign enhance-data` that tell signals, and the rules over what they tell: alone or before the quality model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .enhance_scorers import STAGES as SCORING
+from .enhance_scorers import asked_stages, check_scorers, names_of
+
 if TYPE_CHECKING:
-    from data_tools.filters import FilterStep
+    from data_tools.filters import Filter, FilterStep
     from data_tools.filters.rules import Rule
     from data_tools.plan import Step
 
     from .enhance import EnhanceConfig
 
-STAGES = ("signals", "aitqe")
+STAGES = ("signals", *SCORING, "aitqe")
 BLOCK_ROWS = 256  # read, told and committed together where no model sets the size of a batch
 AUDIT_FIELD = "filters"  # of rows that no model judged
 
@@ -21,22 +24,47 @@ def check_stages(config: EnhanceConfig) -> None:
     """ValueError for stages, signals and rules that do not fit together."""
     unknown = [stage for stage in config.stages if stage not in STAGES]
     if unknown or not config.stages:
-        raise ValueError(f"--stages {','.join(config.stages)}: there are {', '.join(STAGES)}, alone or both")
+        raise ValueError(f"--stages {','.join(config.stages)}: there are {', '.join(STAGES)}, alone or several")
+    check_scorers(config)
     rules = {"--signals": config.signals, "--drop-if": config.drop_if, "--keep-if": config.keep_if}
     idle = [flag for flag, given in rules.items() if given]
-    if idle and "signals" not in config.stages:
+    if idle and not tells_signals(config):
         raise ValueError(f"{idle[0]} has no effect without the signals: add --stages signals or --stages signals,aitqe")
-    if "signals" in config.stages:
+    if tells_signals(config):
         filter_step(config, None)
 
 
-def filter_step(config: EnhanceConfig, then: Step | None) -> FilterStep:
-    """The filters and rules that are asked for. ValueError names an unknown signal and the nearest."""
-    from data_tools.filters import FILTERS, FilterStep, kinds_of
+def tells_signals(config: EnhanceConfig) -> bool:
+    """Whether a stage before the quality model is asked for."""
+    return "signals" in config.stages or bool(asked_stages(config))
+
+
+def filter_step(config: EnhanceConfig, then: Step | None, scorers: Sequence[Filter] = ()) -> FilterStep:
+    """The filters and rules that are asked for. ValueError names an unknown signal and the nearest.
+
+    scorers: the filters of the stages that ask a model, once these are loaded.
+    """
+    from data_tools.filters import FilterStep, kinds_of
+
+    filters = _filters(config)
+    return FilterStep(filters, _rules(config, kinds_of(filters) | _scored(config)), then, config.report_only, scorers=scorers)
+
+
+def _filters(config: EnhanceConfig) -> list[Filter]:
+    """Those of stage signals."""
+    from data_tools.filters import FILTERS
     from data_tools.filters.choice import chosen
 
-    filters = chosen(config.signals, FILTERS)
-    return FilterStep(filters, _rules(config, kinds_of(filters)), then, config.report_only)
+    cheap = [name for name in config.signals if name.partition(".")[0] not in asked_stages(config)]
+    wanted = "signals" in config.stages and (cheap or not config.signals)
+    return chosen(cheap, FILTERS) if wanted else []
+
+
+def _scored(config: EnhanceConfig) -> dict[str, type]:
+    """What the stages that ask a model will tell, and of which type."""
+    from data_tools.filters import SCORERS
+
+    return {name: SCORERS[stage].kinds[name] for stage in asked_stages(config) for name in names_of(config, stage)}
 
 
 def _rules(config: EnhanceConfig, kinds: Mapping[str, type]) -> list[Rule]:
@@ -53,21 +81,25 @@ def _rules(config: EnhanceConfig, kinds: Mapping[str, type]) -> list[Rule]:
     return rules
 
 
-def signal_parts(config: EnhanceConfig, then: Step | None, parts: Mapping[str, Any]) -> dict[str, Any]:
+def signal_parts(config: EnhanceConfig, then: Step | None, parts: Mapping[str, Any], scorers: Sequence[Filter] = ()) -> dict[str, Any]:
     """What a plan needs to know of the stage; `parts`: of the model's, if there is one, whose audit then bears the signals too."""
     from data_tools.filters.audit import audit_fields, audit_type, with_signals
 
-    step = filter_step(config, then)
+    step = filter_step(config, then, scorers)
     if then is None:
         audit: dict[str, Any] = {"audit": audit_fields, "audit_type": lambda: audit_type(step.kinds)}
         return {"step": step, **audit, "audit_field": AUDIT_FIELD, "keeps_raw": False}
     return {"step": step, **with_signals(parts["audit"], parts["audit_type"], step.kinds)}
 
 
-def block_rows(config: EnhanceConfig) -> int:
-    return config.batch_size if isinstance(config.batch_size, int) else BLOCK_ROWS
+def block_rows(config: EnhanceConfig, models: Sequence[int | None] = ()) -> int:
+    """Rows of a block: as asked, else what the least of the models likes, else `BLOCK_ROWS`."""
+    return config.batch_size if isinstance(config.batch_size, int) else min([BLOCK_ROWS, *(size for size in models if size)])
 
 
 def told_of(config: EnhanceConfig) -> dict[str, Any]:
     """For the report: the stages, the signals and the rules."""
-    return {"filters": filter_step(config, None).describe()} if "signals" in config.stages else {}
+    if not tells_signals(config):
+        return {}
+    step = filter_step(config, None)
+    return {"filters": {**step.describe(), "signals": [*step.kinds, *_scored(config)]}}

@@ -6,11 +6,13 @@ What "auto" came to is bound to the run, so that a continued run computes the sa
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..config import UserError
-from .enhance_filters import block_rows, check_stages, signal_parts, told_of
+from .enhance_filters import block_rows, check_stages, signal_parts, tells_signals, told_of
+from .enhance_scorers import Scorer, load_scorers
 
 if TYPE_CHECKING:
     from data_tools.aitqe import AitqeStep, Guards, Policy
@@ -63,17 +65,28 @@ def ready(config: EnhanceConfig, run_dir: RunDir, backend: Backend | None) -> Re
     """The model and what is done with it, after making sure that they are those of the run's first start."""
     earlier = run_dir.record.get("resolved", {})
     if "aitqe" not in config.stages:
-        resolved = earlier or {"batch_size": block_rows(config)}
+        scorers = load_scorers(config, {})
+        resolved = earlier or {"batch_size": block_rows(config, [s.batch_size for s in scorers.values()])}
         run_dir.bind("resolved", resolved)
-        return Ready(None, make_plan(config, None, None, resolved["batch_size"]), told_of(config))
+        told = bound_scorers(run_dir, scorers) | told_of(config)
+        return Ready(None, make_plan(config, None, None, resolved["batch_size"], scorers), told)
     backend = backend or load_model(config, earlier | run_dir.record.get("shrunk", {}))
     step = make_step(config, backend)
     run_dir.bind("model", backend.describe())
     run_dir.bind("prompt", step.prompt.sha)
     resolved = earlier or _resolved(backend)
     run_dir.bind("resolved", resolved)
-    told = {"model": backend.describe(), "policy": step.policy.describe(), **told_of(config)}
-    return Ready(backend, make_plan(config, step, backend, resolved["batch_size"]), told)
+    scorers = load_scorers(config, {config.model: backend})
+    told = {"model": backend.describe(), "policy": step.policy.describe(), **bound_scorers(run_dir, scorers), **told_of(config)}
+    return Ready(backend, make_plan(config, step, backend, resolved["batch_size"], scorers), told)
+
+
+def bound_scorers(run_dir: RunDir, scorers: Mapping[str, Scorer]) -> dict[str, Any]:
+    """For the report: the models of stages that tell signals, after making sure that they are those of the first start."""
+    about = {stage: scorer.about for stage, scorer in scorers.items()}
+    if about:
+        run_dir.bind("scorers", about)
+    return {"scorers": about} if about else {}
 
 
 def remember_batch(run_dir: RunDir, backend: Backend | None) -> None:
@@ -157,13 +170,15 @@ def _own_prompt(backend: Backend) -> str:
     return "general" if processor is not None and getattr(processor, "prompt_style", "chat") != "plain" else "aitqe"
 
 
-def make_plan(config: EnhanceConfig, step: AitqeStep | None, backend: Backend | None, block_rows: int) -> Plan:
+def make_plan(
+    config: EnhanceConfig, step: AitqeStep | None, backend: Backend | None, block_rows: int, scorers: Mapping[str, Scorer] | None = None
+) -> Plan:
     """What the pipeline is to do with every shard; each row's audit names the model and the step."""
     from data_tools.plan import Plan
 
     parts = _model_parts(step, backend) if step is not None and backend is not None else {}
-    if "signals" in config.stages:
-        parts |= signal_parts(config, step, parts)
+    if tells_signals(config):
+        parts |= signal_parts(config, step, parts, [scorer.filter for scorer in (scorers or {}).values()])
     return Plan(
         **parts,
         block_rows=block_rows,

@@ -87,7 +87,7 @@ def test_report_only_flags_and_drops_nothing(source, tmp_path):
         (["--drop-if", "image.widht < 42"], "did you mean image.width"),
         (["--drop-if", "text.language < 42"], "text.language"),
         (["--keep-if", "image.width < "], "cannot be read at its end"),
-        (["--stages", "signal"], "there are signals, aitqe"),
+        (["--stages", "signal"], "there are signals, "),
     ],
 )
 def test_what_is_misspelt_is_refused(source, tmp_path, capsys, more, said):

@@ -43,3 +43,41 @@ def test_report_only_flags_and_asks_every_row():
     assert [v.action for v in verdicts] == ["keep"] * 3
     assert [v.flags for v in verdicts] == [(), ("rule:text.words < 3",), ()]
     assert len(asked) == 3
+
+
+class Counting:
+    """A filter that asks a model: tells `mlm.x`, and which rows it was asked about."""
+
+    names = ("mlm.x",)
+    needs = frozenset({"caption"})
+
+    def __init__(self, values):
+        self.values, self.asked = values, []
+
+    def __call__(self, samples):
+        self.asked += [s.id for s in samples]
+        return [{"mlm.x": self.values[s.id]} for s in samples]
+
+
+def scoring(scorer, *rules, **more):
+    return FilterStep([FILTERS["text"](("text.words",))], [parse(rule) for rule in rules], scorers=[scorer], **more)
+
+
+def test_a_scorer_is_asked_only_about_rows_that_are_still_open():
+    """Row b falls to the cheap rule and is not asked about; c falls to the rule over both, which waits for the scorer."""
+    scorer = Counting({"a": 90, "c": 10})
+    verdicts = scoring(scorer, "text.words < 2", "text.words < 4 and mlm.x < 50")(ROWS)
+    assert scorer.asked == ["a", "c"]
+    assert [v.reason for v in verdicts] == ["", "rule:text.words < 2", "rule:text.words < 4 and mlm.x < 50"]
+    assert [v.signals["mlm.x"] for v in verdicts] == [90, None, 10]
+
+
+def test_a_rule_on_the_unknown_waits_until_it_was_asked():
+    """Before the scorer spoke, everything is unknown; a rule that drops the unknown must not see that."""
+    verdicts = scoring(Counting({"a": 90, "b": None, "c": 10}), "mlm.x is unknown")(ROWS)
+    assert [v.action for v in verdicts] == ["keep", "drop", "keep"]
+
+
+def test_report_only_asks_the_scorer_about_everything():
+    scorer = Counting({"a": 1, "b": 2, "c": 3})
+    assert [v.signals["mlm.x"] for v in scoring(scorer, "text.words < 2", report_only=True)(ROWS)] == [1, 2, 3]

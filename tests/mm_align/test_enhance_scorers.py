@@ -1,0 +1,117 @@
+"""Stages of `mmalign enhance-data` that ask a model for signals, through its door."""
+
+import json
+
+import PIL.Image
+import pytest
+
+import mm_align.backends
+from data_tools.records import Response
+from mm_align.backends.null import NullBackend
+from mm_align.cli import main
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "src"
+    folder.mkdir()
+    PIL.Image.new("RGB", (24, 24), "red").save(folder / "x.png")
+    captions = ["a red square", "a red square on white ground", "poor square, very poor", "one"]
+    rows = [{"id": f"r{i}", "image": "x.png", "caption": caption} for i, caption in enumerate(captions)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+class Metrics(NullBackend):
+    """Gives captions that say "poor" 7 and others 93, an unreadable number for the metric of writing, and counts its calls."""
+
+    def __init__(self):
+        super().__init__(batch_size=3)
+        self.asked = []
+
+    def generate(self, samples, sampling):
+        self.asked += [s.id for s in samples]
+        return [Response(f"{s.id}:0", s.id, self.answer(s.messages[0].parts[1].text)) for s in samples]
+
+    @staticmethod
+    def answer(question):
+        return "very good" if "piece of writing" in question else "7" if "poor" in question.splitlines()[0] else "93"
+
+
+@pytest.fixture
+def metrics(monkeypatch):
+    backend, load = Metrics(), mm_align.backends.load_backend
+    monkeypatch.setattr(mm_align.backends, "load_backend", lambda name, **more: backend if name == "metrics" else load(name, **more))
+    return backend
+
+
+def run(source, out, *more):
+    return main(["enhance-data", str(source), "--out", str(out), *more])
+
+
+def rows_of(out):
+    return [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
+
+
+def test_mlm_alone_tells_its_metrics_and_rules_use_them(source, tmp_path, metrics):
+    out = tmp_path / "out"
+    assert run(source, out, "--stages", "mlm", "--mlm-model", "metrics", "--drop-if", "mlm.semantic_understanding < 50") == 0
+    rows = rows_of(out)
+    assert [row["id"] for row in rows] == ["r0", "r1", "r3"]
+    assert rows[0]["filters"]["signals"] == {
+        "mlm.image_text_matching": 93,
+        "mlm.object_detail_fulfillment": 93,
+        "mlm.caption_text_quality": None,
+        "mlm.semantic_understanding": 93,
+    }
+    (gone,) = [json.loads(line) for line in (out / "quarantine" / "rows.jsonl").read_text().splitlines()]
+    assert gone["reason"] == "rule:mlm.semantic_understanding < 50"
+    record = json.loads((out / ".mmalign" / "run.json").read_text())
+    assert record["scorers"]["mlm"]["model"] == "null"
+
+
+def test_signals_then_mlm_then_the_quality_model(source, tmp_path, metrics):
+    """The cheap rule takes r3 before the metrics' model is asked, the metric takes r2 before the quality model is."""
+    out = tmp_path / "out"
+    stages = ["--stages", "signals,mlm,aitqe", "--mlm-model", "metrics", "--signals", "text.words,mlm.image_text_matching"]
+    rules = ["--drop-if", "text.words < 2", "--drop-if", "mlm.image_text_matching < 50"]
+    assert run(source, out, *stages, *rules, "--model", 'null:{"Overall Score": "9<Overall>"}', "--format", "parquet") == 0
+    assert metrics.asked == ["r0", "r1", "r2"]
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(out / "rows.parquet").to_pylist()
+    assert [row["aitqe"]["signals"] for row in rows] == [
+        {"text.words": 3, "mlm.image_text_matching": 93},
+        {"text.words": 6, "mlm.image_text_matching": 93},
+    ]
+    assert rows[0]["aitqe"]["scores"]["overall"] == 9
+
+
+def test_the_same_model_for_both_is_loaded_once(source, tmp_path, monkeypatch):
+    loaded, load = [], mm_align.backends.load_backend
+    monkeypatch.setattr(mm_align.backends, "load_backend", lambda name, **more: loaded.append(name) or load(name, **more))
+    assert run(source, tmp_path / "out", "--stages", "mlm,aitqe", "--model", "null:12", "--mlm-model", "null:12") == 0
+    assert loaded == ["null:12"]
+    assert rows_of(tmp_path / "out")[0]["aitqe"]["signals"]["mlm.caption_text_quality"] == 12
+
+
+def test_a_dry_run_asks_it_too(source, tmp_path, metrics, capsys):
+    assert run(source, tmp_path / "out", "--stages", "mlm", "--mlm-model", "metrics", "--dry-run") == 0
+    assert len(metrics.asked) == 16
+    assert not (tmp_path / "out").exists()
+    assert "Nothing was written" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--stages", "mlm"], "stage mlm asks a model: say which by --mlm-model"),
+        (["--mlm-model", "null:5"], "--mlm-model has no effect without its stage: add mlm to --stages"),
+        (["--stages", "mlm", "--mlm-model", "null:5", "--signals", "mlm.semantic"], "did you mean 'mlm.semantic_understanding'"),
+        (["--stages", "mlm", "--mlm-model", "null:5", "--drop-if", "mlm.semantc < 5"], "did you mean mlm."),
+        (["--stages", "mlm", "--mlm-model", "tiny-aitqee"], "did you mean 'tiny-aitqe'"),
+    ],
+)
+def test_what_does_not_fit_is_refused(source, tmp_path, capsys, more, said):
+    assert run(source, tmp_path / "out", *more) == 2
+    assert said in capsys.readouterr().err
