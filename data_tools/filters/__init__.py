@@ -8,10 +8,11 @@ from typing import Any
 from .base import Filter, Signals, Value, kinds_of
 from .image import ImageSignals
 from .mlm_filter import MlmFilter
+from .perceptual import PerceptualSignals
 from .step import FilterStep
 from .text import TextSignals
 
-FILTERS: dict[str, type[Filter]] = {"image": ImageSignals, "text": TextSignals}
+FILTERS: dict[str, type[Filter]] = {"image": ImageSignals, "text": TextSignals, "perceptual": PerceptualSignals}
 SCORERS: dict[str, Any] = {"mlm": MlmFilter}
 
 __all__ = ["FILTERS", "SCORERS", "Filter", "FilterStep", "Signals", "Value", "kinds_of"]

@@ -1,0 +1,195 @@
+"""Perceptual hashes: 64 bits a picture that survive resizing and re-encoding, and an exact index of what differs in a few of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import PIL.Image
+
+from ..records import Sample
+from .base import Need, Signals, narrowed
+
+RADIUS = 4  # bits in which a picture may differ from the one that it repeats
+SQUARE = 32  # pixels of the side of what pHash transforms
+KEPT = 8  # lowest frequencies a side, the constant one included
+BITS = 64
+BLOCK = 1024  # rows compared with one another by brute force, before they enter the index
+MAX_PAIRS = 1 << 22  # candidates unpacked at once: 64 MB
+
+
+class PerceptualSignals:
+    """Of a sample's first picture: `perceptual.phash` and `perceptual.dhash`, 16 hexadecimal digits each, as `imagehash` writes them.
+
+    Among all rows: `perceptual.repeats`, the first row whose pHash differs in at most `RADIUS` bits and which repeats none itself.
+    The hashes are those of a small decode: about one bit of 64 differs from those of the whole picture.
+    """
+
+    kinds: dict[str, type] = {"perceptual.phash": str, "perceptual.dhash": str, "perceptual.repeats": str}
+    needs: frozenset[Need] = frozenset({"pixels"})
+    side = 128
+    references = frozenset({"perceptual.repeats"})
+
+    def __init__(self, names: Sequence[str] = (), radius: int = RADIUS) -> None:
+        asked = narrowed(self.kinds, names)
+        self.radius = radius
+        self.across = tuple(name for name in asked if name in self.references)
+        self.hidden = frozenset({"perceptual.phash"} if self.across else ()) - {*asked}
+        self.names = tuple(name for name in HASHES if name in asked or name in self.hidden)
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Signals]:
+        return [self._of(sample) for sample in samples]
+
+    def _of(self, sample: Sample) -> Signals:
+        picture = sample.images[0].pixels if sample.images else None
+        return {name: None if picture is None else f"{HASHES[name](picture):016x}" for name in self.names}
+
+    def pack(self, rows: Sequence[Signals]) -> np.ndarray:
+        """uint64 [N, 2]: the pHash, and 1 where there is one."""
+        hashes = [row["perceptual.phash"] for row in rows]
+        return np.array([(0, 0) if h is None else (int(str(h), 16), 1) for h in hashes], np.uint64).reshape(-1, 2)
+
+    def compare(self, packed: np.ndarray) -> Mapping[str, np.ndarray]:
+        return {name: Repeats(self.radius).of(packed[:, 0], packed[:, 1] == 1) for name in self.across}
+
+
+def phash(picture: PIL.Image.Image) -> int:
+    """Bits of the 8 x 8 lowest frequencies of the 32 x 32 grey picture, each "above the median of the 64", row by row from the highest bit.
+
+    The definition of `imagehash.phash` (Zauner 2010 by its author's account), whose hex text `f"{value:016x}"` then is.
+    """
+    grey = np.asarray(_square(picture, SQUARE, SQUARE), dtype=np.float64)
+    low = np.round(_cosines() @ grey @ _cosines().T, 6)  # [8, 8]; else the bits of a constant picture are those of rounding errors
+    return _packed(low > np.median(low))
+
+
+def dhash(picture: PIL.Image.Image) -> int:
+    """Bits of the 9 x 8 grey picture, each "the pixel is lighter than its left neighbour", as `imagehash.dhash` defines them."""
+    grey = np.asarray(_square(picture, KEPT + 1, KEPT), dtype=np.int16)
+    return _packed(grey[:, 1:] > grey[:, :-1])
+
+
+HASHES: dict[str, Callable[[PIL.Image.Image], int]] = {"perceptual.phash": phash, "perceptual.dhash": dhash}
+
+
+def _square(picture: PIL.Image.Image, width: int, height: int) -> PIL.Image.Image:
+    return picture.convert("L").resize((width, height), PIL.Image.Resampling.LANCZOS)
+
+
+@cache
+def _cosines() -> np.ndarray:
+    """Rows of the type-II cosine transform: [8, 32]."""
+    k, n = np.arange(KEPT)[:, None], np.arange(SQUARE)[None, :]
+    return 2 * np.cos(np.pi * k * (2 * n + 1) / (2 * SQUARE))
+
+
+def _packed(bits: np.ndarray) -> int:
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+class HammingIndex:
+    """Hashes of 64 bits by bands: two that differ in at most `radius` bits agree in at least one of `radius + 1` bands.
+
+    So only those that share a band are compared, and nothing is missed. Of N random hashes a query compares about
+    N * (radius + 1) / 2**(64 / (radius + 1)): 6e-4 N at radius 4. Sorted runs are merged when they reach equal length, as in `SeenIds`.
+    """
+
+    def __init__(self, radius: int) -> None:
+        if not 0 <= radius < BITS:
+            raise ValueError(f"radius is {radius}; two hashes of {BITS} bits differ in 0 to {BITS - 1} of them or are opposites")
+        self.radius = radius
+        edges = np.linspace(0, BITS, radius + 2).astype(int)
+        self._bands = [(np.uint64(lo), np.uint64((1 << int(hi - lo)) - 1)) for lo, hi in itertools.pairwise(edges)]
+        self._runs: list[_Run] = []
+
+    def add(self, hashes: np.ndarray, rows: np.ndarray) -> None:
+        """Take in uint64 hashes [N] under the numbers int64 [N]."""
+        while self._runs and len(self._runs[-1].rows) <= len(rows):
+            last = self._runs.pop()
+            hashes, rows = np.concatenate([last.hashes, hashes]), np.concatenate([last.rows, rows])
+        if len(rows):
+            self._runs.append(_Run(hashes, rows, [_Band.of(self._keys(hashes, band)) for band in self._bands]))
+
+    def first(self, hashes: np.ndarray) -> np.ndarray:
+        """For uint64 hashes [N] the least number of those within the radius, or -1: int64 [N]."""
+        none = np.iinfo(np.int64).max
+        found = np.full(len(hashes), none, dtype=np.int64)
+        for run in self._runs:
+            for band, table in zip(self._bands, run.bands, strict=True):
+                for query, at in table.candidates(self._keys(hashes, band)):
+                    near = np.bitwise_count(hashes[query] ^ run.hashes[at]) <= self.radius
+                    np.minimum.at(found, query[near], run.rows[at[near]])
+        return np.where(found == none, -1, found)
+
+    @staticmethod
+    def _keys(hashes: np.ndarray, band: tuple[np.uint64, np.uint64]) -> np.ndarray:
+        return (hashes >> band[0]) & band[1]
+
+
+class _Band(NamedTuple):
+    """One band of a run: its keys in order, and where each stands in the run."""
+
+    keys: np.ndarray
+    order: np.ndarray
+
+    @classmethod
+    def of(cls, keys: np.ndarray) -> _Band:
+        order = np.argsort(keys, kind="stable")
+        return cls(keys[order], order)
+
+    def candidates(self, keys: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Pairs (query, place in the run) with equal keys, some millions at a time."""
+        start, end = (np.searchsorted(self.keys, keys, side) for side in ("left", "right"))
+        counts = end - start
+        for piece in _pieces(counts):
+            n = counts[piece]
+            query = np.repeat(np.arange(piece.start, piece.stop), n)
+            offset = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
+            yield query, self.order[np.repeat(start[piece], n) + offset]
+
+
+class _Run(NamedTuple):
+    hashes: np.ndarray
+    rows: np.ndarray
+    bands: list[_Band]
+
+
+def _pieces(counts: np.ndarray) -> Iterator[slice]:
+    """Slices of `counts` whose sums stay under MAX_PAIRS where more than one is in them."""
+    parts = np.cumsum(counts) // MAX_PAIRS
+    edges = [0, *(np.flatnonzero(np.diff(parts)) + 1).tolist(), len(counts)]
+    yield from (slice(a, b) for a, b in itertools.pairwise(edges) if counts[a:b].any())
+
+
+class Repeats:
+    """Which rows repeat an earlier one: rows come in order, the first stands for those like it, and what repeats stands for none.
+
+    So a chain A ~ B ~ C whose ends differ keeps A and C: every row that repeats lies within the radius of one that does not.
+    """
+
+    def __init__(self, radius: int) -> None:
+        self._index = HammingIndex(radius)
+        self._rows = 0
+
+    def of(self, hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """For the next rows' uint64 hashes [N] (`known` bool [N]: it has one) the number of the row that each repeats, counted over
+        all calls, or -1: int64 [N]."""
+        told = np.full(len(hashes), -1, dtype=np.int64)
+        for start in range(0, len(hashes), BLOCK):
+            rows = np.flatnonzero(known[start : start + BLOCK]) + start
+            told[rows] = self._block(hashes[rows], rows + self._rows)
+        self._rows += len(hashes)
+        return told
+
+    def _block(self, hashes: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        told = self._index.first(hashes)
+        near = np.tril(np.bitwise_count(hashes[:, None] ^ hashes[None, :]) <= self._index.radius, -1)
+        for i in np.flatnonzero((told < 0) & near.any(axis=1)):  # in order: whether a row stands for others is known by then
+            earlier = np.flatnonzero(near[i] & (told < 0))
+            told[i] = rows[earlier[0]] if len(earlier) else -1
+        first = told < 0
+        self._index.add(hashes[first], rows[first])
+        return told
