@@ -54,7 +54,7 @@ VERBS = {
         "run",
         "train a vision-language model: adapter, instruction tuning, LoRA, EECA, preference pairs",
         "mmalign train pretrain/tiny --out run/",
-        ("pretrain", "sft", "eeca", "adapters", "preference"),
+        ("pretrain", "sft", "eeca", "adapters", "preference", "aitqe"),
     ),
     "chat": Verb(
         "mm_align.jobs.chat",
@@ -111,6 +111,13 @@ VERBS = {
         "run",
         "choose frames of a film and lay them out on a contact sheet with their times",
         "mmalign video sample film.mp4 --frames 32 --method aks --encoder openai/clip-vit-base-patch32 --query car --out sheet.png",
+    ),
+    "aitqe data": Verb(
+        "mm_align.jobs.aitqe_data",
+        "AitqeDataConfig",
+        "run",
+        "make training data for a quality model: a judge scores captions and writes contrasting ones",
+        "mmalign aitqe data pairs/ --judge openai:http://localhost:8000/v1#MODEL --out quality/",
     ),
     "rlaif feedback": Verb(
         "mm_align.jobs.feedback",

@@ -29,7 +29,7 @@ def dry_run(config: FeedbackConfig, *, backends: Mapping[str, Backend] | None = 
     from .feedback_summary import told as told_of_judge
 
     check(config)
-    total = count(config, shards_of(config))
+    total = count_of(shards_of(config), config.limit)
     few = config.model_copy(update={"limit": min(DRY_ROWS, config.limit or DRY_ROWS)})
     with tempfile.TemporaryDirectory(prefix="mmalign-dry-run-") as folder, session(Path(folder), Models(config, backends)) as started:
         started.quiet = True
@@ -45,15 +45,15 @@ def dry_run(config: FeedbackConfig, *, backends: Mapping[str, Backend] | None = 
         ]
 
 
-def count(config: FeedbackConfig, shards: Sequence[Shard]) -> int | None:
-    """Rows in all, where that is cheap to know."""
+def count_of(shards: Sequence[Shard], limit: int | None) -> int | None:
+    """Rows in all, at most `limit`, where that is cheap to know."""
     from data_tools.io.listing import PICTURES
 
     from .progress import count_rows
 
     folders = [Path(shard.path) for shard in shards if shard.format == "folder"]
     found = sum(path.suffix.lower() in PICTURES for folder in folders for path in folder.rglob("*")) if folders else count_rows(shards)
-    return found if config.limit is None or found is None else min(found, config.limit)
+    return found if limit is None or found is None else min(found, limit)
 
 
 def some_claims(root: Path) -> list[str]:

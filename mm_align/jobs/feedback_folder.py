@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 FILES = ("samples", "candidates", "claims", "questions", "judged", "policy", "reference", "scores", "pairs")
 OTHERS = ("images", "feedback.html", "calibration.html", "calibration.json", "audit.json")
-SHOWN = {"samples": "rows", "candidates": "prompts", "pairs": "pairs"}  # what a stage counts, where it is not answers
+ROWS_ONLY = ("samples", "scored", "contrasts", "rescored", "aitqe")
+SHOWN = {"candidates": "prompts", "pairs": "pairs"} | dict.fromkeys(ROWS_ONLY, "rows")  # what a stage counts, where it is not answers
 
 
 class Step(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,11 +60,19 @@ def collect(rows: Iterable[Sample | Rejected], asking: Asking, folder: Path, pla
 
     Paths are told from `folder`, and pictures that the data embeds are put there. Rows that cannot be asked leave with their reason.
     """
+    keys = asking.keys if asking.own else ()
+    return collect_as(lambda row, images: _prompt(row, asking(row), images, keys), rows, folder, places)
+
+
+def collect_as(
+    made: Callable[[Sample, tuple[Image, ...]], Sample], rows: Iterable[Sample | Rejected], folder: Path, places: Places
+) -> StageSummary:
+    """As `collect`, of samples as `made` makes them from a row and its pictures, whose paths are told from `folder`."""
     left = _Leaving()
     output = places.scratch("output")
     n = 0
     with output.open("wb") as out:
-        for sample in _distinct(_asked(rows, asking, folder, left), left):
+        for sample in _distinct(_placed_rows(made, rows, folder, left), left):
             out.write(dump(sample.to_dict()))
             n += 1
         out.flush()
@@ -86,7 +94,9 @@ class _Leaving:
         self.lines.append(line)
 
 
-def _asked(rows: Iterable[Sample | Rejected], asking: Asking, folder: Path, left: _Leaving) -> Iterator[Sample]:
+def _placed_rows(
+    made: Callable[[Sample, tuple[Image, ...]], Sample], rows: Iterable[Sample | Rejected], folder: Path, left: _Leaving
+) -> Iterator[Sample]:
     for row in rows:
         if isinstance(row, Rejected):
             left(row.reason, row.to_dict())
@@ -94,8 +104,7 @@ def _asked(rows: Iterable[Sample | Rejected], asking: Asking, folder: Path, left
         try:
             if not row.images:
                 raise BadImage("image_missing", "the row names no picture")
-            images = tuple(_placed(image, folder) for image in row.images)
-            yield _prompt(row, asking(row), images, asking.keys if asking.own else ())
+            yield made(row, tuple(_placed(image, folder) for image in row.images))
         except BadImage as error:
             place = None if row.source is None else row.source.to_dict()
             left(error.reason, {**Gone(row.id, error.reason, error.detail).line(), "source": place})
@@ -137,10 +146,10 @@ def _distinct(samples: Iterable[Sample], left: _Leaving) -> Iterator[Sample]:
     """The same id with another question or picture gets a number behind it; the same prompt again leaves: its answers would be the same."""
     seen: dict[str, set[bytes]] = {}
     for sample in samples:
-        content = hashlib.sha256(repr((sample.messages, sample.images)).encode("utf-8", "replace")).digest()
+        content = hashlib.sha256(repr((sample.messages, sample.images, sample.caption)).encode("utf-8", "replace")).digest()
         earlier = seen.setdefault(sample.id, set())
         if content in earlier:
-            detail = "an earlier row has this id, question and picture; its answers would be the same"
+            detail = "an earlier row has this id, picture and question (or caption); its answers would be the same"
             left("duplicate_prompt", Gone(sample.id, "duplicate_prompt", detail).line())
             continue
         yield replace(sample, id=f"{sample.id}#{len(earlier) + 1}") if earlier else sample

@@ -110,7 +110,9 @@ def commands(text: str) -> list[list[str]]:
     ]
 
 
-@pytest.mark.parametrize("file", ["Makefile", "README.md", "docs/train.md", "docs/feedback.md", "docs/benchmarks.md", "docs/video.md"])
+@pytest.mark.parametrize(
+    "file", ["Makefile", "README.md", "docs/train.md", "docs/feedback.md", "docs/benchmarks.md", "docs/video.md", "docs/aitqe.md"]
+)
 def test_every_command_shown_is_accepted(file):
     for words in commands((ROOT / file).read_text(encoding="utf-8")):
         verb = find_verb(words)
