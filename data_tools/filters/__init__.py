@@ -5,14 +5,16 @@ FILTERS need no model and are made with the names that are wanted; SCORERS are m
 
 from typing import Any
 
+from .aesthetic import AestheticFilter
 from .base import Filter, Signals, Value, kinds_of
 from .image import ImageSignals
 from .mlm_filter import MlmFilter
+from .nsfw import NsfwFilter
 from .perceptual import PerceptualSignals
 from .step import FilterStep
 from .text import TextSignals
 
 FILTERS: dict[str, type[Filter]] = {"image": ImageSignals, "text": TextSignals, "perceptual": PerceptualSignals}
-SCORERS: dict[str, Any] = {"mlm": MlmFilter}
+SCORERS: dict[str, Any] = {"mlm": MlmFilter, "aesthetic": AestheticFilter, "nsfw": NsfwFilter}
 
 __all__ = ["FILTERS", "SCORERS", "Filter", "FilterStep", "Signals", "Value", "kinds_of"]

@@ -59,10 +59,17 @@ class EnhanceConfig(JobConfig):
     )
     out: str = Field(description="folder for output, quarantine and report; the same command continues an unfinished run")
     stages: list[str] = Field(
-        ["aitqe"], description="which are run: signals (cheap filters, no model), mlm (MLM-Filter's metrics), aitqe (the quality model)"
+        ["aitqe"],
+        description="which are run: signals (cheap filters, no model), mlm, aesthetic, nsfw (numbers by models), aitqe (the quality model)",
     )
     signals: list[str] = Field([], description="what the stages tell, by room or name: image,text.words; default: all")
     mlm_model: str | None = Field(None, description="stage mlm: any image-text model or endpoint, as --model")
+    aesthetic_head: str | None = Field(None, description="stage aesthetic: a LAION head, linear or MLP, as a .safetensors file")
+    aesthetic_encoder: str = Field("openai/clip-vit-large-patch14", description="the CLIP that the head was trained on: folder or hub id")
+    nsfw_model: str | None = Field(
+        None, description="stage nsfw: an image classifier of transformers, a folder with safetensors or a hub id"
+    )
+    nsfw_labels: list[str] = Field([], description="its labels that count as unsafe; default: those called nsfw, porn, hentai, sexy, ...")
     drop_if: list[str] = Field([], description='a rule over signals by which rows leave: "image.width < 100"')
     keep_if: list[str] = Field([], description="a rule over signals without which rows leave")
     report_only: bool = Field(False, description="rules flag the rows that they would drop, and nothing leaves by them")

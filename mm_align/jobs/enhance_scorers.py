@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..config import UserError
 
 if TYPE_CHECKING:
     from data_tools.calls import Backend
@@ -41,18 +45,73 @@ def mlm(config: EnhanceConfig, names: Sequence[str], loaded: Mapping[str, Backen
     return Scorer(MlmFilter(backend.generate, names), about, getattr(backend, "batch_size", None))
 
 
+def aesthetic(config: EnhanceConfig, names: Sequence[str], loaded: Mapping[str, Backend]) -> Scorer:
+    """A LAION head on the encoder that it was trained on."""
+    from data_tools.filters.aesthetic import AestheticFilter
+    from vision.aesthetic import AestheticScorer, load_head
+    from vision.pairs import load_pair
+    from vision.safe_weights import digest
+
+    path = config.aesthetic_head or ""
+    with _said():
+        head = load_head(path)
+        score = AestheticScorer(load_pair(config.aesthetic_encoder, **_placed(config)), head, config.aesthetic_encoder)
+    encoder = digest(config.aesthetic_encoder) if Path(config.aesthetic_encoder).is_dir() else config.aesthetic_encoder
+    return Scorer(AestheticFilter(score, names), {"head": digest(path), "encoder": encoder})
+
+
+def nsfw(config: EnhanceConfig, names: Sequence[str], loaded: Mapping[str, Backend]) -> Scorer:
+    """An image classifier of transformers, and the labels of it that count as unsafe."""
+    from data_tools.filters.nsfw import NsfwFilter
+    from vision.classifier import load_label_scorer
+    from vision.safe_weights import digest
+
+    name = config.nsfw_model or ""
+    with _said():
+        score = load_label_scorer(name, config.nsfw_labels, **_placed(config))
+    about = {"model": Path(name).name, "labels": score.names} | ({"weights": digest(name)} if Path(name).is_dir() else {})
+    return Scorer(NsfwFilter(score, names), about)
+
+
+@contextlib.contextmanager
+def _said() -> Iterator[None]:
+    """What a model's loader says in a sentence is a mistake of the user's."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _placed(config: EnhanceConfig) -> dict[str, Any]:
+    """Device and dtype for a model that looks at pictures."""
+    from ..backends.load import check_device
+    from ..backends.loading import pick_device, pick_dtype
+    from ..models.bars import hide_bars_without_terminal
+
+    hide_bars_without_terminal()
+    check_device(config.device, config.dtype)
+    device = pick_device(config.device)
+    return {"device": device, "dtype": pick_dtype(config.dtype, device)}
+
+
 # stage -> how its filter is made, and the option that names its model
-STAGES: dict[str, tuple[Callable[[EnhanceConfig, Sequence[str], Mapping[str, Backend]], Scorer], str]] = {"mlm": (mlm, "mlm_model")}
+STAGES: dict[str, tuple[Callable[[EnhanceConfig, Sequence[str], Mapping[str, Backend]], Scorer], str]] = {
+    "mlm": (mlm, "mlm_model"),
+    "aesthetic": (aesthetic, "aesthetic_head"),
+    "nsfw": (nsfw, "nsfw_model"),
+}
 
 
 def check_scorers(config: EnhanceConfig) -> None:
     """ValueError for a stage without its model, or a model without its stage."""
     for stage, (_, option) in STAGES.items():
         flag, given = f"--{option.replace('_', '-')}", getattr(config, option)
-        if stage in config.stages and given is None:
+        if stage in config.stages and not given:
             raise ValueError(f"stage {stage} asks a model: say which by {flag}")
         if stage not in config.stages and given is not None:
             raise ValueError(f"{flag} has no effect without its stage: add {stage} to --stages")
+    if config.nsfw_labels and "nsfw" not in config.stages:
+        raise ValueError("--nsfw-labels has no effect without its stage: add nsfw to --stages")
 
 
 def names_of(config: EnhanceConfig, stage: str) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ ROOMS = [
     Room("video.tokens", "REDUCERS"),
     Room("video.budget.forms", "FORMS"),
     Room("data_tools.filters", "FILTERS"),
+    Room("data_tools.filters", "SCORERS"),
     Room("data_tools.io", "FORMATS", papers=False),
     Room("data_tools.preference", "FORMATS", papers=False),
 ]

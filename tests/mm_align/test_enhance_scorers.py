@@ -115,3 +115,85 @@ def test_a_dry_run_asks_it_too(source, tmp_path, metrics, capsys):
 def test_what_does_not_fit_is_refused(source, tmp_path, capsys, more, said):
     assert run(source, tmp_path / "out", *more) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.fixture
+def classifier(tmp_path):
+    """A folder with a random classifier of the labels normal and nsfw."""
+    import torch
+    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+
+    sizes = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "image_size": 16,
+        "patch_size": 8,
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        ViTForImageClassification(ViTConfig(**sizes, id2label={0: "normal", 1: "nsfw"})).save_pretrained(tmp_path / "nsfw")
+    ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(tmp_path / "nsfw")
+    return str(tmp_path / "nsfw")
+
+
+@pytest.fixture
+def head(tmp_path):
+    """A head for encoders of width 16 that gives every picture about 5."""
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({"weight": torch.full((1, 16), 0.01), "bias": torch.tensor([5.0])}, tmp_path / "head.safetensors")
+    return str(tmp_path / "head.safetensors")
+
+
+def test_heads_of_local_models_are_signals_like_others(source, tmp_path, classifier, head, encoder):
+    """The stages run together, and a finished run with other weights of the same name is refused."""
+    out = tmp_path / "out"
+    stages = ["--stages", "aesthetic,nsfw", "--aesthetic-head", head, "--aesthetic-encoder", encoder, "--nsfw-model", classifier]
+    assert run(source, out, *stages, "--keep-if", "aesthetic.score > 4.9 and nsfw.score < 1") == 0
+    signals = [row["filters"]["signals"] for row in rows_of(out)]
+    assert len(signals) == 4
+    assert all(4.9 < told["aesthetic.score"] < 5.1 and 0 < told["nsfw.score"] < 1 for told in signals)
+    told = json.loads((out / ".mmalign" / "run.json").read_text())["scorers"]
+    assert told["nsfw"]["labels"] == ["nsfw"]
+    assert all(len(told[stage][key]) == 16 for stage, key in (("aesthetic", "head"), ("aesthetic", "encoder"), ("nsfw", "weights")))
+
+
+def test_a_changed_head_does_not_continue_a_run(source, tmp_path, head, encoder, capsys, monkeypatch):
+    import torch
+    from safetensors.torch import save_file
+
+    stages = ["--stages", "aesthetic", "--aesthetic-head", head, "--aesthetic-encoder", encoder, "--batch-size", "1"]
+    import data_tools.pipeline
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(data_tools.pipeline, "finalise_shard", full)
+        assert run(source, tmp_path / "out", *stages) == 75
+    save_file({"weight": torch.full((1, 16), 0.02), "bias": torch.tensor([5.0])}, head)
+    capsys.readouterr()
+    assert run(source, tmp_path / "out", *stages) == 2
+    assert "aesthetic.head: was" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--stages", "aesthetic"], "say which by --aesthetic-head"),
+        (["--stages", "aesthetic", "--aesthetic-head", "{pickle}"], "Convert it once: python -c"),
+        (["--stages", "aesthetic", "--aesthetic-head", "{head}", "--aesthetic-encoder", "./absent"], "no folder ./absent"),
+        (["--stages", "nsfw", "--nsfw-model", "{classifier}", "--nsfw-labels", "gore"], "its labels are normal, nsfw"),
+        (["--nsfw-labels", "gore"], "--nsfw-labels has no effect without its stage"),
+    ],
+)
+def test_what_is_no_head_is_refused(source, tmp_path, capsys, classifier, head, more, said):
+    import torch
+
+    torch.save({"weight": torch.zeros(1, 16)}, tmp_path / "head.pth")
+    names = {"pickle": str(tmp_path / "head.pth"), "head": head, "classifier": classifier}
+    assert run(source, tmp_path / "out", *(word.format(**names) for word in more)) == 2
+    assert said in capsys.readouterr().err
