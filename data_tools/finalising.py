@@ -24,12 +24,11 @@ from .judging import id_hash
 from .plan import FIRST_DUPLICATES, RAW_CAPTION, Item, Plan, Summary, Watch, check_identity
 from .records import Rejected, Sample, Verdict
 from .report.stats import Stats
-from .shards import RunDir, RunRefused, write_atomic
+from .shards import CHANGED, RunDir, RunRefused, write_atomic
 from .uids import UID, uid_of
 
 DROPPED = ("drop", "quarantine")
 ROW_BY_ROW = ("jsonl", "webdataset", "folder")  # writers that refuse a row before they write any of it; Arrow's hold back many rows
-CHANGED = "the source changed while the run went on. Restore it, or start anew with --overwrite."
 REFUSES = (SourceError, RowError, BadImage)
 
 
@@ -130,7 +129,7 @@ class _Render:
             return self._leaves(_rejected(item, entry["rejected"], entry.get("detail", "")), gone)
         verdict = self.decide(row, Verdict.from_dict(entry))
         if verdict.action in DROPPED:
-            why = "; ".join(verdict.explanations.values()) if verdict.action == "drop" else ""
+            why = "; ".join(verdict.explanations.values())
             return self._leaves(_rejected(item, verdict.reason or verdict.action, why or "by the step's decision"), gone)
         if again and self.plan.on_duplicate == "quarantine":
             return self._leaves(_rejected(item, "duplicate_id", f"id {item.id!r} came before"), gone)

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from .calls import CallFailed
 from .io import Shard
-from .io.images import BadImage, decode
+from .io.images import BadImage, decode, encoded, measured
 from .journal import Entry, Journal, read_entries
-from .plan import Item, Plan, Watch, outcome
+from .plan import Item, Look, Plan, Watch, outcome
 from .records import Image, Rejected, Sample, Verdict
 from .shards import RunDir, RunStopped
 from .uids import uid_of
@@ -41,7 +41,7 @@ def judge_shard(shard: Shard, plan: Plan, run_dir: RunDir, watch: Watch, *, limi
             return
         rows = plan.read(shard, skip=journal.rows)
         wanted = rows if limit is None else islice(rows, limit - journal.rows)
-        for block in _prepared_blocks(wanted, plan):
+        for block in prepared_blocks(wanted, plan):
             entries = _judge(block, plan, watch)
             journal.append(entries, b"".join(id_hash(row.item) for row in block))
             watch.block(shard, entries)
@@ -57,8 +57,8 @@ class Prepared(NamedTuple):
     refused: Entry | None
 
 
-def _prepared_blocks(items: Iterator[Item], plan: Plan) -> Iterator[list[Prepared]]:
-    """Blocks of rows with decoded pictures; while the caller works long on one, the next is made.
+def prepared_blocks(items: Iterator[Item], plan: Plan) -> Iterator[list[Prepared]]:
+    """Blocks of `plan.block_rows` rows with their pictures as `plan.look` says; while the caller works long on one, the next is made.
 
     Threads cost small pictures more than they bring (each read hands the interpreter's lock over), so they come in only where
     the last block was slow: `ahead` when the caller took its time, the decoders when the pictures did.
@@ -116,14 +116,20 @@ def prepare_row(item: Item, plan: Plan) -> Prepared:
         except ValueError as error:
             return Prepared(item, None, _refusal("no_uid", f"field {plan.uid_key!r}: {error}"))
     try:
-        images = tuple(_decoded(image, plan) for image in item.images)
+        images = tuple(_looked(image, plan, plan.look(item)) for image in item.images)
     except BadImage as error:
         return Prepared(item, None, _refusal(error.reason, error.detail))
     return Prepared(item, dataclasses.replace(item, images=images), None)
 
 
-def _decoded(image: Image, plan: Plan) -> Image:
-    return decode(image, max_pixels=plan.max_pixels, max_side=plan.max_side)
+def _looked(image: Image, plan: Plan, look: Look) -> Image:
+    if plan.loads and image.data is None:
+        image = dataclasses.replace(image, data=encoded(image))
+    if look == "nothing":
+        return image
+    if look == "size":
+        return measured(image, max_pixels=plan.max_pixels)
+    return decode(image, max_pixels=plan.max_pixels, max_side=plan.max_side, fast=plan.fast_pictures)
 
 
 def taken_fields(sample: Sample, plan: Plan) -> list[str]:

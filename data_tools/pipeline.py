@@ -2,7 +2,8 @@
 
 Pass 1 (`judging.judge_shard`) reads fixed blocks of the input order, decodes their pictures one block ahead of the model, and
 journals what the step decided. Pass 2 (`finalising.finalise_shard`) reads the source again, joins it with the journal and renders
-output, quarantine and statistics. What pass 2 writes is a function of source and journal alone, so it can be killed and repeated.
+output, quarantine and statistics. Where a plan has filters, a scan of all shards comes first (`filters.scan`). What pass 2 writes is
+a function of source and journal alone, so it can be killed and repeated.
 Shards do not depend on one another but for the ids seen before them: an engine may call `judge_shard` in any order.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +22,9 @@ from .judging import judge_shard
 from .plan import Plan, Progress, ShardRule, Step, Summary, Watch, check_identity
 from .report.stats import Stats
 from .shards import RunDir, RunStopped, is_disk_full, read_json
+
+if TYPE_CHECKING:
+    from .filters.scan import Scan
 
 __all__ = [
     "Plan",
@@ -34,12 +39,15 @@ __all__ = [
     "merged_stats",
     "process_shard",
     "run",
+    "scan",
     "stopping_on_full_disk",
 ]
 
 
 def run(shards: Sequence[Shard], plan: Plan, run_dir: RunDir, watch: Watch) -> Summary:
     """Judge and finalise every shard that is not done; the summary of all. Raises RunStopped (resumable) and RunRefused."""
+    if plan.scan is not None:
+        scan(shards, plan, plan.scan, run_dir, watch)
     seen, total = SeenIds(), Summary()
     for shard in shards:
         left = None if plan.limit is None else plan.limit - total.rows
@@ -48,6 +56,21 @@ def run(shards: Sequence[Shard], plan: Plan, run_dir: RunDir, watch: Watch) -> S
         total = total.plus(process_shard(shard, plan, run_dir, seen, watch, limit=left))
     check_identity(total, "the run")
     return total
+
+
+def scan(shards: Sequence[Shard], plan: Plan, scan: Scan, run_dir: RunDir, watch: Watch) -> None:
+    """Tell of every row of all shards and compare them, as far as that is not done."""
+    from .filters.scan import scan_shard
+    from .filters.settling import settle
+
+    rows, scanned = 0, []
+    with stopping_on_full_disk(run_dir.root):
+        for shard in shards:
+            if plan.limit is not None and rows >= plan.limit:
+                break
+            rows += scan_shard(shard, plan, run_dir, watch, limit=None if plan.limit is None else plan.limit - rows)
+            scanned.append(shard)
+        settle(scanned, scan, run_dir)
 
 
 def process_shard(shard: Shard, plan: Plan, run_dir: RunDir, seen: SeenIds, watch: Watch, *, limit: int | None = None) -> Summary:

@@ -6,16 +6,20 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .io import Shard, extension, read
 from .journal import Entry
 from .records import Rejected, Sample, Verdict
 from .shards import RunStopped
 
+if TYPE_CHECKING:
+    from .filters.scan import Scan
+
 Step = Callable[[Sequence[Sample]], Sequence[Verdict]]
 ShardRule = Callable[[Iterable[tuple[int, Verdict]]], Callable[[int, Verdict], Verdict]]
 Item = Sample | Rejected
+Look = Literal["pixels", "size", "nothing"]  # of pictures: decoded, their headers read, not even opened
 
 RAW_CAPTION = "caption_raw"  # the field that keeps the caption as it came
 FIRST_DUPLICATES = 20
@@ -28,7 +32,8 @@ class Plan:
 
     `audit` turns a verdict into what is stored in the row under `audit_field`. `keeps_raw`: the caption as it came is stored too, for
     steps that may rewrite it. `rule` may change verdicts once a whole shard is
-    judged (see `ShardRule`: it sees all (row, verdict) first). `format` None keeps each shard's own. `block_rows` rows of the
+    judged (see `ShardRule`: it sees all (row, verdict) first). `scan`: what is told of every row before any is judged. `look`: what the
+    step needs of a sample's pictures, `loads`: their encoded bytes too. `format` None keeps each shard's own. `block_rows` rows of the
     input order are judged, journaled and committed together. `max_side` bounds decoded pictures (None: as they are).
     """
 
@@ -38,6 +43,9 @@ class Plan:
     audit_field: str = "aitqe"
     audit_type: Callable[[], Any] | None = None  # makes the pyarrow type of what `audit` returns; None: a column of JSON text
     keeps_raw: bool = True
+    scan: Scan | None = None
+    look: Callable[[Sample], Look] = lambda _: "pixels"
+    loads: bool = False
     rule: ShardRule | None = None
     format: str | None = None
     caption_key: str | None = None
@@ -46,6 +54,7 @@ class Plan:
     uid_key: str | None = None  # field of a uid that every row must have; those of rows that stay are listed
     max_pixels: int = 89_478_485
     max_side: int | None = None
+    fast_pictures: bool = False  # decode by the extra `fast` where `max_side` bounds them
     limit: int | None = None
     on_duplicate: Literal["keep", "quarantine"] = "keep"
     seed: int = 0
@@ -86,20 +95,34 @@ class Progress(NamedTuple):
         return f"{self.kept} kept, {self.rewritten} rewritten, {self.quarantined} quarantined"
 
 
+class Scanning(NamedTuple):
+    """Where the scan before the judging is."""
+
+    name: str
+    rows: int
+    told: str = "looked at"
+
+
 @dataclass
 class Watch:
     """How a caller looks on: `stop` is asked after every block, `progress` is told after every block."""
 
     stop: Callable[[], bool] = lambda: False
-    progress: Callable[[Progress], None] = lambda _: None
+    progress: Callable[[Progress | Scanning], None] = lambda _: None
     counts: Counter[str] = field(default_factory=Counter)
     step_seconds: float = 0.0
+    scanned_rows: int = 0
     fresh_rows: int = 0  # judged by this process, not read from an earlier start's journal
 
     def block(self, shard: Shard, entries: Sequence[Entry]) -> None:
         self.counts.update(outcome(entry) for entry in entries)
         self.fresh_rows += len(entries)
         self.tell(shard.name)
+
+    def scanned(self, shard: Shard, rows: int) -> None:
+        """`rows` more of a shard were looked at before any is judged."""
+        self.scanned_rows += rows
+        self.progress(Scanning(shard.name, self.scanned_rows))
 
     def tell(self, shard: str) -> None:
         c = self.counts

@@ -3,6 +3,7 @@
 DST/<shard><ext>               outputs, each renamed into place whole
 DST/quarantine/<shard>.jsonl   rows that left, with their reason
 DST/.mmalign/run.json          what the run is bound to: configuration, source, model, resolved batch size and device
+DST/.mmalign/scan/<shard>...   what was told of rows before any was judged
 DST/.mmalign/{journal,stats,ids,uids,done}/<shard>...   progress; `done` is written last
 """
 
@@ -28,6 +29,7 @@ CANNOT_WRITE = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP}
 )
 EDGE_BYTES = 1 << 16
+CHANGED = "the source changed while the run went on. Restore it, or start anew with --overwrite."
 
 Condition = Literal["new", "unfinished", "finished"]
 
@@ -72,6 +74,22 @@ class RunDir:
 
     def stats(self, name: str) -> Path:
         return self._state("stats", f"{name}.json")
+
+    def scan_journal(self, name: str) -> Path:
+        return self._state("scan", f"{name}.jsonl")
+
+    def scan_marks(self, name: str) -> Path:
+        """What a shard's rows are compared by; written last of its scan."""
+        return self._state("scan", f"{name}.marks.npz")
+
+    def scan_told(self, name: str) -> Path:
+        """What the comparison of all shards told of a shard's rows."""
+        return self._state("scan", f"{name}.told.npz")
+
+    @property
+    def settled(self) -> Path:
+        """What the comparison told of all rows together; written last of it."""
+        return self._state("settled.json")
 
     def ids(self, name: str) -> Path:
         return self._state("ids", f"{name}.u64")
@@ -151,9 +169,9 @@ def _locked(root: Path, overwrite: bool) -> Iterator[dict[str, Any] | None]:
 
 
 def _began(root: Path) -> bool:
-    """Whether a row was judged; a start that failed before (a misspelt model, say) binds nobody to its configuration."""
+    """Whether a row was looked at; a start that failed before (a misspelt model, say) binds nobody to its configuration."""
     state = root / STATE
-    return state.joinpath("finished.json").exists() or any(state.glob("journal/*")) or any(state.glob("done/*"))
+    return state.joinpath("finished.json").exists() or any(any(state.glob(f"{part}/*")) for part in ("scan", "journal", "done"))
 
 
 def _inspect(root: Path) -> dict[str, Any] | None:
@@ -213,7 +231,7 @@ def _take(root: Path, earlier: dict[str, Any] | None, binding: Mapping[str, Any]
         write_atomic(root / STATE / "run.json", to_json(record))
     refuse_differences(root, {key: earlier.get(key) for key in binding} if earlier else binding, binding)
     remove(root / STATE / "tmp")
-    for folder in ("journal", "stats", "ids", "uids", "done", "tmp", "../quarantine"):
+    for folder in ("scan", "journal", "stats", "ids", "uids", "done", "tmp", "../quarantine"):
         root.joinpath(STATE, folder).mkdir(exist_ok=True)
     finished = read_json(root / STATE / "finished.json") is not None
     return RunDir(root, record, "new" if earlier is None else "finished" if finished else "unfinished")

@@ -7,6 +7,7 @@ from typing import Any
 
 from .aesthetic import AestheticFilter
 from .base import Filter, Signals, Value, kinds_of
+from .exact import ExactSignals
 from .image import ImageSignals
 from .mlm_filter import MlmFilter
 from .nsfw import NsfwFilter
@@ -14,7 +15,12 @@ from .perceptual import PerceptualSignals
 from .step import FilterStep
 from .text import TextSignals
 
-FILTERS: dict[str, type[Filter]] = {"image": ImageSignals, "text": TextSignals, "perceptual": PerceptualSignals}
+FILTERS: dict[str, type[Filter]] = {
+    "image": ImageSignals,
+    "text": TextSignals,
+    "exact": ExactSignals,
+    "perceptual": PerceptualSignals,
+}
 SCORERS: dict[str, Any] = {"mlm": MlmFilter, "aesthetic": AestheticFilter, "nsfw": NsfwFilter}
 
 __all__ = ["FILTERS", "SCORERS", "Filter", "FilterStep", "Signals", "Value", "kinds_of"]

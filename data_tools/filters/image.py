@@ -14,7 +14,7 @@ class ImageSignals:
     """Of a sample's first picture, upright: `image.width` and `image.height` in pixels, `image.aspect` = longer side over shorter."""
 
     kinds = KINDS
-    needs: frozenset[Need] = frozenset({"pixels"})
+    needs: frozenset[Need] = frozenset({"size"})
 
     def __init__(self, names: Sequence[str] = ()) -> None:
         self.names = narrowed(KINDS, names)

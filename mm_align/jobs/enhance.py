@@ -23,7 +23,6 @@ from .enhance_source import about_data, refuse_absent_fields, refuse_taken_field
 if TYPE_CHECKING:
     from data_tools.calls import Backend
     from data_tools.io import Shard
-    from data_tools.pipeline import Progress
     from data_tools.shards import RunDir
 
 log = logging.getLogger(__name__)
@@ -94,6 +93,7 @@ class EnhanceConfig(JobConfig):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
     dtype: str = Field("auto", description="auto, float32, bfloat16 or float16")
     max_pixels: int = Field(89_478_485, ge=1, description="a picture with more pixels goes to quarantine undecoded")
+    fast_pictures: bool = Field(False, description="decode JPEG for signals by the extra `fast`; values differ a little")
     on_duplicate: Literal["keep", "quarantine"] = Field("keep", description="rows whose id came before")
     rescore: bool = Field(False, description="judge each rewrite once more, for the report's scores after")
     limit: int | None = Field(None, ge=1, description="stop after this many rows of the source")
@@ -179,6 +179,7 @@ def _judge_all(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir, 
     from data_tools.pipeline import run as run_pipeline
     from data_tools.shards import write_atomic
 
+    from .progress import Progress as Shown
     from .progress import shown, stop_on_signals
 
     if run_dir.condition == "unfinished":
@@ -191,7 +192,7 @@ def _judge_all(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir, 
         started = time.monotonic()
         with shown(shards) as show:
 
-            def look(progress: Progress) -> None:
+            def look(progress: Shown) -> None:
                 show(progress)
                 remember_batch(run_dir, backend)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .enhance_scorers import STAGES as SCORING
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from data_tools.filters import Filter, FilterStep
     from data_tools.filters.rules import Rule
     from data_tools.plan import Step
+    from data_tools.shards import RunDir
 
     from .enhance import EnhanceConfig
 
@@ -47,7 +48,9 @@ def filter_step(config: EnhanceConfig, then: Step | None, scorers: Sequence[Filt
     from data_tools.filters import FilterStep, kinds_of
 
     filters = _filters(config)
-    return FilterStep(filters, _rules(config, kinds_of(filters) | _scored(config)), then, config.report_only, scorers=scorers)
+    shared = {name for one in filters for name in one.names}
+    rules = _rules(config, kinds_of(filters) | _scored(config), shared)
+    return FilterStep(filters, rules, then, config.report_only, scorers)
 
 
 def _filters(config: EnhanceConfig) -> list[Filter]:
@@ -67,29 +70,51 @@ def _scored(config: EnhanceConfig) -> dict[str, type]:
     return {name: SCORERS[stage].kinds[name] for stage in asked_stages(config) for name in names_of(config, stage)}
 
 
-def _rules(config: EnhanceConfig, kinds: Mapping[str, type]) -> list[Rule]:
-    """Rules by which rows leave; one to keep is the denial of itself. Raises RuleError (a ValueError)."""
+def _rules(config: EnhanceConfig, kinds: Mapping[str, type], shared: Collection[str]) -> list[Rule]:
+    """Rules by which rows leave; one to keep is the denial of itself. Raises RuleError (a ValueError).
+
+    shared: the signals whose values are known of all rows before any is judged, so that a rule can ask for a share of them.
+    """
     from data_tools.filters.rules import parse
 
     for text in config.keep_if:
         parse(text, kinds)  # so that a mistake is shown in what was typed
     rules = [parse(text, kinds) for text in (*config.drop_if, *(f"not ({text})" for text in config.keep_if))]
     for rule in rules:
-        if rule.shares:
-            raise ValueError(f"rule '{rule}': a share of all rows cannot be told while they are read once; compare with a value")
+        late = [share for share in rule.shares if share.name not in shared]
+        if late:
+            raise ValueError(f"rule '{rule}': '{late[0]}' cannot be told, for {late[0].name} is known only while rows are judged")
         rule({name: kind() for name, kind in kinds.items()})  # a text that meets a number is refused before the first row
     return rules
 
 
-def signal_parts(config: EnhanceConfig, then: Step | None, parts: Mapping[str, Any], scorers: Sequence[Filter] = ()) -> dict[str, Any]:
-    """What a plan needs to know of the stage; `parts`: of the model's, if there is one, whose audit then bears the signals too."""
+def signal_parts(
+    config: EnhanceConfig, then: Step | None, parts: Mapping[str, Any], scorers: Sequence[Filter] = (), run_dir: RunDir | None = None
+) -> dict[str, Any]:
+    """What a plan needs to know of the stages; `parts`: of the model's, if there is one, whose audit then bears the signals too.
+
+    run_dir: where a scan of all rows is kept; without one, filters tell of each block on its own.
+    """
     from data_tools.filters.audit import audit_fields, audit_type, with_signals
 
     step = filter_step(config, then, scorers)
+    told = {"step": step, "look": step.look} | _scan(step, run_dir)
     if then is None:
         audit: dict[str, Any] = {"audit": audit_fields, "audit_type": lambda: audit_type(step.kinds)}
-        return {"step": step, **audit, "audit_field": AUDIT_FIELD, "keeps_raw": False}
-    return {"step": step, **with_signals(parts["audit"], parts["audit_type"], step.kinds)}
+        return {**told, **audit, "audit_field": AUDIT_FIELD, "keeps_raw": False}
+    return {**told, **with_signals(parts["audit"], parts["audit_type"], step.kinds)}
+
+
+def _scan(step: FilterStep, run_dir: RunDir | None) -> dict[str, Any]:
+    """The scan that tells the step's signals before any row is judged."""
+    from data_tools.filters.scan import Scan
+    from data_tools.filters.scanned import Scanned
+
+    if run_dir is None or not step.filters:
+        return {}
+    scan = Scan(step.filters, step.rules)
+    step.scanned = Scanned(scan, run_dir)
+    return {"scan": scan}
 
 
 def block_rows(config: EnhanceConfig, models: Sequence[int | None] = ()) -> int:

@@ -69,7 +69,7 @@ def ready(config: EnhanceConfig, run_dir: RunDir, backend: Backend | None) -> Re
         resolved = earlier or {"batch_size": block_rows(config, [s.batch_size for s in scorers.values()])}
         run_dir.bind("resolved", resolved)
         told = bound_scorers(run_dir, scorers) | told_of(config)
-        return Ready(None, make_plan(config, None, None, resolved["batch_size"], scorers), told)
+        return Ready(None, make_plan(config, None, None, resolved["batch_size"], scorers, run_dir), told)
     backend = backend or load_model(config, earlier | run_dir.record.get("shrunk", {}))
     step = make_step(config, backend)
     run_dir.bind("model", backend.describe())
@@ -78,7 +78,7 @@ def ready(config: EnhanceConfig, run_dir: RunDir, backend: Backend | None) -> Re
     run_dir.bind("resolved", resolved)
     scorers = load_scorers(config, {config.model: backend})
     told = {"model": backend.describe(), "policy": step.policy.describe(), **bound_scorers(run_dir, scorers), **told_of(config)}
-    return Ready(backend, make_plan(config, step, backend, resolved["batch_size"], scorers), told)
+    return Ready(backend, make_plan(config, step, backend, resolved["batch_size"], scorers, run_dir), told)
 
 
 def bound_scorers(run_dir: RunDir, scorers: Mapping[str, Scorer]) -> dict[str, Any]:
@@ -171,14 +171,19 @@ def _own_prompt(backend: Backend) -> str:
 
 
 def make_plan(
-    config: EnhanceConfig, step: AitqeStep | None, backend: Backend | None, block_rows: int, scorers: Mapping[str, Scorer] | None = None
+    config: EnhanceConfig,
+    step: AitqeStep | None,
+    backend: Backend | None,
+    block_rows: int,
+    scorers: Mapping[str, Scorer] | None = None,
+    run_dir: RunDir | None = None,
 ) -> Plan:
-    """What the pipeline is to do with every shard; each row's audit names the model and the step."""
+    """What the pipeline is to do with every shard; each row's audit names the model and the step (run_dir: see `signal_parts`)."""
     from data_tools.plan import Plan
 
     parts = _model_parts(step, backend) if step is not None and backend is not None else {}
     if tells_signals(config):
-        parts |= signal_parts(config, step, parts, [scorer.filter for scorer in (scorers or {}).values()])
+        parts |= signal_parts(config, step, parts, [scorer.filter for scorer in (scorers or {}).values()], run_dir)
     return Plan(
         **parts,
         block_rows=block_rows,
@@ -188,6 +193,7 @@ def make_plan(
         image_root=config.image_root,
         uid_key=config.uid_key,
         max_pixels=config.max_pixels,
+        fast_pictures=config.fast_pictures,
         limit=config.limit,
         on_duplicate=config.on_duplicate,
         seed=config.seed,

@@ -100,6 +100,46 @@ def test_signals_without_their_stage_are_refused(source, tmp_path, capsys):
     assert "add --stages signals" in capsys.readouterr().err
 
 
+def test_copies_are_told_across_shards_and_dropped_on_request(source, tmp_path):
+    """The second shard holds the first one's rows again, and one more."""
+    rows = rows_of(source / "rows.jsonl")
+    more = [{**row, "id": f"again-{row['id']}"} for row in rows] + [{"id": "new", "image": "0.png", "caption": "another caption"}]
+    (source / "second.jsonl").write_text("".join(json.dumps(row) + "\n" for row in more))
+    assert command(source, tmp_path / "told") == 0
+    signals = [row["filters"]["signals"] for row in rows_of(tmp_path / "told" / "second.jsonl")]
+    assert [told["exact.pair_repeats"] for told in signals] == [f"rows:{i}" for i in range(6)] + [None]
+    assert (signals[-1]["exact.image_repeats"], signals[-1]["exact.image_copies"]) == ("rows:0", 3)
+    assert command(source, tmp_path / "dropped", "--drop-if", "exact.pair_repeats is known") == 0
+    assert [row["id"] for row in rows_of(tmp_path / "dropped" / "second.jsonl")] == ["new"]
+    assert len(rows_of(tmp_path / "dropped" / "quarantine" / "second.jsonl")) == 6
+
+
+def test_a_broken_picture_leaves_by_the_scan_with_its_reason(source, tmp_path):
+    (source / "2.png").write_bytes(b"")
+    (source / "3.png").unlink()
+    assert command(source, tmp_path / "out") == 0
+    gone = rows_of(tmp_path / "out" / "quarantine" / "rows.jsonl")
+    assert [(row["reason"], row["source"]["row"]) for row in gone] == [("image_empty", 2), ("image_missing", 3)]
+    assert "no file" in gone[1]["detail"]
+
+
+def test_before_the_model_signals_save_calls_and_stay_beside_its_audit(source, tmp_path, monkeypatch):
+    import mm_align.backends
+    from mm_align.backends.null import NullBackend
+
+    backend = NullBackend(batch_size=4)
+    asked = []
+    generate = backend.generate
+    monkeypatch.setattr(backend, "generate", lambda samples, sampling: asked.extend(samples) or generate(samples, sampling))
+    monkeypatch.setattr(mm_align.backends, "load_backend", lambda *a, **k: backend)
+    more = ["--stages", "signals,aitqe", "--drop-if", "image.width < 43"]
+    assert main(["enhance-data", str(source), "--out", str(tmp_path / "out"), *more]) == 0
+    assert [sample.source.row for sample in asked] == [3, 4, 5]
+    assert all(sample.images[0].pixels is not None for sample in asked)
+    first = rows_of(tmp_path / "out" / "rows.jsonl")[0]["aitqe"]
+    assert (first["signals"]["image.width"], first["model"]) == (43, backend.describe()["model"])
+
+
 def test_dry_run_writes_nothing(source, tmp_path, capsys):
     assert command(source, tmp_path / "out", "--dry-run") == 0
     assert "6 rows" in capsys.readouterr().out

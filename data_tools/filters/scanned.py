@@ -1,0 +1,85 @@
+"""What the scan and the comparison told, looked up row by row: a shard at a time, a block of it in memory."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from functools import cached_property
+from threading import Lock
+
+import numpy as np
+
+from ..journal import Entry, line_at, read_lines
+from ..records import Sample
+from ..shards import CHANGED, RunDir, RunRefused
+from .base import Value
+from .rule_terms import Cuts
+from .scan import Scan
+from .settling import Settled, read_settled
+
+
+class Scanned:
+    """Signals of samples by where they were read. For rows in order each block is read once; any thread may ask."""
+
+    def __init__(self, scan: Scan, run_dir: RunDir) -> None:
+        self.scan, self.run_dir = scan, run_dir
+        self._hidden = {name for one in scan.filters for name in getattr(one, "hidden", ())}
+        self._references = {name for one in scan.comparing.values() for name in one.references}
+        self._own = dict.fromkeys(name for one in scan.filters for name in one.names if name not in self._hidden)
+        self._shard: _Shard | None = None
+        self._lock = Lock()
+
+    @cached_property
+    def settled(self) -> Settled:
+        return read_settled(self.run_dir)
+
+    @property
+    def cuts(self) -> Cuts:
+        return self.settled.cuts
+
+    def of(self, sample: Sample) -> Entry:
+        """The signals of a sample's row, or the entry by which the scan refused it ("rejected", "detail")."""
+        if sample.source is None:
+            raise ValueError(f"sample {sample.id!r} does not say where it was read (Sample.source); readers must set it")
+        with self._lock:
+            if self._shard is None or self._shard.name != sample.source.shard:
+                self._shard = _Shard(sample.source.shard, self.run_dir)
+            entry, across = self._shard.row(sample.source.row)
+        if "rejected" in entry:
+            return entry
+        own = {**self._own, **{name: value for name, value in entry.items() if name not in self._hidden}}
+        return own | {name: self._value(name, value) for name, value in across.items()}
+
+    def _value(self, name: str, value: Value) -> Value:
+        if name not in self._references:
+            return value
+        assert isinstance(value, int)
+        if value < 0:
+            return None
+        at = bisect_right(self.settled.starts, value) - 1
+        return f"{self.settled.shards[at]}:{value - self.settled.starts[at]}"
+
+
+class _Shard:
+    """One shard's scan: its journal by block, and what the comparison told of its rows."""
+
+    def __init__(self, name: str, run_dir: RunDir) -> None:
+        self.name, self.path = name, run_dir.scan_journal(name)
+        lines = [(line.row, line.at) for line in read_lines(self.path) if line.n]
+        self.rows, self.at = [row for row, _ in lines], [at for _, at in lines]
+        with np.load(run_dir.scan_told(name), allow_pickle=False) as arrays:
+            self.told = {key: arrays[key] for key in arrays.files}
+        self.block: tuple[int, list[Entry]] = (0, [])
+
+    def row(self, row: int) -> tuple[Entry, dict[str, Value]]:
+        start, entries = self.block
+        if not start <= row < start + len(entries):
+            self.block = start, entries = self._load(row)
+        return entries[row - start], {key: column[row].item() for key, column in self.told.items()}
+
+    def _load(self, row: int) -> tuple[int, list[Entry]]:
+        at = bisect_right(self.rows, row) - 1
+        with self.path.open("rb") as file:
+            entries = line_at(file, self.at[at]).entries() if at >= 0 else []
+        if not entries or row >= self.rows[at] + len(entries):
+            raise RunRefused(f"row {row} of shard '{self.name}' was not scanned: {CHANGED}")
+        return self.rows[at], entries
