@@ -16,6 +16,9 @@ STARTED = [
         "proving/video.py",
         "proving/video_law.py",
         "proving/rlaif.py",
+        "proving/quality_model.py",
+        "zoo/quality_start.py",
+        "zoo/scene_judge.py",
         "proving/tiny_lvlm.py",
     )
 ]

@@ -1,0 +1,81 @@
+"""Quality models of one's own: what a model is worth, what contrasting captions and rewriting each do, what single scores and CLIP do.
+
+python scripts/proving/quality_model.py measure --model run/model --data held      # one model; rows of `scenes make` or of `aitqe data`
+python scripts/proving/quality_model.py all --work runs/quality --seeds 0 1 2      # everything below; the same command continues
+python scripts/proving/quality_model.py train --work runs/quality --only both      # {contrast, rewriting} 2 x 2 and single scores
+python scripts/proving/quality_model.py report --work runs/quality                 # docs/results/quality.json, plot, tables
+With real pairs: `mmalign aitqe data` twice (to train on, to measure on), `mmalign train aitqe/qwen2_7b`, then `measure`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from quality_measures import Case, cases, measure, measure_single
+from quality_report import write_report
+from quality_runs import VARIANTS, Plan, measured, prepare, train
+
+from mm_align.backends import load_backend
+
+STAGES = ("train", "report")
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=("measure", "all", *STAGES))
+    parser.add_argument("--model", default="tiny-aitqe", help="of measure: any model that `mmalign enhance-data` takes")
+    parser.add_argument("--data", help="of measure: rows with truth")
+    parser.add_argument("--limit", type=int, help="of measure: only the first rows")
+    parser.add_argument("--work", help="folder for data, runs and measures")
+    parser.add_argument("--config", default="aitqe/tiny", help="YAML of `mmalign train`, or the name of a packaged one")
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="of train: these variants")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="a handful of rows and two steps of training, to see that all runs")
+    parser.add_argument("--out", default="docs/results/quality.json")
+    parser.add_argument("--images", default="docs/images")
+    parser.add_argument("--page", help="Markdown file whose tables between the marks are written anew")
+    args = parser.parse_args(words)
+    torch.set_num_threads(args.threads)
+    if args.stage == "measure":
+        if not args.data:
+            parser.error("measure needs --data, rows with truth")
+        print(json.dumps(measure(load_backend(args.model), cases(args.data, args.limit)), indent=1))
+        return
+    if not args.work:
+        parser.error(f"{args.stage} needs --work, a folder")
+    plan = Plan(Path(args.work), args.config, *((24, 24, 2) if args.quick else ()))
+    for stage in STAGES if args.stage == "all" else (args.stage,):
+        if stage == "report":
+            write_report(plan, args.seeds, Path(args.out), Path(args.images), Path(args.page) if args.page else None)
+        else:
+            play(plan, args.only, args.seeds)
+
+
+def play(plan: Plan, variants: Sequence[str], seeds: Sequence[int]) -> None:
+    """Every variant, trained and measured on held-out rows, seed by seed."""
+    prepare(plan)
+    rows = cases(str(plan.work / "heldout"))
+    measured(plan, "tiny-aitqe", lambda: measure(load_backend("tiny-aitqe"), rows))
+    for seed in seeds:
+        for variant in variants:
+            train(plan, variant, seed)
+            measured(plan, f"{variant}-{seed}", lambda v=variant, s=seed: look(plan, v, s, rows))
+
+
+def look(plan: Plan, variant: str, seed: int, rows: Sequence[Case]) -> dict:
+    backend = load_backend(str(plan.model(variant, seed)))
+    return measure_single(backend, rows) if VARIANTS[variant].single else measure(backend, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Tables and a plot of the quality models' proof, from the files of its measures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from quality_runs import VARIANTS, Plan
+
+MARKS = ("<!-- figures: begin -->", "<!-- figures: end -->")
+NAMES = {
+    "both": "contrast and rewriting (AITQE)",
+    "contrast": "contrast alone",
+    "rewriting": "rewriting alone",
+    "neither": "neither",
+}
+COMPARED = (("contrast", "neither"), ("rewriting", "neither"), ("both", "neither"), ("both", "contrast"), ("both", "rewriting"))
+Figure = Callable[[Mapping[str, Any]], float | None]
+FIGURES: dict[str, Figure] = {
+    "decision, AUROC": lambda m: m["decision"]["all"] if m["rewriting"]["rewritten"] else None,
+    "decision, AUROC, needs the picture": lambda m: m["decision"].get("needs_image") if m["rewriting"]["rewritten"] else None,
+    "score, AUROC": lambda m: m["score"]["all"],
+    "score, AUROC, needs the picture": lambda m: m["score"].get("needs_image"),
+    "score, rank correlation": lambda m: m["spearman"],
+    "captions as they leave, F1": lambda m: m["rewriting"]["enhanced"]["f1"],
+    "captions as they leave, recall": lambda m: m["rewriting"]["enhanced"]["recall"],
+    "captions as they leave, hallucinating": lambda m: m["rewriting"]["enhanced"]["hallucinating"],
+    "rewrites, F1": lambda m: m["rewriting"]["after"] and m["rewriting"]["after"]["f1"],
+    "rewrites, hallucinating": lambda m: m["rewriting"]["after"] and m["rewriting"]["after"]["hallucinating"],
+}
+PLOTTED = (
+    "score, AUROC, needs the picture",
+    "score, rank correlation",
+    "captions as they leave, F1",
+    "captions as they leave, hallucinating",
+)
+
+
+def write_report(plan: Plan, seeds: Sequence[int], out: Path, images: Path, page: Path | None) -> None:
+    """`out`: every figure; `images`: the plot; `page`: Markdown whose part between the marks is replaced by the tables."""
+    found = {path.stem: json.loads(path.read_text()) for path in sorted((plan.work / "measures").glob("*.json"))}
+    runs = {name: {s: found[f"{name}-{s}"] for s in seeds if f"{name}-{s}" in found} for name in VARIANTS}
+    told = {
+        "title": "SceneWorld: quality models of the same judged pairs",
+        "seeds": list(seeds),
+        "heldout": plan.heldout,
+        "judged": json.loads((plan.quality / "report.json").read_text())["kinds"],
+        "variants": {name: {key: values(runs[name], figure) for key, figure in FIGURES.items()} for name in NAMES if runs[name]},
+        "differences": {f"{a} - {b}": differences(runs, a, b) for a, b in COMPARED},
+        "single": single(runs["mlm"]),
+        "others": {name: found[name] for name in ("tiny-aitqe", "clip") if name in found},
+        "measures": found,
+        "minutes": {name: minutes(plan, name, runs[name]) for name in VARIANTS if runs[name]},
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    images.mkdir(parents=True, exist_ok=True)
+    plot(told, images / "quality_ablation.png")
+    lines = tables(told)
+    if page is not None:
+        before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
+        page.write_text(f"{before}{MARKS[0]}\n" + "\n".join(lines) + f"\n{MARKS[1]}{rest.partition(MARKS[1])[2]}", encoding="utf-8")
+    print("\n".join(lines))
+
+
+def values(runs: Mapping[int, Any], figure: Figure) -> list[float | None]:
+    """A figure of each seed."""
+    return [figure(run) for run in runs.values()]
+
+
+def differences(runs: Mapping[str, Mapping[int, Any]], a: str, b: str) -> dict[str, list[float]]:
+    """Of each figure that both have, seed by seed."""
+    both = [seed for seed in runs[a] if seed in runs[b]]
+    pairs = {key: [(figure(runs[a][s]), figure(runs[b][s])) for s in both] for key, figure in FIGURES.items()}
+    return {key: [round(x - y, 4) for x, y in told if x is not None and y is not None] for key, told in pairs.items()}
+
+
+def single(runs: Mapping[int, Any]) -> dict[str, dict[str, list[float]]]:
+    """Single scores: AUROC of all, of what needs the picture, and rank correlation, of each metric and each seed."""
+    metrics = [key for key in next(iter(runs.values()), {}) if key not in ("rows", "unread")]
+    return {
+        metric: {
+            "AUROC": [run[metric]["score"]["all"] for run in runs.values()],
+            "needs the picture": [run[metric]["score"].get("needs_image", float("nan")) for run in runs.values()],
+            "rank correlation": [run[metric]["spearman"] for run in runs.values()],
+        }
+        for metric in metrics
+    }
+
+
+def minutes(plan: Plan, name: str, runs: Mapping[int, Any]) -> list[float]:
+    files = (plan.model(name, seed).parent / "cpu.json" for seed in runs)
+    return [round(json.loads(file.read_text())["seconds"] / 60, 1) for file in files if file.is_file()]
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------
+
+
+def tables(told: Mapping[str, Any]) -> list[str]:
+    n = len(told["seeds"])
+    lines = [f"Mean of {n} seeds (least to most); {told['heldout']:,} held-out rows of SceneWorld.", ""]
+    lines += ["| | " + " | ".join(NAMES[name] for name in told["variants"]) + " |", "|---" * (1 + len(told["variants"])) + "|"]
+    lines += [f"| {key} | " + " | ".join(shown(v[key]) for v in told["variants"].values()) + " |" for key in FIGURES]
+    lines += ["", "Difference of each seed:", "", "| | " + " | ".join(PLOTTED) + " |", "|---" * (1 + len(PLOTTED)) + "|"]
+    for pair, told_of in told["differences"].items():
+        lines.append(f"| {pair} | " + " | ".join(", ".join(f"{value:+.3f}" for value in told_of[key]) or "-" for key in PLOTTED) + " |")
+    lines += ["", "Keeping or dropping by one number (AUROC of bad captions against good ones):", ""]
+    return [*lines, *baselines(told)]
+
+
+def baselines(told: Mapping[str, Any]) -> list[str]:
+    lines = ["| | all bad captions | those that need the picture | rank correlation with the true score |", "|---|---|---|---|"]
+    if "both" in told["variants"]:
+        ours = told["variants"]["both"]
+        lines.append(
+            f"| AITQE-style, decision | {shown(ours['decision, AUROC'])} | {shown(ours['decision, AUROC, needs the picture'])} | |"
+        )
+        score = [shown(ours[key]) for key in ("score, AUROC", "score, AUROC, needs the picture", "score, rank correlation")]
+        lines.append(f"| AITQE-style, overall score | {' | '.join(score)} |")
+    for metric, figures in told["single"].items():
+        lines.append(f"| MLM-Filter-style, {metric.removeprefix('mlm.')} | " + " | ".join(shown(v) for v in figures.values()) + " |")
+    if "clip" in told["others"]:
+        clip = told["others"]["clip"]["similarity"]
+        lines.append(f"| CLIP score | {clip['score']['all']:.3f} | {clip['score']['needs_image']:.3f} | {clip['spearman']:.3f} |")
+    return lines
+
+
+def shown(found: Sequence[float | None]) -> str:
+    """Mean (least to most); a dash where a variant has no such figure."""
+    there = [value for value in found if value is not None]
+    if not there:
+        return "-"
+    mean = sum(there) / len(there)
+    return f"{mean:.3f} ({min(there):.3f} to {max(there):.3f})" if len(there) > 1 else f"{mean:.3f}"
+
+
+def plot(told: Mapping[str, Any], path: Path) -> None:
+    """One panel a figure: a dot a seed, a line at the mean."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, len(PLOTTED), figsize=(3.1 * len(PLOTTED), 3.2), constrained_layout=True)
+    names = list(told["variants"])
+    for panel, key in zip(panels, PLOTTED, strict=True):
+        for at, name in enumerate(names):
+            found = [value for value in told["variants"][name][key] if value is not None]
+            panel.plot([at] * len(found), found, "o", alpha=0.7, color="tab:blue" if name == "both" else "tab:gray")
+            panel.hlines(sum(found) / len(found), at - 0.3, at + 0.3, color="black")
+        panel.set_xticks(range(len(names)), names, rotation=30, ha="right")
+        panel.set_title(key, fontsize=9)
+    figure.suptitle(f"{told['title']}, {len(told['seeds'])} seeds", fontsize=10)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
