@@ -89,7 +89,7 @@ def chart(summary: Mapping[str, Any]) -> Any:
                 found[round(float(score))] += n
         return [found[int(label)] for label in labels]
 
-    series = [Series("kept", "good captions", counted("AD")), Series("rewritten", "bad captions", counted("BC"))]
+    series = [Series("new", "good captions", counted("AD")), Series("raw", "bad captions", counted("BC"))]
     return columns(series, labels, axis="overall score", name="Scores of good and bad captions")
 
 

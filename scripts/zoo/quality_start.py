@@ -2,7 +2,7 @@
 
 python scripts/zoo/quality_start.py --out start
 
-In that tokenizer a piece of the answer's JSON is one token, so an answer has about 70 tokens and not 370. Tokens that tiny-lvlm does not
+In that tokenizer a piece of the answer's JSON is one token, so an answer has about 60 tokens and not 360. Tokens that tiny-lvlm does not
 know start from random weights. It has not learned to judge captions; its own weights, though, once began as those of tiny-aitqe.
 """
 

@@ -116,6 +116,17 @@ def test_what_each_variant_is_taught(judged):
     assert {int(a) % 10 for a in answers["mlm"]} == {7}
 
 
+def test_the_tiny_recipe_trains_and_its_model_enhances(scenes, judged, tmp_path, capsys):
+    """Two steps from the bundled model, whose answers it keeps."""
+    words = ["--set", "model.from=tiny-aitqe", "--set", f"data=[{{path: {judged}}}]", "--steps", "2", "--lr", "1e-6", "--batch-size", "4"]
+    assert main(["train", "aitqe/tiny", *words, "--micro-batch", "4", "--out", str(tmp_path / "run")]) == 0
+    model, out = str(tmp_path / "run" / "model"), tmp_path / "better"
+    assert main(["enhance-data", str(scenes), "--model", model, "--limit", "8", "--out", str(out)]) == 0
+    assert "8 rows in = " in capsys.readouterr().out
+    rows = rows_of(str(out))
+    assert [row.meta["aitqe"]["parse_status"] for row in rows] == ["ok"] * 8
+
+
 def test_single_scores_and_a_scorer(scenes):
     """A number that follows the truth separates perfectly; one that is no number counts as 50, so nothing is separated."""
     rows = cases(str(scenes))

@@ -17,6 +17,8 @@ from data_tools.io import decode
 from data_tools.scenes.extract import agreement
 from data_tools.scenes.world import Scene
 from mm_align.cli import main
+from mm_align.config import load
+from mm_align.jobs.aitqe_data import AitqeDataConfig, build
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +66,15 @@ def test_a_caption_of_another_origin_is_scored_by_its_objects(scenes):
     assert scores[0] >= 7 > scores[1]
     with pytest.raises(ValueError, match="this judge knows the questions"):
         judge.answer(digest(decode(rows[0].images[0]).pixels), "What is this?")
+
+
+def test_pictures_inside_a_tar_are_put_beside_the_rows(tmp_path):
+    """A WebDataset source: the rows that come out name files, which training finds from their folder."""
+    source, out = tmp_path / "tars", tmp_path / "out"
+    assert main(["scenes", "make", "--n", "6", "--format", "webdataset", "--out", str(source)]) == 0
+    judge = SceneJudge(rows_of(str(source)))
+    build(load(AitqeDataConfig, {"source": str(source), "judge": "scenes", "out": str(out)}), backends={"scenes": judge})
+    rows = rows_of(str(out / "aitqe.jsonl"))
+    assert len(rows) >= 10
+    assert {Path(row.images[0].path).parent for row in rows} == {out / "images"}
+    assert {digest(decode(row.images[0]).pixels) for row in rows} <= set(judge.scenes)
