@@ -10,6 +10,7 @@ from .base import Filter, Signals, Value, kinds_of
 from .exact import ExactSignals
 from .image import ImageSignals
 from .mlm_filter import MlmFilter
+from .near_text import NearTextSignals
 from .nsfw import NsfwFilter
 from .perceptual import PerceptualSignals
 from .step import FilterStep
@@ -19,6 +20,7 @@ FILTERS: dict[str, type[Filter]] = {
     "image": ImageSignals,
     "text": TextSignals,
     "exact": ExactSignals,
+    "near_text": NearTextSignals,
     "perceptual": PerceptualSignals,
 }
 SCORERS: dict[str, Any] = {"mlm": MlmFilter, "aesthetic": AestheticFilter, "nsfw": NsfwFilter}

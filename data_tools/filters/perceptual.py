@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 import PIL.Image
 
 from ..records import Sample
+from .bands import Band
 from .base import Need, Signals, narrowed
 
 RADIUS = 4  # bits in which a picture may differ from the one that it repeats
@@ -18,7 +19,6 @@ SQUARE = 32  # pixels of the side of what pHash transforms
 KEPT = 8  # lowest frequencies a side, the constant one included
 BITS = 64
 BLOCK = 1024  # rows compared with one another by brute force, before they enter the index
-MAX_PAIRS = 1 << 22  # candidates unpacked at once: 64 MB
 
 
 class PerceptualSignals:
@@ -111,7 +111,7 @@ class HammingIndex:
             last = self._runs.pop()
             hashes, rows = np.concatenate([last.hashes, hashes]), np.concatenate([last.rows, rows])
         if len(rows):
-            self._runs.append(_Run(hashes, rows, [_Band.of(self._keys(hashes, band)) for band in self._bands]))
+            self._runs.append(_Run(hashes, rows, [Band.of(self._keys(hashes, band)) for band in self._bands]))
 
     def first(self, hashes: np.ndarray) -> np.ndarray:
         """For uint64 hashes [N] the least number of those within the radius, or -1: int64 [N]."""
@@ -129,39 +129,10 @@ class HammingIndex:
         return (hashes >> band[0]) & band[1]
 
 
-class _Band(NamedTuple):
-    """One band of a run: its keys in order, and where each stands in the run."""
-
-    keys: np.ndarray
-    order: np.ndarray
-
-    @classmethod
-    def of(cls, keys: np.ndarray) -> _Band:
-        order = np.argsort(keys, kind="stable")
-        return cls(keys[order], order)
-
-    def candidates(self, keys: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Pairs (query, place in the run) with equal keys, some millions at a time."""
-        start, end = (np.searchsorted(self.keys, keys, side) for side in ("left", "right"))
-        counts = end - start
-        for piece in _pieces(counts):
-            n = counts[piece]
-            query = np.repeat(np.arange(piece.start, piece.stop), n)
-            offset = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
-            yield query, self.order[np.repeat(start[piece], n) + offset]
-
-
 class _Run(NamedTuple):
     hashes: np.ndarray
     rows: np.ndarray
-    bands: list[_Band]
-
-
-def _pieces(counts: np.ndarray) -> Iterator[slice]:
-    """Slices of `counts` whose sums stay under MAX_PAIRS where more than one is in them."""
-    parts = np.cumsum(counts) // MAX_PAIRS
-    edges = [0, *(np.flatnonzero(np.diff(parts)) + 1).tolist(), len(counts)]
-    yield from (slice(a, b) for a, b in itertools.pairwise(edges) if counts[a:b].any())
+    bands: list[Band]
 
 
 class Repeats:

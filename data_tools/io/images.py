@@ -84,6 +84,11 @@ def _by_fast_jpeg(stream: IO[bytes], max_pixels: int, max_side: int) -> Decoded 
     return found
 
 
+def opened(data: bytes, *, max_pixels: int = MAX_PIXELS) -> PIL.Image.Image:
+    """An encoded picture by its header, for looking at its frames. Raises BadImage, and Pillow's errors from what is done with it."""
+    return _header(io.BytesIO(data), max_pixels)
+
+
 def encoded(image: Image) -> bytes:
     """The encoded bytes of a picture, from memory or from its file. Raises BadImage."""
     if image.data is not None:

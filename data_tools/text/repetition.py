@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .words import words
 
 _SPAN = 3
@@ -13,7 +15,11 @@ def repetition(text: str) -> float:
     A decoder's loop ("red circle red circle red circle") gives 0.5 or more, a list of templated sentences about 0.3 at most.
     This toolkit's choice.
     """
-    spoken = words(text)
+    return repeated(words(text))
+
+
+def repeated(spoken: Sequence[str]) -> float:
+    """`repetition` of a text that is cut into words already."""
     if len(spoken) < 2 * _SPAN:
         return 0.0
     windows = list(zip(*(spoken[i:] for i in range(_SPAN)), strict=False))

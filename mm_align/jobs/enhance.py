@@ -69,6 +69,8 @@ class EnhanceConfig(JobConfig):
         None, description="stage nsfw: an image classifier of transformers, a folder with safetensors or a hub id"
     )
     nsfw_labels: list[str] = Field([], description="its labels that count as unsafe; default: those called nsfw, porn, hentai, sexy, ...")
+    near_text_threshold: float = Field(0.8, gt=0, le=1, description="likeness from which a caption repeats an earlier one")
+    perceptual_radius: int = Field(4, ge=0, le=16, description="bits of 64 in which a picture may differ from one that it repeats")
     drop_if: list[str] = Field([], description='a rule over signals by which rows leave: "image.width < 100"')
     keep_if: list[str] = Field([], description="a rule over signals without which rows leave")
     report_only: bool = Field(False, description="rules flag the rows that they would drop, and nothing leaves by them")

@@ -60,7 +60,11 @@ def _filters(config: EnhanceConfig) -> list[Filter]:
 
     cheap = [name for name in config.signals if name.partition(".")[0] not in asked_stages(config)]
     wanted = "signals" in config.stages and (cheap or not config.signals)
-    return chosen(cheap, FILTERS) if wanted else []
+    options: dict[str, dict[str, Any]] = {
+        "near_text": {"threshold": config.near_text_threshold},
+        "perceptual": {"radius": config.perceptual_radius},
+    }
+    return chosen(cheap, FILTERS, options) if wanted else []
 
 
 def _scored(config: EnhanceConfig) -> dict[str, type]:

@@ -74,7 +74,11 @@ def test_an_unknown_signal_is_refused_with_the_nearest(wanted, hint):
 
 
 def test_values_by_hand():
-    """A picture of 40 x 20 has aspect 2; "a red square on a white ground" has 30 characters, 7 words, and is English."""
+    """A picture of 40 x 20 has aspect 2 and, being of one colour, no entropy; "a red square on a white ground" has 30 characters, 7 words,
+    two of them "a", and is English."""
     (row,) = [{**a, **b} for a, b in zip(FILTERS["image"]()([sample()]), FILTERS["text"]()([sample()]), strict=True)]
     assert (row["image.width"], row["image.height"], row["image.aspect"]) == (40, 20, 2.0)
+    content = ("image.sharpness", "image.entropy", "image.contrast", "image.constant")
+    assert [row[name] for name in content] == [0.0, 0.0, 0.0, 1.0]
     assert (row["text.chars"], row["text.words"], row["text.language"]) == (30, 7, "en")
+    assert (row["text.commonest"], row["text.noise"], row["text.capitals"], row["text.boilerplate"]) == (0.2857, 0.0, 0.0, None)

@@ -95,7 +95,7 @@ def test_the_index_finds_what_brute_force_finds():
 
 def test_the_index_is_exact_where_all_hashes_share_their_bands(monkeypatch):
     """Candidates are unpacked a few at a time; 3 hashes of one bit each, far from the query but in its bands."""
-    monkeypatch.setattr("data_tools.filters.perceptual.MAX_PAIRS", 5)
+    monkeypatch.setattr("data_tools.filters.bands.MAX_PAIRS", 5)
     index = HammingIndex(1)
     index.add(np.array([7, 1, 2, 0] * 6, np.uint64), np.arange(24))
     assert index.first(np.array([0, 7, 255], np.uint64)).tolist() == [1, 0, -1]
