@@ -42,7 +42,7 @@ def judge_shard(shard: Shard, plan: Plan, run_dir: RunDir, watch: Watch, *, limi
         rows = plan.read(shard, skip=journal.rows)
         wanted = rows if limit is None else islice(rows, limit - journal.rows)
         for block in prepared_blocks(wanted, plan):
-            entries = _judge(block, plan, watch)
+            entries = judge_block(block, plan, watch)
             journal.append(entries, b"".join(id_hash(row.item) for row in block))
             watch.block(shard, entries)
             watch.check()
@@ -137,7 +137,7 @@ def taken_fields(sample: Sample, plan: Plan) -> list[str]:
     return [name for name in plan.added_fields if name in sample.meta]
 
 
-def _judge(block: list[Prepared], plan: Plan, watch: Watch) -> list[Entry]:
+def judge_block(block: list[Prepared], plan: Plan, watch: Watch) -> list[Entry]:
     """One entry a row, in order."""
     samples = [row.sample for row in block if row.sample is not None]
     started = time.perf_counter()

@@ -34,6 +34,7 @@ __all__ = [
     "Step",
     "Summary",
     "Watch",
+    "calibrate",
     "finalise_shard",
     "judge_shard",
     "merged_stats",
@@ -48,6 +49,8 @@ def run(shards: Sequence[Shard], plan: Plan, run_dir: RunDir, watch: Watch) -> S
     """Judge and finalise every shard that is not done; the summary of all. Raises RunStopped (resumable) and RunRefused."""
     if plan.scan is not None:
         scan(shards, plan, plan.scan, run_dir, watch)
+    if plan.calibration is not None:
+        calibrate(shards, plan, run_dir, watch)
     seen, total = SeenIds(), Summary()
     for shard in shards:
         left = None if plan.limit is None else plan.limit - total.rows
@@ -71,6 +74,14 @@ def scan(shards: Sequence[Shard], plan: Plan, scan: Scan, run_dir: RunDir, watch
             rows += scan_shard(shard, plan, run_dir, watch, limit=None if plan.limit is None else plan.limit - rows)
             scanned.append(shard)
         settle(scanned, scan, run_dir)
+
+
+def calibrate(shards: Sequence[Shard], plan: Plan, run_dir: RunDir, watch: Watch) -> None:
+    """Let the model judge a sample of the rows, by which a cascade learns what it may decide, as far as that is not done."""
+    from .filters import calibrating
+
+    with stopping_on_full_disk(run_dir.root):
+        calibrating.calibrate(shards, plan, run_dir, watch)
 
 
 def process_shard(shard: Shard, plan: Plan, run_dir: RunDir, seen: SeenIds, watch: Watch, *, limit: int | None = None) -> Summary:

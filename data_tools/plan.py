@@ -14,6 +14,7 @@ from .records import Rejected, Sample, Verdict
 from .shards import RunStopped
 
 if TYPE_CHECKING:
+    from .filters.calibrating import Calibration
     from .filters.scan import Scan
 
 Step = Callable[[Sequence[Sample]], Sequence[Verdict]]
@@ -43,6 +44,7 @@ class Plan:
     audit_field: str = "aitqe"
     audit_type: Callable[[], Any] | None = None  # makes the pyarrow type of what `audit` returns; None: a column of JSON text
     keeps_raw: bool = True
+    calibration: Calibration | None = None  # of a cascade, before any row is judged
     scan: Scan | None = None
     look: Callable[[Sample], Look] = lambda _: "pixels"
     loads: bool = False
@@ -96,7 +98,7 @@ class Progress(NamedTuple):
 
 
 class Scanning(NamedTuple):
-    """Where the scan before the judging is."""
+    """Where the scan or the calibration before the judging is."""
 
     name: str
     rows: int
@@ -118,6 +120,10 @@ class Watch:
         self.counts.update(outcome(entry) for entry in entries)
         self.fresh_rows += len(entries)
         self.tell(shard.name)
+
+    def calibrated(self, rows: int) -> None:
+        """`rows` of a cascade's sample are judged."""
+        self.progress(Scanning("calibration", rows, "judged"))
 
     def scanned(self, shard: Shard, rows: int) -> None:
         """`rows` more of a shard were looked at before any is judged."""

@@ -4,6 +4,7 @@ DST/<shard><ext>               outputs, each renamed into place whole
 DST/quarantine/<shard>.jsonl   rows that left, with their reason
 DST/.mmalign/run.json          what the run is bound to: configuration, source, model, resolved batch size and device
 DST/.mmalign/scan/<shard>...   what was told of rows before any was judged
+DST/.mmalign/cascade/...        rows that the model judged first, and what the cascade learned from them
 DST/.mmalign/{journal,stats,ids,uids,done}/<shard>...   progress; `done` is written last
 """
 
@@ -97,6 +98,16 @@ class RunDir:
     def uids(self, name: str) -> Path:
         return self._state("uids", f"{name}.u128")
 
+    @property
+    def calibration(self) -> Path:
+        """The journal of the rows that a cascade's calibration judged."""
+        return self._state("cascade", "calibration.jsonl")
+
+    @property
+    def calibrated(self) -> Path:
+        """What calibration came to; written last of it."""
+        return self._state("cascade", "decider.json")
+
     def done(self, name: str) -> dict[str, Any] | None:
         """What the done marker of a shard says, None while it is not done."""
         return read_json(self._state("done", f"{name}.json"))
@@ -171,7 +182,7 @@ def _locked(root: Path, overwrite: bool) -> Iterator[dict[str, Any] | None]:
 def _began(root: Path) -> bool:
     """Whether a row was looked at; a start that failed before (a misspelt model, say) binds nobody to its configuration."""
     state = root / STATE
-    return state.joinpath("finished.json").exists() or any(any(state.glob(f"{part}/*")) for part in ("scan", "journal", "done"))
+    return state.joinpath("finished.json").exists() or any(any(state.glob(f"{part}/*")) for part in ("scan", "cascade", "journal", "done"))
 
 
 def _inspect(root: Path) -> dict[str, Any] | None:
@@ -231,7 +242,7 @@ def _take(root: Path, earlier: dict[str, Any] | None, binding: Mapping[str, Any]
         write_atomic(root / STATE / "run.json", to_json(record))
     refuse_differences(root, {key: earlier.get(key) for key in binding} if earlier else binding, binding)
     remove(root / STATE / "tmp")
-    for folder in ("scan", "journal", "stats", "ids", "uids", "done", "tmp", "../quarantine"):
+    for folder in ("scan", "cascade", "journal", "stats", "ids", "uids", "done", "tmp", "../quarantine"):
         root.joinpath(STATE, folder).mkdir(exist_ok=True)
     finished = read_json(root / STATE / "finished.json") is not None
     return RunDir(root, record, "new" if earlier is None else "finished" if finished else "unfinished")

@@ -48,6 +48,7 @@ class AitqeStep:
     rows); the score is `scores["overall_after"]`, None where the answer has none. This toolkit's choice.
     Only the first picture of a sample is looked at; a sample without one is kept with reason "no_image".
     A sample whose prompt is too long for the model, so that nothing was generated, is kept with reason (and flag) "prompt_too_long".
+    poor: "drop" lets the rows leave that the policy would have rewritten, with reason "poor:" and the policy's; no rewrite is asked for.
     max_tokens: None takes the prompt's.
     Raises ValueError for a mode that lacks what the policy compares, `CallNotSupported` for mode "decide" without a `likelihood`.
     """
@@ -61,6 +62,7 @@ class AitqeStep:
     max_tokens: int | None = None
     min_branch_mass: float = 0.5
     rescore: bool = False
+    poor: Literal["rewrite", "drop"] = "rewrite"
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
@@ -77,7 +79,7 @@ class AitqeStep:
         questions = [self._question(samples[i]) for i in seen]
         judged = self._judge(questions)
         decisions = [self._decide(row) for row in judged]
-        asked = [i for i, decision in enumerate(decisions) if decision.wish == "ask"]
+        asked = [i for i, decision in enumerate(decisions) if decision.wish == "ask" and self.poor == "rewrite"]
         offers = dict(zip(asked, self._recaption([questions[i] for i in asked]), strict=True))
         verdicts = [Verdict("keep", reason="no_image")] * len(samples)
         for i, at in enumerate(seen):
@@ -86,7 +88,7 @@ class AitqeStep:
 
     def describe(self) -> dict[str, str | bool]:
         """What goes into audits beside the backend's description."""
-        return {"policy": self.policy.describe(), "prompt_sha": self.prompt.sha, "rescore": self.rescore}
+        return {"policy": self.policy.describe(), "prompt_sha": self.prompt.sha, "rescore": self.rescore, "poor": self.poor}
 
     def _question(self, sample: Sample) -> Sample:
         return replace(sample, messages=(self.prompt.message(sample.caption or ""),), images=sample.images[:1])
@@ -161,9 +163,11 @@ class AitqeStep:
             flags=(*row.flags, *unasked, *(reply.flags if reply else ()), *(("caption_cut",) if self.prompt.show(raw).cut else ())),
         )
 
-    def _settle(self, raw: str, decision: Decision, proposal: str | None) -> tuple[Literal["keep", "rewrite"], str]:
+    def _settle(self, raw: str, decision: Decision, proposal: str | None) -> tuple[Literal["keep", "rewrite", "drop"], str]:
         if decision.wish == "keep":
             return "keep", decision.reason
+        if self.poor == "drop":
+            return "drop", f"poor:{decision.reason}"
         if proposal is None:
             return "keep", "no_recaption"
         if unchanged(raw, proposal):

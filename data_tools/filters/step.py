@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from .base import Filter, Signals, kinds_of
 from .rules import Rule
 
 if TYPE_CHECKING:
+    from .cascade import Cascade
     from .scanned import Scanned
 
 
@@ -27,7 +28,7 @@ class FilterStep:
     `scorers` are filters that ask models: in turn, each about the rows that the rules over what is told so far leave open; what nobody
     asked about a row is None. A rule is applied as soon as all its signals are told. A dropped row has action "drop" and reason
     "rule:TEXT" of the first rule that wants it gone; in `report_only` it stays, is asked about everything, and bears the rule as a flag.
-    Every verdict carries its row's signals.
+    `cascade` spares `then` the rows that their signals decide as it would. Every verdict carries its row's signals.
     """
 
     filters: Sequence[Filter]
@@ -36,6 +37,7 @@ class FilterStep:
     report_only: bool = False
     scorers: Sequence[Filter] = ()
     scanned: Scanned | None = None
+    cascade: Cascade | None = None
 
     @property
     def kinds(self) -> dict[str, type]:
@@ -49,8 +51,8 @@ class FilterStep:
             self._score(one, samples, signals, [i for i, fate in enumerate(fates) if fate is None])
             told.update(one.names)
             fates = [fate or self._fate(row, told) for fate, row in zip(fates, signals, strict=True)]
-        asked = [i for i, fate in enumerate(fates) if fate is None]
-        answers = dict(zip(asked, self._ask([samples[i] for i in asked]), strict=True))
+        left = [i for i, fate in enumerate(fates) if fate is None]
+        answers = self._answers({i: samples[i] for i in left}, signals)
         return [fates[i] or self._with_signals(answers[i], row) for i, row in enumerate(signals)]
 
     def look(self, sample: Sample) -> Look:
@@ -93,6 +95,15 @@ class FilterStep:
             return None
         seen = ", ".join(f"{name} = {row.get(name)}" for name in rule.names)
         return Verdict("drop", reason=f"rule:{rule.text}", explanations={"rule": seen}, signals=row)
+
+    def _answers(self, samples: Mapping[int, Sample], signals: Sequence[Signals]) -> dict[int, Verdict]:
+        """A verdict for each row that is left: the cascade's where it has one, else what `then` says."""
+        settled = {i: self.cascade.settle(sample, signals[i]) for i, sample in samples.items()} if self.cascade is not None else {}
+        asked = [i for i in samples if settled.get(i) is None]
+        said = dict(zip(asked, self._ask([samples[i] for i in asked]), strict=True))
+        if self.cascade is not None:
+            said = {i: self.cascade.reviewed(signals[i], answer) for i, answer in said.items()}
+        return {i: verdict for i, verdict in settled.items() if verdict is not None} | said
 
     def _ask(self, samples: Sequence[Sample]) -> Sequence[Verdict]:
         if self.then is None or not samples:

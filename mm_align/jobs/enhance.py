@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from ..config import JobConfig, Stopped, UserError, load, to_yaml
+from .enhance_cascade import told as cascade_told
 from .enhance_dry_run import DRY_ROWS, dry_run
 from .enhance_results import EnhanceReport, warn_of_nothing, write_results
 from .enhance_setup import check_options, ready, remember_batch
@@ -81,6 +82,11 @@ class EnhanceConfig(JobConfig):
     min_overall: float = Field(7.0, ge=1, le=10, description="policy threshold: rewrite below this overall score")
     floors: dict[str, float] = Field(default_factory=dict, description="policy threshold: lowest scores of aspects, {object_detail: 4}")
     max_rewrite_fraction: float | None = Field(None, ge=0, le=1, description="rewrite at most this share of each shard, the surest first")
+    poor: Literal["rewrite", "drop"] = Field("rewrite", description="what becomes of a caption that the policy finds poor, or of its row")
+    cascade: bool = Field(False, description="spare the model the rows that cheap signals decide as it would, learned from a sample")
+    agreement: float = Field(0.98, description="cascade: least rate at which the model agrees, shown with confidence 0.95")
+    calibration: int = Field(2000, ge=1, description="cascade: rows that the model judges first")
+    audit: float = Field(0.02, ge=0, le=1, description="cascade: share of decided rows that the model judges all the same")
     mode: Literal["full", "scores", "decide"] = Field("full", description="explanations too, overall score only, decision only")
     max_tokens: int | None = Field(None, ge=1, description="longest answer; default: the prompt's (384 for AITQE)")
     guards: GuardsConfig = Field(default_factory=lambda: GuardsConfig.model_validate({}), description="limits on rewrites")
@@ -200,7 +206,10 @@ def _judge_all(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir, 
 
             watch = Watch(stop, look)
             summary = run_pipeline(shards, plan, run_dir, watch)
-    report = EnhanceReport(run_dir.root, summary, watch.fresh_rows, watch.step_seconds, time.monotonic() - started)
+    cascade = cascade_told(shards, run_dir) if config.cascade else None
+    told |= {"cascade": cascade} if cascade else {}
+    seconds = time.monotonic() - started
+    report = EnhanceReport(run_dir.root, summary, watch.fresh_rows, watch.step_seconds, seconds, cascade=cascade)
     write_results(config, shards, run_dir, report, told)
     warn_of_nothing(run_dir, shards, summary)
     return report

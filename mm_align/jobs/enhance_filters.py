@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .enhance_cascade import calibration, check_cascade, put_before
 from .enhance_scorers import STAGES as SCORING
 from .enhance_scorers import asked_stages, check_scorers, names_of
 
@@ -27,12 +28,15 @@ def check_stages(config: EnhanceConfig) -> None:
     if unknown or not config.stages:
         raise ValueError(f"--stages {','.join(config.stages)}: there are {', '.join(STAGES)}, alone or several")
     check_scorers(config)
+    check_cascade(config, tells_signals(config))
     rules = {"--signals": config.signals, "--drop-if": config.drop_if, "--keep-if": config.keep_if}
     idle = [flag for flag, given in rules.items() if given]
     if idle and not tells_signals(config):
         raise ValueError(f"{idle[0]} has no effect without the signals: add --stages signals or --stages signals,aitqe")
     if tells_signals(config):
-        filter_step(config, None)
+        step = filter_step(config, None)
+        if config.cascade:
+            calibration(config, step)
 
 
 def tells_signals(config: EnhanceConfig) -> bool:
@@ -103,6 +107,8 @@ def signal_parts(
 
     step = filter_step(config, then, scorers)
     told = {"step": step, "look": step.look} | _scan(step, run_dir)
+    if config.cascade and run_dir is not None:
+        told |= put_before(step, config, run_dir)
     if then is None:
         audit: dict[str, Any] = {"audit": audit_fields, "audit_type": lambda: audit_type(step.kinds)}
         return {**told, **audit, "audit_field": AUDIT_FIELD, "keeps_raw": False}

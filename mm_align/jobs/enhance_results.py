@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .enhance_cascade import line as cascade_line
+
 if TYPE_CHECKING:
     from data_tools.io import Shard
     from data_tools.plan import Summary
@@ -29,6 +31,7 @@ class EnhanceReport:
     step_seconds: float = 0.0
     seconds: float = 0.0
     table: Sequence[str] = ()
+    cascade: dict[str, Any] | None = None
     exit_code: int = 0
 
     def lines(self) -> list[str]:
@@ -41,6 +44,8 @@ class EnhanceReport:
             lines.append("quarantined: " + ", ".join(f"{n} {reason}" for reason, n in s.reasons.items()))
         if s.duplicates:
             lines.append(f"{s.duplicates} rows have an id that came before: " + "; ".join(s.first_duplicates[:3]))
+        if self.cascade:
+            lines.append(cascade_line(self.cascade))
         if self.fresh_rows:
             lines.append(f"{self.fresh_rows} rows judged in {self.seconds:.1f} s ({self.fresh_rows / self.seconds:.1f} rows/s)")
         return [*lines, f"report: {self.out / 'report.html'}"]

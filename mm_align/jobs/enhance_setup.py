@@ -146,7 +146,9 @@ def make_step(config: EnhanceConfig, backend: Backend) -> AitqeStep:
     prompt = AITQE_PROMPT if kind == "aitqe" else GENERAL_PROMPT
     try:
         policy, guards = _policy(config), _guards(config)
-        return AitqeStep(backend.generate, likelihood, prompt, config.mode, policy, guards, config.max_tokens, rescore=config.rescore)
+        return AitqeStep(
+            backend.generate, likelihood, prompt, config.mode, policy, guards, config.max_tokens, rescore=config.rescore, poor=config.poor
+        )
     except (ValueError, CallNotSupported) as error:
         raise UserError(str(error)) from error
 

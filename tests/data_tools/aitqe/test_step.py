@@ -254,6 +254,6 @@ def test_a_model_that_loses_answers_is_an_error(fakes):
 
 def test_description_and_round_trip(fakes):
     step = AitqeStep(fakes.generate({"good": fakes.answer(9)}))
-    assert step.describe() == {"policy": "model", "prompt_sha": AITQE_PROMPT.sha, "rescore": False}
+    assert step.describe() == {"policy": "model", "prompt_sha": AITQE_PROMPT.sha, "rescore": False, "poor": "rewrite"}
     (verdict,) = step([fakes.sample("good")])
     assert Verdict.from_dict(dataclasses.asdict(verdict)) == verdict
