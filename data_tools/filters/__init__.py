@@ -13,6 +13,7 @@ from .mlm_filter import MlmFilter
 from .near_text import NearTextSignals
 from .nsfw import NsfwFilter
 from .perceptual import PerceptualSignals
+from .similarity import SimilarityFilter
 from .step import FilterStep
 from .text import TextSignals
 
@@ -23,6 +24,6 @@ FILTERS: dict[str, type[Filter]] = {
     "near_text": NearTextSignals,
     "perceptual": PerceptualSignals,
 }
-SCORERS: dict[str, Any] = {"mlm": MlmFilter, "aesthetic": AestheticFilter, "nsfw": NsfwFilter}
+SCORERS: dict[str, Any] = {"mlm": MlmFilter, "similarity": SimilarityFilter, "aesthetic": AestheticFilter, "nsfw": NsfwFilter}
 
 __all__ = ["FILTERS", "SCORERS", "Filter", "FilterStep", "Signals", "Value", "kinds_of"]

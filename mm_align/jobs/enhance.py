@@ -60,9 +60,12 @@ class EnhanceConfig(JobConfig):
     out: str = Field(description="folder for output, quarantine and report; the same command continues an unfinished run")
     stages: list[str] = Field(
         ["aitqe"],
-        description="which are run: signals (cheap filters, no model), mlm, aesthetic, nsfw (numbers by models), aitqe (the quality model)",
+        description="signals (cheap filters, no model), similarity, mlm, aesthetic, nsfw (numbers by models), aitqe (the quality model)",
     )
     signals: list[str] = Field([], description="what the stages tell, by room or name: image,text.words; default: all")
+    similarity_model: str | None = Field(
+        None, description="stage similarity: a CLIP or SigLIP: folder or hub id; hf-hub:OWNER/NAME, open_clip:MODEL/TAG of open_clip"
+    )
     mlm_model: str | None = Field(None, description="stage mlm: any image-text model or endpoint, as --model")
     aesthetic_head: str | None = Field(None, description="stage aesthetic: a LAION head, linear or MLP, as a .safetensors file")
     aesthetic_encoder: str = Field("openai/clip-vit-large-patch14", description="the CLIP that the head was trained on: folder or hub id")

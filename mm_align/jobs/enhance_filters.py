@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .enhance_cascade import calibration, check_cascade, put_before
+from .enhance_scorers import SCANNED, asked_stages, check_scorers, names_of
 from .enhance_scorers import STAGES as SCORING
-from .enhance_scorers import asked_stages, check_scorers, names_of
 
 if TYPE_CHECKING:
     from data_tools.filters import Filter, FilterStep
@@ -51,10 +51,17 @@ def filter_step(config: EnhanceConfig, then: Step | None, scorers: Sequence[Filt
     """
     from data_tools.filters import FilterStep, kinds_of
 
-    filters = _filters(config)
-    shared = {name for one in filters for name in one.names}
-    rules = _rules(config, kinds_of(filters) | _scored(config), shared)
-    return FilterStep(filters, rules, then, config.report_only, scorers)
+    filters, scored = _filters(config), _scored(config)
+    shared = {name for one in filters for name in one.names} | {name for name in scored if _room(name) in SCANNED}
+    rules = _rules(config, kinds_of(filters) | scored, shared)
+    # a scorer of which a rule wants a share tells of every row before any is judged, as the filters do
+    early = {_room(share.name) for rule in rules for share in rule.shares}
+    scanned = [one for one in scorers if _room(one.names[0]) in early]
+    return FilterStep([*filters, *scanned], rules, then, config.report_only, [one for one in scorers if one not in scanned])
+
+
+def _room(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def _filters(config: EnhanceConfig) -> list[Filter]:

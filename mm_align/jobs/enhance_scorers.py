@@ -45,6 +45,21 @@ def mlm(config: EnhanceConfig, names: Sequence[str], loaded: Mapping[str, Backen
     return Scorer(MlmFilter(backend.generate, names), about, getattr(backend, "batch_size", None))
 
 
+def similarity(config: EnhanceConfig, names: Sequence[str], loaded: Mapping[str, Backend]) -> Scorer:
+    """Cosine of picture and caption by an encoder pair."""
+    from data_tools.filters.similarity import SimilarityFilter
+    from vision.safe_weights import digest, refuse_pickled_folder
+    from vision.similarity import load_similarity
+
+    name = config.similarity_model or ""
+    with _said():
+        if Path(name).is_dir():
+            refuse_pickled_folder(name)
+        score = load_similarity(name, **_placed(config))
+    about = {"model": Path(name).name, "weights": digest(name)} if Path(name).is_dir() else {"model": name}
+    return Scorer(SimilarityFilter(score, names), about)
+
+
 def aesthetic(config: EnhanceConfig, names: Sequence[str], loaded: Mapping[str, Backend]) -> Scorer:
     """A LAION head on the encoder that it was trained on."""
     from data_tools.filters.aesthetic import AestheticFilter
@@ -96,10 +111,14 @@ def _placed(config: EnhanceConfig) -> dict[str, Any]:
 
 # stage -> how its filter is made, and the option that names its model
 STAGES: dict[str, tuple[Callable[[EnhanceConfig, Sequence[str], Mapping[str, Backend]], Scorer], str]] = {
+    "similarity": (similarity, "similarity_model"),
     "mlm": (mlm, "mlm_model"),
     "aesthetic": (aesthetic, "aesthetic_head"),
     "nsfw": (nsfw, "nsfw_model"),
 }
+
+# stages whose model is local and small enough to be asked about every row where a rule wants a share of all rows
+SCANNED = frozenset({"similarity"})
 
 
 def check_scorers(config: EnhanceConfig) -> None:

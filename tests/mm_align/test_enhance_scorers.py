@@ -197,3 +197,60 @@ def test_what_is_no_head_is_refused(source, tmp_path, capsys, classifier, head, 
     names = {"pickle": str(tmp_path / "head.pth"), "head": head, "classifier": classifier}
     assert run(source, tmp_path / "out", *(word.format(**names) for word in more)) == 2
     assert said in capsys.readouterr().err
+
+
+def test_similarity_is_the_encoders_own_and_rules_use_it(source, tmp_path, encoder):
+    """The cosine of each row is that of the encoder's own forward, and a rule at the median lets two of four leave."""
+    import torch
+    from transformers import AutoModel, AutoProcessor
+
+    captions = [json.loads(line)["caption"] for line in (source / "rows.jsonl").read_text().splitlines()]
+    model, processor = AutoModel.from_pretrained(encoder).eval(), AutoProcessor.from_pretrained(encoder)
+    with torch.no_grad():
+        told = model(**processor(text=captions, images=PIL.Image.new("RGB", (24, 24), "red"), padding=True, return_tensors="pt"))
+    wanted = (told.text_embeds @ told.image_embeds[0]).tolist()
+    middle = sum(sorted(wanted)[1:3]) / 2
+    out = tmp_path / "out"
+    stages = ["--stages", "signals,similarity", "--similarity-model", encoder, "--signals", "text.words,similarity.cosine"]
+    assert run(source, out, *stages, "--drop-if", f"similarity.cosine < {middle}") == 0
+    signals = {row["id"]: row["filters"]["signals"]["similarity.cosine"] for row in rows_of(out)}
+    assert signals == {f"r{i}": pytest.approx(c, abs=2e-6) for i, c in enumerate(wanted) if c > middle}
+    record = json.loads((out / ".mmalign" / "run.json").read_text())["scorers"]["similarity"]
+    assert len(record["weights"]) == 16
+
+
+def test_the_least_similar_share_of_all_rows_leaves(source, tmp_path, encoder):
+    """A share needs every row's value before the first verdict; the values are those of a run without shares, blank captions have none,
+    and what a share wants gone the quality model is not asked about."""
+    with (source / "rows.jsonl").open("a") as rows:
+        rows.write(json.dumps({"id": "blank", "image": "x.png", "caption": " "}) + "\n")
+    stages = ["--stages", "similarity,aitqe", "--similarity-model", encoder, "--model", 'null:{"Overall Score": "9<Overall>"}']
+    assert run(source, tmp_path / "all", *stages) == 0
+    plain = {row["id"]: row["aitqe"]["signals"]["similarity.cosine"] for row in rows_of(tmp_path / "all")}
+    assert plain.pop("blank") is None
+    assert run(source, tmp_path / "out", *stages, "--drop-if", "similarity.cosine in bottom 25%") == 0
+    left = {row["id"]: row["aitqe"]["signals"]["similarity.cosine"] for row in rows_of(tmp_path / "out")}
+    assert left == {"blank": None} | dict(sorted(plain.items(), key=lambda item: item[1])[1:])
+    gone = [json.loads(line) for line in (tmp_path / "out" / "quarantine" / "rows.jsonl").read_text().splitlines()]
+    assert {row["reason"] for row in gone} == {"rule:similarity.cosine in bottom 25%"}
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--stages", "similarity"], "say which by --similarity-model"),
+        (["--stages", "similarity", "--similarity-model", "./absent"], "no folder ./absent"),
+        (
+            ["--stages", "similarity", "--similarity-model", "{encoder}", "--drop-if", "similarity.cosin < 0"],
+            "did you mean similarity.cosine",
+        ),
+        (["--stages", "mlm", "--mlm-model", "null:5", "--drop-if", "mlm.semantic_understanding in top 5%"], "only while rows are judged"),
+        (["--stages", "similarity", "--similarity-model", "{pickled}"], "holds its weights as a pickle"),
+    ],
+)
+def test_what_is_no_similarity_is_refused(source, tmp_path, capsys, encoder, more, said):
+    (tmp_path / "pickled").mkdir()
+    (tmp_path / "pickled" / "pytorch_model.bin").write_bytes(b"\x80\x02")
+    names = {"encoder": encoder, "pickled": str(tmp_path / "pickled")}
+    assert run(source, tmp_path / "out", *(word.format(**names) if "{e" in word or "{p" in word else word for word in more)) == 2
+    assert said in capsys.readouterr().err

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from vision.pairs import OpenClipPair, load_pair
+from vision.similarity import AT_ONCE, load_similarity
 
 PICTURES = [PIL.Image.fromarray(np.random.default_rng(s).integers(0, 255, (20 + s, 30, 3), dtype=np.uint8)) for s in range(3)]
 TEXTS = ["a tower", "the old gate of a town, seen from afar"]
@@ -63,7 +64,15 @@ OPEN_CLIP = {
 }
 
 
-def make_open_clip(folder: Path, weights: bool = True) -> None:
+OPEN_CLIP_SIGLIP = {
+    **OPEN_CLIP,
+    "init_logit_bias": -10,
+    "custom_text": True,
+    "text_cfg": {**OPEN_CLIP["text_cfg"], "no_causal_mask": True, "proj_bias": True, "pool_type": "last"},  # type: ignore[dict-item]
+}
+
+
+def make_open_clip(folder: Path, weights: bool = True, siglip: bool = False) -> None:
     """A random model of open_clip as its releases look."""
     import open_clip
     from safetensors.torch import save_file
@@ -71,9 +80,12 @@ def make_open_clip(folder: Path, weights: bool = True) -> None:
     torch.manual_seed(0)
     folder.mkdir(exist_ok=True, parents=True)
     settings = {"mean": [0.5] * 3, "std": [0.5] * 3}
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": OPEN_CLIP, "preprocess_cfg": settings}))
+    config = OPEN_CLIP_SIGLIP if siglip else OPEN_CLIP
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": settings}))
     if weights:
-        save_file(open_clip.CLIP(**OPEN_CLIP).state_dict(), folder / "open_clip_model.safetensors")
+        given = {key: value for key, value in config.items() if key != "custom_text"}
+        model = (open_clip.CustomTextCLIP if siglip else open_clip.CLIP)(**given)
+        save_file(model.state_dict(), folder / "open_clip_model.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +95,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     def of(kind: str) -> Path:
         if kind not in made:
             made[kind] = tmp_path_factory.mktemp("pair") / kind
-            make_open_clip(made[kind]) if kind == "open_clip" else make_transformers(kind, made[kind])
+            ours = kind.startswith("open_clip")
+            make_open_clip(made[kind], siglip=kind == "open_clip_siglip") if ours else make_transformers(kind, made[kind])
         return made[kind]
 
     return of
@@ -158,6 +171,53 @@ def test_open_clip_equals_its_own_forward(folder: Callable[[str], Path]) -> None
     torch.testing.assert_close(pair.image_embeddings(PICTURES), images, rtol=0, atol=1e-6)
     torch.testing.assert_close(pair.text_embeddings(TEXTS), texts, rtol=0, atol=1e-6)
     assert pair.scale == pytest.approx(float(scale))
+
+
+class TestSimilarity:
+    """The same pictures and texts, one text a picture."""
+
+    texts = (*TEXTS, "a bridge")
+
+    @pytest.mark.parametrize("kind", list(VISION))
+    def test_transformers(self, kind: str, folder: Callable[[str], Path]) -> None:
+        """The diagonal of `logits_per_image` of the whole model, its scale and bias taken off."""
+        from transformers import AutoModel, AutoProcessor
+
+        model, processor = AutoModel.from_pretrained(folder(kind)).eval(), AutoProcessor.from_pretrained(folder(kind))
+        patches = {"patch_size": 8, "max_num_patches": 16} if kind == "siglip2" else {}
+        inputs = processor(images=PICTURES, text=[*self.texts], padding="max_length" if "siglip" in kind else True, max_length=24,
+                           truncation=True, return_tensors="pt", **patches)  # fmt: skip
+        with torch.no_grad():
+            logits = model(**inputs).logits_per_image
+            wanted = (logits - (model.logit_bias if kind != "clip" else 0)).diagonal() / model.logit_scale.exp()
+        assert load_similarity(str(folder(kind)))(PICTURES, self.texts) == pytest.approx(wanted.tolist(), abs=1e-6)
+
+    @pytest.mark.parametrize("kind", ["open_clip", "open_clip_siglip"])
+    def test_open_clip(self, kind: str, folder: Callable[[str], Path]) -> None:
+        import open_clip
+
+        model, transform = open_clip.create_model_from_pretrained(f"local-dir:{folder(kind)}")
+        tokens = open_clip.get_tokenizer(f"local-dir:{folder(kind)}")(list(self.texts))
+        with torch.no_grad():
+            images, texts, *_ = model.eval()(torch.stack([transform(p) for p in PICTURES]), tokens)
+        assert load_similarity(str(folder(kind)))(PICTURES, self.texts) == pytest.approx((images * texts).sum(1).tolist(), abs=1e-6)
+
+    def test_more_pairs_than_fit_into_one_forward(self, folder: Callable[[str], Path]) -> None:
+        score = load_similarity(str(folder("clip")))
+        more = AT_ONCE // 3 + 1
+        assert score(PICTURES * more, self.texts * more) == pytest.approx(score(PICTURES, self.texts) * more, abs=1e-6)
+
+    def test_names(self) -> None:
+        with pytest.raises(ValueError, match=r"open_clip's 'ViT-B-32' needs 'pretrained'.*openai"):
+            load_similarity("open_clip:ViT-B-32")
+        with pytest.raises(ValueError, match="cannot load the image-text encoder 'ViT-Z'"):
+            load_similarity("open_clip:ViT-Z/openai")
+        with pytest.raises(ValueError, match="no folder ./nowhere"):
+            load_similarity("./nowhere")
+
+    def test_as_many_texts_as_pictures(self, folder: Callable[[str], Path]) -> None:
+        with pytest.raises(ValueError, match="3 pictures and 2 texts are no pairs"):
+            load_similarity(str(folder("clip")))(PICTURES, TEXTS)
 
 
 class TestRefusals:
