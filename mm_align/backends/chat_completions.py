@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import PIL.Image
@@ -21,6 +21,8 @@ from .http import Trouble
 FORMATS = {"JPEG": "jpeg", "PNG": "png", "WEBP": "webp"}
 YES, NO = ({word, word.capitalize(), word.upper()} for word in ("yes", "no"))
 SPACES = "\u2581\u0120"  # how some servers show the leading space of a token
+COMPLETIONS = "/chat/completions"
+BY_ID = "token_id:"
 TOP = 20  # as many as OpenAI and vLLM give without being configured
 
 
@@ -136,6 +138,35 @@ def read_decision(answer: Any) -> Decision:
     except (KeyError, TypeError, ValueError):
         raise Trouble(f"it answered with log-probabilities that cannot be read: {str(first)[:200]}") from None
     return Decision(_sum(shares, YES), _sum(shares, NO))
+
+
+def asking_ids(ids: Iterable[int]) -> dict[str, Any]:
+    """What asks for the log-probabilities of given tokens at the first token of an answer, whichever are the likeliest (vLLM)."""
+    return {"max_tokens": 1, "logprobs": True, "logprob_token_ids": list(ids), "return_tokens_as_token_ids": True}
+
+
+def read_decision_by_ids(answer: Any, ids: Mapping[str, Sequence[int]]) -> Decision:
+    """Yes and no at the first token, summed over their tokens. Raises Trouble for an answer that does not tell all of them."""
+    read_reply(answer)
+    shares = shares_by_id(answer)
+    try:
+        return Decision(*(min(1.0, sum(math.exp(shares[i]) for i in ids[word])) for word in ("yes", "no")))
+    except (KeyError, OverflowError):
+        raise Trouble("it left out log-probabilities of tokens that it was asked for") from None
+
+
+def shares_by_id(answer: Any) -> dict[int, float]:
+    """Log-probabilities of first tokens by id, where the endpoint names tokens by their ids (`token_id:9`)."""
+    named = {token.removeprefix(BY_ID): share for token, share in first_shares(answer).items() if token.startswith(BY_ID)}
+    return {int(token): share for token, share in named.items() if token.isdecimal()}
+
+
+def first_shares(answer: Any) -> dict[str, float]:
+    """Log-probabilities of the likeliest first tokens, the one that was drawn among them; empty where the answer tells none."""
+    try:
+        return {str(entry["token"]): float(entry["logprob"]) for entry in answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]}
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+        return {}
 
 
 def _sum(shares: Mapping[str, float], words: set[str]) -> float:

@@ -57,32 +57,34 @@ class Endpoint:
 
     def __init__(self, url: str, *, timeout: float = 120.0, attempts: int = 6, first_wait: float = 1.0) -> None:
         self.url = checked(url)
+        self.root = self.url.removesuffix("/v1")
         self.timeout, self.attempts, self.first_wait = timeout, attempts, first_wait
         self._key = next((os.environ[name] for name in KEYS if os.environ.get(name)), "")
         self._opener = urllib.request.build_opener(_NoRedirect)
         self._not_before = 0.0  # by the monotonic clock: an endpoint that asks one to wait asks all
         self.closed = threading.Event()
 
-    def ask(self, path: str, body: Mapping[str, Any] | None, read: Callable[[Any], Read]) -> Read:
+    def ask(self, path: str, body: Mapping[str, Any] | None, read: Callable[[Any], Read], *, attempts: int | None = None) -> Read:
         """What `read` makes of the JSON answer (GET without a body); `read` raises Trouble for an answer that is none.
 
+        path: behind the URL, or a whole one that begins with `root`. attempts: fewer than usual.
         Raises CallFailed when no attempt succeeded or none ever will, UserError for what the user can mend (key, model, certificate).
         """
-        reason = "not asked"
-        for attempt in range(self.attempts):
+        reason, most = "not asked", min(self.attempts, attempts or self.attempts)
+        for attempt in range(most):
             self._wait_for_turn()
             try:
                 return read(self._once(path, body))
             except Trouble as trouble:
                 reason = str(trouble)
-                wait = self._pause(attempt, trouble.wait)
-                log.info("%s: %s; attempt %d of %d, waiting %.1f s", path, reason, attempt + 1, self.attempts, wait)
-        raise CallFailed(f"the endpoint did not answer in {self.attempts} attempts: {reason}")
+                wait = self._pause(attempt, trouble.wait, last=attempt + 1 == most)
+                log.info("%s: %s; attempt %d of %d, waiting %.1f s", path, reason, attempt + 1, most, wait)
+        raise CallFailed(f"the endpoint did not answer in {most} attempts: {reason}")
 
-    def _pause(self, attempt: int, asked: float) -> float:
+    def _pause(self, attempt: int, asked: float, *, last: bool) -> float:
         """Doubles with each attempt, by half more or less so that requests that failed together do not return together."""
         wait = min(LONGEST_WAIT, max(asked, self.first_wait * 2**attempt * random.uniform(0.5, 1.5)))
-        if attempt + 1 == self.attempts:
+        if last:
             return 0.0
         if asked:
             self._not_before = max(self._not_before, time.monotonic() + min(asked, LONGEST_WAIT))
@@ -99,7 +101,7 @@ class Endpoint:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
-        request = urllib.request.Request(f"{self.url}{path}", data, headers)
+        request = urllib.request.Request(path if path.startswith(f"{self.root}/") else f"{self.url}{path}", data, headers)
         deadline = time.monotonic() + self.timeout
         try:
             with self._opener.open(request, timeout=self.timeout) as response:

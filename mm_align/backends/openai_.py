@@ -4,41 +4,86 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any
 
 from data_tools.calls import CallFailed, CallNotSupported, Decision, Sampling
 from data_tools.records import Response, Sample
 
-from ..config import UserError
-from .chat_completions import NO_LOGPROBS, TOP, Choice, Reply, messages, read_decision, read_models, read_reply, spread_tokens, text_part
+from ..config import Stopped, UserError
+from .capabilities import Capabilities
+from .chat_completions import (
+    COMPLETIONS,
+    NO_LOGPROBS,
+    TOP,
+    Choice,
+    Reply,
+    asking_ids,
+    data_url,
+    messages,
+    read_decision,
+    read_decision_by_ids,
+    read_models,
+    read_reply,
+    spread_tokens,
+    text_part,
+)
 from .conversations import conversations
 from .http import Endpoint
 from .many import Many, settled
+from .probing import probed
+from .typed_decisions import AT_ONCE, DIALECTS, Dialect
 
 log = logging.getLogger(__name__)
 CONCURRENT = 16
-COMPLETIONS = "/chat/completions"
+ASSUMED = Capabilities(images=True, top_logprobs=TOP)
 
 
 class OpenAiBackend:
     """Generate and Decide over a chat endpoint; it tells no likelihoods.
 
     `batch_size` requests are under way at once. A request that fails for good raises `CallFailed` once the others of its call are
-    answered; asking row by row then costs none of these again. Each (seed, sample, candidate) has a seed of its own in its request;
+    answered; asking row by row then costs none of these again. learn: tells what the endpoint offers, asked for when it is first needed
+    and believed from then on. Each (seed, sample, candidate) has a seed of its own in its request;
     what an endpoint makes of it is its own affair. `stop` is applied here, a prefix cannot be forced, branches stay empty.
     """
 
     faces = frozenset({"generate", "decide"})
 
-    def __init__(self, endpoint: Endpoint, model: str, batch_size: int = CONCURRENT) -> None:
+    def __init__(
+        self, endpoint: Endpoint, model: str, batch_size: int = CONCURRENT, learn: Callable[[], Capabilities] = lambda: ASSUMED
+    ) -> None:
         self.name, self.batch_size = model, batch_size
         self.requests = Many(endpoint, batch_size)
         self.takes_n = True
+        self._learn = learn
+        self._offered: Capabilities | None = None
+
+    @property
+    def offered(self) -> Capabilities:
+        """What the endpoint offers. Raises CallFailed, UserError where it sees no pictures."""
+        if self._offered is None:
+            found = self._learn()
+            if found.images is False:
+                raise UserError(f"{self.name} at its endpoint takes no pictures; choose an image-text model")
+            if found.images is None:
+                log.warning("whether the endpoint shows its model the pictures is not known: %s", found.notes.get("pictures", ""))
+            self._offered = found
+        return self._offered
 
     def describe(self) -> dict[str, Any]:
         """The model's name at its endpoint; which weights it stands for, only who serves it knows."""
         return {"model": self.name, "revision": "endpoint"}
+
+    def describe_decisions(self) -> dict[str, Any]:
+        """Also the way to yes and no, for what must not be mixed with another. Raises Stopped where the endpoint does not answer."""
+        try:
+            way = self.offered.decisions
+        except CallFailed as failure:
+            raise Stopped(f"{failure}; see to it, then run the same command to continue") from failure
+        return self.describe() | ({"decisions": way} if way and way != "top_logprobs" else {})
 
     # -- answers -----------------------------------------------------------------------------------------------------
 
@@ -56,7 +101,7 @@ class OpenAiBackend:
     def _found(self, samples: Sequence[Sample], sampling: Sampling) -> list[list[tuple[Choice, int]]]:
         """The answers of each sample: in one request where the endpoint gives them so, else each in its own."""
         talks = [messages(sample) for sample in samples]
-        once = sampling.n if self.takes_n else 1
+        once = sampling.n if self.takes_n and self.offered.n is not False else 1
         first = self._replies([self._body(s, t, sampling, 0, once) for s, t in zip(samples, talks, strict=True)], once)
         found = [self._choices(reply, sampling.n) for reply in first]
         lacking = [(i, j) for i, row in enumerate(found) for j in range(len(row), sampling.n)]
@@ -99,22 +144,53 @@ class OpenAiBackend:
     # -- yes or no ---------------------------------------------------------------------------------------------------
 
     def decide(self, samples: Sequence[Sample], questions: Sequence[Sequence[str]]) -> list[list[Decision]]:
-        """One request a question, with one token to write. Yes and no are summed over the likeliest 20 tokens: what is not among
-        them counts as neither. Raises UserError where the endpoint tells no log-probabilities, CallFailed, BadImage."""
+        """By the best way that the endpoint offers (see `Capabilities.decisions`), the same for all questions.
+
+        Typed decisions: some questions a request; a dialect may add words to a question and tell yes against no only. Else one request
+        a question with one token to write: yes and no are summed over their tokens, or over their spellings among the likeliest 20
+        tokens, where what is not among them counts as neither. Raises UserError where the endpoint offers none, CallFailed, BadImage.
+        """
         if len(samples) != len(questions):
             raise ValueError(f"{len(samples)} samples but {len(questions)} lists of questions")
-        asking = {"model": self.name, "max_tokens": 1, "temperature": 1.0, "top_p": 1.0, "seed": 0, "logprobs": True, "top_logprobs": TOP}
+        if self.offered.typed:
+            return self._typed(DIALECTS[self.offered.typed], samples, questions)
+        asking, read = self._reading()
         talks = (talk for sample, texts in zip(samples, questions, strict=True) for talk in talks_about(sample, texts))
         with self.requests.call():
-            found = iter(self._decided([asking | {"messages": talk} for talk in talks]))
+            found = iter(self._decided([asking | {"messages": talk} for talk in talks], read))
         return [[next(found) for _ in texts] for texts in questions]
 
-    def _decided(self, bodies: Sequence[dict[str, Any]]) -> list[Decision]:
-        results = self.requests.ask(COMPLETIONS, bodies, read_decision)
+    def _reading(self) -> tuple[dict[str, Any], Callable[[Any], Decision]]:
+        """What a question says beside its messages, and what reads its answer."""
+        asking = {"model": self.name, "max_tokens": 1, "temperature": 1.0, "top_p": 1.0, "seed": 0}
+        ids = self.offered.verdict_ids
+        if ids:
+            return asking | asking_ids(sorted({*ids["yes"], *ids["no"]})), partial(read_decision_by_ids, ids=ids)
+        if not self.offered.top_logprobs:
+            raise UserError(f"{NO_LOGPROBS} ({self.offered.notes.get('logprobs', 'found when it was tried')})")
+        return asking | {"logprobs": True, "top_logprobs": TOP}, read_decision
+
+    def _decided(self, bodies: Sequence[dict[str, Any]], read: Callable[[Any], Decision]) -> list[Decision]:
+        results = self.requests.ask(COMPLETIONS, bodies, read)
         refused = [result for result in results if isinstance(result, CallFailed) and not result.again and "logprob" in str(result)]
         if refused:
             raise UserError(f"{NO_LOGPROBS} ({refused[0]})")
         return settled(results)
+
+    def _typed(self, dialect: Dialect, samples: Sequence[Sample], questions: Sequence[Sequence[str]]) -> list[list[Decision]]:
+        """Up to `AT_ONCE` questions of a sample in a request."""
+        bodies, sizes = [], []
+        for sample, texts in zip(samples, questions, strict=True):
+            shown = [data_url(image) for image in sample.images] if texts else []
+            parts = [texts[at : at + AT_ONCE] for at in range(0, len(texts), AT_ONCE)]
+            bodies += [dialect.body(self.name, shown, [text_part(text)["text"] for text in part]) for part in parts]
+            sizes += [len(part) for part in parts]
+        with self.requests.call():
+            rows = settled(self.requests.ask(dialect.path, bodies, dialect.read))
+        if [len(row) for row in rows] != sizes:
+            raise CallFailed("the endpoint answered another number of questions than it was asked")
+        found = chain.from_iterable(rows)
+        return [[next(found) for _ in texts] for texts in questions]
 
 
 def talks_about(sample: Sample, questions: Sequence[str]) -> list[Any]:
@@ -144,9 +220,15 @@ def load(name: str, *, batch_size: int | str = "auto", **_: Any) -> OpenAiBacken
 
     batch_size: requests under way at once, "auto" is 16. Device, dtype and revision are the endpoint's.
     """
+    endpoint, model = open_endpoint(name)
+    return OpenAiBackend(endpoint, model, CONCURRENT if batch_size == "auto" else int(batch_size), partial(probed, endpoint, model))
+
+
+def open_endpoint(name: str) -> tuple[Endpoint, str]:
+    """Endpoint and model of `URL#MODEL`; without a model, the only one that it serves. UserError where there is none."""
     url, _sign, model = name.partition("#")
     endpoint = Endpoint(url)
-    return OpenAiBackend(endpoint, model or only_model(endpoint), CONCURRENT if batch_size == "auto" else int(batch_size))
+    return endpoint, model or only_model(endpoint)
 
 
 def only_model(endpoint: Endpoint) -> str:

@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module, metadata
 from importlib.util import find_spec
@@ -38,6 +38,8 @@ class DoctorConfig(JobConfig):
     """What to look at."""
 
     model: str | None = Field(None, description="also inspect this model (id or folder): config and safetensors headers only, no weights")
+    endpoint: str | None = Field(None, description="also ask this endpoint by tiny requests what it offers: openai:URL#MODEL")
+    refresh: bool = Field(False, description="of --endpoint: ask anew, whatever was found within the last day")
     json_output: bool = Field(False, description="print one JSON object", json_schema_extra={"flag": "json"})
 
 
@@ -59,24 +61,44 @@ class Finding:
 def run(config: DoctorConfig) -> int:
     """Print the findings; 0 when nothing needed is broken, 1 otherwise."""
     model = _inspect(config.model) if config.model else None
+    offered = _ask(config.endpoint, refresh=config.refresh) if config.endpoint else None
     findings = examine()
     broken = [finding for finding in findings if finding.status == "broken"]
     if config.json_output:
-        report = {"ok": not broken, "findings": [asdict(finding) for finding in findings], "model": model}
+        report = {"ok": not broken, "findings": [asdict(finding) for finding in findings], "model": model, "endpoint": offered}
         print(json.dumps(report, indent=2))
     else:
-        _print(findings, model)
+        _print(findings, {"model": model, "endpoint": offered})
         print(f"\n{len(broken)} broken" if broken else "\neverything needed is in order")
     return 1 if broken else 0
 
 
-def _print(findings: list[Finding], model: list[str] | None) -> None:
+def _print(findings: list[Finding], asked: Mapping[str, list[str] | None]) -> None:
     for topic in dict.fromkeys(finding.topic for finding in findings):
         print(f"\n{topic}")
         print("\n".join(finding.to_line() for finding in findings if finding.topic == topic))
-    if model is not None:
-        print("\nmodel")
-        print("\n".join(f"    {line}" for line in model))
+    for name, lines in asked.items():
+        if lines is not None:
+            print(f"\n{name}")
+            print("\n".join(f"    {line}" for line in lines))
+
+
+def _ask(name: str, *, refresh: bool) -> list[str]:
+    """What an endpoint was seen to offer. UserError where the name is none, or nobody answers."""
+    from data_tools.calls import CallFailed
+
+    from ..backends.load import split_name
+    from ..backends.openai_ import open_endpoint
+    from ..backends.probing import probed
+
+    scheme, rest = split_name(name)
+    if scheme != "openai":
+        raise UserError(f"'{name}' is no endpoint; give --endpoint openai:http://HOST:PORT/v1#MODEL")
+    endpoint, model = open_endpoint(rest)
+    try:
+        return [f"model: {model}", *probed(endpoint, model, refresh=refresh).to_lines()]
+    except CallFailed as failure:
+        raise UserError(f"{endpoint.url}: {failure}") from failure
 
 
 def _inspect(model: str) -> list[str]:

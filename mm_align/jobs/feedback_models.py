@@ -89,6 +89,11 @@ class Asked:
         told: dict[str, Any] = self.backend.describe()
         return told
 
+    def describe_decisions(self) -> dict[str, Any]:
+        """Also how it comes to yes and no, where there are several ways. Raises Stopped where that cannot be found out now."""
+        told: dict[str, Any] = getattr(self.backend, "describe_decisions", self.backend.describe)()
+        return told
+
     def generate(self, samples: Sequence[Sample], sampling: Sampling) -> list[Response]:
         with self._timed(len(samples)):
             found: list[Response] = self.backend.generate(samples, sampling)

@@ -151,7 +151,7 @@ def judge_step(run: Session, model: str) -> Step:
 
     def work(at: Places, watch: Watch) -> StageSummary:
         asked = run.models.get(model, "decide", "judged")
-        return run_stage(judge_stage(run.root, asked.decide, asked.describe(), asked.block), at, watch)
+        return run_stage(judge_stage(run.root, asked.decide, asked.describe_decisions(), asked.block), at, watch)
 
     held = inputs(run.root, ["samples", "candidates", "questions"], pictures=True)
     return Step("judged", {"model": known_by(model)}, held, work, _lines(run, "samples"))

@@ -142,7 +142,7 @@ def server(judge: SceneJudge, port: int) -> ThreadingHTTPServer:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             try:
                 text = judge.answer(*asked(body))
-            except (KeyError, ValueError, TypeError, OSError) as error:
+            except (KeyError, ValueError, TypeError, OSError, StopIteration) as error:
                 self._send(400, {"error": {"message": f"{type(error).__name__}: {error}"}})
                 return
             choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}

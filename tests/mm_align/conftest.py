@@ -1,13 +1,27 @@
 """A model of a few thousand parameters with its processor, for every test that needs a whole LVLM."""
 
 import importlib.util
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
 import pytest
+
+
+def beside(name: str) -> Any:
+    """A module of this folder that is no test."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+sys.modules["endpoint_server"] = beside("endpoint_server")
 
 
 def byte_tokenizer() -> Any:
@@ -165,12 +179,7 @@ def film(tmp_path_factory: pytest.TempPathFactory, painted: Any) -> Path:
 @pytest.fixture(scope="session")
 def fb() -> Any:
     """The module scripted_feedback.py."""
-    spec = importlib.util.spec_from_file_location("scripted_feedback", Path(__file__).with_name("scripted_feedback.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return beside("scripted_feedback")
 
 
 @pytest.fixture
@@ -194,3 +203,53 @@ def pictures(tmp_path: Path, picture: Callable[[int], PIL.Image.Image]) -> Path:
     for seed in range(4):
         picture(seed).save(folder / f"p{seed}.png")
     return folder
+
+
+# Endpoints
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """A server, no key in the environment, and a cache folder of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in ("MM_ALIGN_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    started = sys.modules["endpoint_server"].Server()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def stall(server: Any) -> Any:
+    """Nothing comes until the test is over."""
+    return lambda handler: server.released.wait(10)
+
+
+@pytest.fixture
+def drip(server: Any) -> Any:
+    """A byte now and then, without end: each keeps the socket alive."""
+
+    def dripping(handler: Any) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        while not server.released.wait(0.05):
+            handler.wfile.write(b" ")
+            handler.wfile.flush()
+
+    return dripping
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Endpoints that try three times without waiting long."""
+    from mm_align.backends.http import Endpoint
+
+    monkeypatch.setattr(Endpoint.__init__, "__kwdefaults__", {"timeout": 5.0, "attempts": 3, "first_wait": 0.01})
+
+
+@pytest.fixture
+def unprobed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Endpoints that are believed to offer what most do, so that a test sees its own requests only."""
+    from mm_align.backends import openai_
+
+    monkeypatch.setattr(openai_, "probed", lambda *_, **__: openai_.ASSUMED)

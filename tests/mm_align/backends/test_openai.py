@@ -6,156 +6,23 @@ import base64
 import io
 import json
 import logging
-import math
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import PIL.Image
 import pytest
+from endpoint_server import Fault, Refusal, answer_with, completion, first_token, half, reset, status, words
 
 from data_tools.calls import CallFailed, CallNotSupported, Sampling
 from data_tools.records import Image
 from mm_align.backends import load_backend
 from mm_align.backends.chat_completions import data_url
-from mm_align.backends.http import Endpoint, retry_after
-from mm_align.backends.openai_ import OpenAiBackend, seed_of, until_stop
+from mm_align.backends.http import retry_after
+from mm_align.backends.openai_ import seed_of, until_stop
 from mm_align.cli import main
 from mm_align.config import UserError
-
-Fault = Callable[[BaseHTTPRequestHandler], None]
-
-
-def completion(*texts: str, logprobs: object = None, reason: str = "stop") -> dict:
-    choices = [{"message": {"content": t}, "finish_reason": reason, **({"logprobs": logprobs} if logprobs else {})} for t in texts]
-    return {"choices": choices, "usage": {"completion_tokens": 3 * len(texts)}}
-
-
-def first_token(**shares: float) -> dict:
-    """Log-probabilities of a first token; the likeliest is the one that was drawn, and stands in both places."""
-    tops = [{"token": token, "logprob": math.log(share)} for token, share in shares.items()]
-    return {"content": [{**tops[0], "top_logprobs": tops}]}
-
-
-def words(body: dict) -> str:
-    return "".join(part.get("text", "") for message in body["messages"] for part in message["content"])
-
-
-class Server:
-    """`answer(body)` gives the JSON answer to a question; `faults` are what happens to the first requests instead."""
-
-    def __init__(self) -> None:
-        self.faults: list[Fault] = []
-        self.asked: list[dict] = []
-        self.headers: list[dict[str, str]] = []
-        self.paths: list[str] = []
-        self.answer: Callable[[dict], dict] = lambda body: completion(*[f"{words(body)} {i}" for i in range(body.get("n", 1))])
-        self.released = threading.Event()
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.http.daemon_threads = True
-        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.http.server_address[1]}/v1"
-
-    def backend(self, **options) -> OpenAiBackend:
-        return OpenAiBackend(Endpoint(self.url, **{"timeout": 5.0, "attempts": 3, "first_wait": 0.01, **options}), "m", 4)
-
-    def close(self) -> None:
-        self.released.set()
-        self.http.shutdown()
-        self.http.server_close()
-
-    def _handler(server) -> type:
-        lock = threading.Lock()
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self._seen({})
-                answer_with(self, 200, {"data": [{"id": name} for name in getattr(server, "models", ["m"])]})
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                fault = self._seen(body)
-                try:
-                    if fault:
-                        fault(self)
-                    else:
-                        answer_with(self, 200, server.answer(body))
-                except Refusal as refusal:
-                    answer_with(self, refusal.status, {"error": {"message": refusal.message}})
-
-            def _seen(self, body: dict) -> Fault | None:
-                with lock:
-                    server.asked.append(body)
-                    server.headers.append(dict(self.headers))
-                    server.paths.append(self.path)
-                    return server.faults.pop(0) if server.faults else None
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        return Handler
-
-
-class Refusal(Exception):
-    def __init__(self, status: int, message: str) -> None:
-        self.status, self.message = status, message
-
-
-def answer_with(handler: BaseHTTPRequestHandler, status: int, body: object, **headers: str) -> None:
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    handler.send_response(status)
-    for name, value in {"Content-Length": str(len(data)), **headers}.items():
-        handler.send_header(name.replace("_", "-"), value)
-    handler.end_headers()
-    handler.wfile.write(data)
-
-
-def status(code: int, **headers: str) -> Fault:
-    return lambda handler: answer_with(handler, code, {"error": {"message": "not now"}}, **headers)
-
-
-def half(handler: BaseHTTPRequestHandler) -> None:
-    answer_with(handler, 200, b'{"choices": [{"mess', Content_Length="500")
-
-
-def reset(handler: BaseHTTPRequestHandler) -> None:
-    handler.connection.close()
-
-
-@pytest.fixture
-def server(monkeypatch):
-    for name in ("MM_ALIGN_API_KEY", "OPENAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    started = Server()
-    yield started
-    started.close()
-
-
-@pytest.fixture
-def stall(server) -> Fault:
-    """Nothing comes until the test is over."""
-    return lambda handler: server.released.wait(10)
-
-
-@pytest.fixture
-def drip(server) -> Fault:
-    """A byte now and then, without end: each keeps the socket alive."""
-
-    def dripping(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
-        handler.end_headers()
-        while not server.released.wait(0.05):
-            handler.wfile.write(b" ")
-            handler.wfile.flush()
-
-    return dripping
-
 
 # -- answers -----------------------------------------------------------------------------------------------------------
 
@@ -487,12 +354,6 @@ def pictures(tmp_path):
     return folder
 
 
-@pytest.fixture
-def fast(monkeypatch):
-    """Endpoints that try three times without waiting long."""
-    monkeypatch.setattr(Endpoint.__init__, "__kwdefaults__", {"timeout": 5.0, "attempts": 3, "first_wait": 0.01})
-
-
 def refusing(text: str, status_code: int = 400):
     def answer(body: dict) -> dict:
         if "poisoned" in words(body):
@@ -504,7 +365,7 @@ def refusing(text: str, status_code: int = 400):
 
 
 @pytest.mark.parametrize("status_code", [400, 500])
-def test_enhancing_quarantines_the_row_that_fails(server, pictures, tmp_path, fast, status_code):
+def test_enhancing_quarantines_the_row_that_fails(server, pictures, tmp_path, fast, unprobed, status_code):
     server.answer = refusing(PROFILE, status_code)
     out = tmp_path / "out"
     assert main(["enhance-data", str(pictures / "rows.jsonl"), "--out", str(out), "--model", f"openai:{server.url}#m"]) == 0
@@ -514,7 +375,7 @@ def test_enhancing_quarantines_the_row_that_fails(server, pictures, tmp_path, fa
     assert f"HTTP {status_code}" in gone["detail"]
 
 
-def test_enhancing_stops_where_the_endpoint_is_gone_and_continues(server, pictures, tmp_path, fast):
+def test_enhancing_stops_where_the_endpoint_is_gone_and_continues(server, pictures, tmp_path, fast, unprobed):
     server.answer = refusing(PROFILE)
     command = ["enhance-data", str(pictures / "rows.jsonl"), "--out", str(tmp_path / "out"), "--model", f"openai:{server.url}#m"]
     server.faults = [status(503)] * 100
@@ -524,7 +385,7 @@ def test_enhancing_stops_where_the_endpoint_is_gone_and_continues(server, pictur
     assert len((tmp_path / "out" / "rows.jsonl").read_text().splitlines()) == 3
 
 
-def test_feedback_by_an_endpoint(server, pictures, tmp_path, fast):
+def test_feedback_by_an_endpoint(server, pictures, tmp_path, fast, unprobed):
     """Candidates and judgements of an endpoint: the row that fails is in quarantine, the others become pairs."""
 
     def answer(body: dict) -> dict:
@@ -542,7 +403,7 @@ def test_feedback_by_an_endpoint(server, pictures, tmp_path, fast):
     assert len(pairs) == 3
 
 
-def test_chat_says_that_nobody_answers(server, fast, capsys):
+def test_chat_says_that_nobody_answers(server, fast, unprobed, capsys):
     assert main(["chat", f"openai:{server.url}#m", "Who is there?"]) == 0
     assert capsys.readouterr().out.strip() == "Who is there? 0"
     server.faults = [status(503)] * 3
@@ -550,7 +411,7 @@ def test_chat_says_that_nobody_answers(server, fast, capsys):
     assert "no answer: the endpoint did not answer in 3 attempts: HTTP 503" in capsys.readouterr().err
 
 
-def test_evaluating_an_endpoint(server, pictures, tmp_path, fast, capsys):
+def test_evaluating_an_endpoint(server, pictures, tmp_path, fast, unprobed, capsys):
     """Greedy, in order; the row that it refuses is counted, the others are scored. Beam search it cannot do."""
     labels = ("yes", "no", "no", "no")
     told = ["red", "blue", "poisoned", "green"]

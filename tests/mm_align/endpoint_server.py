@@ -1,0 +1,119 @@
+"""An OpenAI-compatible server of our own on loopback, which answers, errs, stalls and breaks off as told."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from mm_align.backends.http import Endpoint
+from mm_align.backends.openai_ import OpenAiBackend
+
+Fault = Callable[[BaseHTTPRequestHandler], None]
+
+
+def completion(*texts: str, logprobs: object = None, reason: str = "stop") -> dict:
+    choices = [{"message": {"content": t}, "finish_reason": reason, **({"logprobs": logprobs} if logprobs else {})} for t in texts]
+    return {"choices": choices, "usage": {"completion_tokens": 3 * len(texts)}}
+
+
+def first_token(**shares: float) -> dict:
+    """Log-probabilities of a first token; the likeliest is the one that was drawn, and stands in both places."""
+    tops = [{"token": token, "logprob": math.log(share)} for token, share in shares.items()]
+    return {"content": [{**tops[0], "top_logprobs": tops}]}
+
+
+def words(body: dict) -> str:
+    return "".join(part.get("text", "") for message in body["messages"] for part in message["content"])
+
+
+class Server:
+    """`answer(body)` gives the JSON answer to a question; `faults` are what happens to the first requests instead."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+        self.asked: list[dict] = []
+        self.headers: list[dict[str, str]] = []
+        self.paths: list[str] = []
+        self.answer: Callable[[dict], dict] = lambda body: completion(*[f"{words(body)} {i}" for i in range(body.get("n", 1))])
+        self.paths_too: dict[str, Callable[[dict], object]] = {}
+        self.released = threading.Event()
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.http.daemon_threads = True
+        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.http.server_address[1]}/v1"
+
+    def backend(self, **options) -> OpenAiBackend:
+        return OpenAiBackend(Endpoint(self.url, **{"timeout": 5.0, "attempts": 3, "first_wait": 0.01, **options}), "m", 4)
+
+    def route(self, path: str, body: dict) -> object:
+        """The answer to a question at a path; paths beside chat completions may be added to `paths_too`."""
+        place = path.rpartition("/")[2]
+        return self.paths_too[place](body) if place in self.paths_too else self.answer(body)
+
+    def close(self) -> None:
+        self.released.set()
+        self.http.shutdown()
+        self.http.server_close()
+
+    def _handler(server) -> type:
+        lock = threading.Lock()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self._seen({})
+                answer_with(self, 200, {"data": [{"id": name} for name in getattr(server, "models", ["m"])]})
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                fault = self._seen(body)
+                try:
+                    if fault:
+                        fault(self)
+                    else:
+                        answer_with(self, 200, server.route(self.path, body))
+                except Refusal as refusal:
+                    answer_with(self, refusal.status, {"error": {"message": refusal.message}})
+
+            def _seen(self, body: dict) -> Fault | None:
+                with lock:
+                    server.asked.append(body)
+                    server.headers.append(dict(self.headers))
+                    server.paths.append(self.path)
+                    return server.faults.pop(0) if server.faults else None
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        return Handler
+
+
+class Refusal(Exception):
+    def __init__(self, status: int, message: str) -> None:
+        self.status, self.message = status, message
+
+
+def answer_with(handler: BaseHTTPRequestHandler, status: int, body: object, **headers: str) -> None:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    handler.send_response(status)
+    for name, value in {"Content-Length": str(len(data)), **headers}.items():
+        handler.send_header(name.replace("_", "-"), value)
+    handler.end_headers()
+    handler.wfile.write(data)
+
+
+def status(code: int, **headers: str) -> Fault:
+    return lambda handler: answer_with(handler, code, {"error": {"message": "not now"}}, **headers)
+
+
+def half(handler: BaseHTTPRequestHandler) -> None:
+    answer_with(handler, 200, b'{"choices": [{"mess', Content_Length="500")
+
+
+def reset(handler: BaseHTTPRequestHandler) -> None:
+    handler.connection.close()
