@@ -35,7 +35,8 @@ class Plan:
     steps that may rewrite it. `rule` may change verdicts once a whole shard is
     judged (see `ShardRule`: it sees all (row, verdict) first). `scan`: what is told of every row before any is judged. `look`: what the
     step needs of a sample's pictures, `loads`: their encoded bytes too. `format` None keeps each shard's own. `block_rows` rows of the
-    input order are judged, journaled and committed together. `max_side` bounds decoded pictures (None: as they are).
+    input order are judged, journaled and committed together. `max_side` bounds decoded pictures (None: as they are); `grey`: without
+    their colours.
     """
 
     step: Step
@@ -56,6 +57,7 @@ class Plan:
     uid_key: str | None = None  # field of a uid that every row must have; those of rows that stay are listed
     max_pixels: int = 89_478_485
     max_side: int | None = None
+    grey: bool = False
     fast_pictures: bool = False  # decode by the extra `fast` where `max_side` bounds them
     limit: int | None = None
     on_duplicate: Literal["keep", "quarantine"] = "keep"

@@ -18,8 +18,8 @@ ParseStatus = Literal["ok", "repaired", "truncated", "no_score", "unparsable"]
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One picture: where its encoded bytes are. `pixels` is the decoded RGB picture once somebody made it, perhaps at a smaller scale;
-    `size` then is (width, height) of the whole, upright. Both are never written."""
+    """One picture: where its encoded bytes are. `pixels` is the decoded picture once somebody made it, RGB (or grey where nobody asks for
+    colour), perhaps at a smaller scale; `size` then is (width, height) of the whole, upright. Both are never written."""
 
     path: str | None = None
     data: bytes | None = field(default=None, repr=False)

@@ -43,6 +43,7 @@ class ImageSignals:
 
     kinds = KINDS
     side = 256
+    grey = True
 
     def __init__(self, names: Sequence[str] = ()) -> None:
         self.names = narrowed(KINDS, names)

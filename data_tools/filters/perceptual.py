@@ -12,7 +12,7 @@ import PIL.Image
 
 from ..records import Sample
 from .bands import Band
-from .base import Need, Signals, narrowed
+from .base import Need, Signals, Value, narrowed
 
 RADIUS = 4  # bits in which a picture may differ from the one that it repeats
 SQUARE = 32  # pixels of the side of what pHash transforms
@@ -31,6 +31,7 @@ class PerceptualSignals:
     kinds: dict[str, type] = {"perceptual.phash": str, "perceptual.dhash": str, "perceptual.repeats": str}
     needs: frozenset[Need] = frozenset({"pixels"})
     side = 128
+    grey = True
     references = frozenset({"perceptual.repeats"})
 
     def __init__(self, names: Sequence[str] = (), radius: int = RADIUS) -> None:
@@ -41,11 +42,14 @@ class PerceptualSignals:
         self.names = tuple(name for name in HASHES if name in asked or name in self.hidden)
 
     def __call__(self, samples: Sequence[Sample]) -> list[Signals]:
-        return [self._of(sample) for sample in samples]
-
-    def _of(self, sample: Sample) -> Signals:
-        picture = sample.images[0].pixels if sample.images else None
-        return {name: None if picture is None else f"{HASHES[name](picture):016x}" for name in self.names}
+        pictures = [sample.images[0].pixels if sample.images else None for sample in samples]
+        there = [i for i, picture in enumerate(pictures) if picture is not None]
+        grey = [picture.convert("L") for picture in pictures if picture is not None]
+        told: list[dict[str, Value]] = [dict.fromkeys(self.names) for _ in samples]
+        for name in self.names:
+            for i, value in zip(there, HASHES[name](grey).tolist(), strict=True):
+                told[i][name] = f"{value:016x}"
+        return [*told]
 
     def pack(self, rows: Sequence[Signals]) -> np.ndarray:
         """uint64 [N, 2]: the pHash, and 1 where there is one."""
@@ -56,27 +60,33 @@ class PerceptualSignals:
         return {name: Repeats(self.radius).of(packed[:, 0], packed[:, 1] == 1) for name in self.across}
 
 
-def phash(picture: PIL.Image.Image) -> int:
-    """Bits of the 8 x 8 lowest frequencies of the 32 x 32 grey picture, each "above the median of the 64", row by row from the highest bit.
+def phashes(pictures: Sequence[PIL.Image.Image]) -> np.ndarray:
+    """uint64 [N]: bits of the 8 x 8 lowest frequencies of the 32 x 32 grey picture, each "above the median of the 64", row by row from the
+    highest bit.
 
     The definition of `imagehash.phash` (Zauner 2010 by its author's account), whose hex text `f"{value:016x}"` then is.
     """
-    grey = np.asarray(_square(picture, SQUARE, SQUARE), dtype=np.float64)
-    low = np.round(_cosines() @ grey @ _cosines().T, 6)  # [8, 8]; else the bits of a constant picture are those of rounding errors
-    return _packed(low > np.median(low))
+    grey = _squares(pictures, SQUARE, SQUARE).astype(np.float64)
+    low = _cosines() @ grey @ _cosines().T  # [N, 8, 8]
+    low = np.round(low, 6).reshape(-1, BITS)  # else the bits of a constant picture are those of rounding errors
+    middle = np.sort(low, axis=1)[:, BITS // 2 - 1 : BITS // 2 + 1].mean(axis=1, keepdims=True)
+    return _packed(low > middle)
 
 
-def dhash(picture: PIL.Image.Image) -> int:
-    """Bits of the 9 x 8 grey picture, each "the pixel is lighter than its left neighbour", as `imagehash.dhash` defines them."""
-    grey = np.asarray(_square(picture, KEPT + 1, KEPT), dtype=np.int16)
-    return _packed(grey[:, 1:] > grey[:, :-1])
+def dhashes(pictures: Sequence[PIL.Image.Image]) -> np.ndarray:
+    """uint64 [N]: bits of the 9 x 8 grey picture, each "the pixel is lighter than its left neighbour", as `imagehash.dhash` has them."""
+    grey = _squares(pictures, KEPT + 1, KEPT)
+    return _packed(grey[:, :, 1:] > grey[:, :, :-1])
 
 
-HASHES: dict[str, Callable[[PIL.Image.Image], int]] = {"perceptual.phash": phash, "perceptual.dhash": dhash}
+HASHES: dict[str, Callable[[Sequence[PIL.Image.Image]], np.ndarray]] = {"perceptual.phash": phashes, "perceptual.dhash": dhashes}
 
 
-def _square(picture: PIL.Image.Image, width: int, height: int) -> PIL.Image.Image:
-    return picture.convert("L").resize((width, height), PIL.Image.Resampling.LANCZOS)
+def _squares(pictures: Sequence[PIL.Image.Image], width: int, height: int) -> np.ndarray:
+    """uint8 [N, height, width]"""
+    grey = (picture if picture.mode == "L" else picture.convert("L") for picture in pictures)
+    small = (picture.resize((width, height), PIL.Image.Resampling.LANCZOS).tobytes() for picture in grey)
+    return np.frombuffer(b"".join(small), np.uint8).reshape(len(pictures), height, width)
 
 
 @cache
@@ -86,8 +96,9 @@ def _cosines() -> np.ndarray:
     return 2 * np.cos(np.pi * k * (2 * n + 1) / (2 * SQUARE))
 
 
-def _packed(bits: np.ndarray) -> int:
-    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+def _packed(bits: np.ndarray) -> np.ndarray:
+    """uint64 [N] of bool [N, 8, 8]"""
+    return np.packbits(bits.reshape(-1, BITS), axis=1).view(">u8")[:, 0].astype(np.uint64)
 
 
 class HammingIndex:

@@ -37,7 +37,7 @@ ORIENTATION = 0x0112
 
 
 class Decoded(NamedTuple):
-    """An upright RGB picture, perhaps at a smaller scale, and (width, height) of the whole, upright."""
+    """An upright picture, RGB or grey, perhaps at a smaller scale, and (width, height) of the whole, upright."""
 
     pixels: PIL.Image.Image
     size: tuple[int, int]
@@ -52,19 +52,20 @@ class BadImage(ValueError):
         self.detail = detail
 
 
-def decode(image: Image, *, max_pixels: int = MAX_PIXELS, max_side: int | None = None, fast: bool = False) -> Image:
+def decode(image: Image, *, max_pixels: int = MAX_PIXELS, max_side: int | None = None, grey: bool = False, fast: bool = False) -> Image:
     """The record with `.pixels`: RGB, turned as its EXIF says, first frame, transparency over white, 16 bits scaled to 8; and `.size`.
 
     `max_pixels` is checked on the header, before anything is decoded, in place of Pillow's own limit (which stays for what
     Pillow checks inside WebP, GIF, ICO and TIFF files: 178,956,970 pixels). `max_side` (pixels) shrinks the picture, JPEG
-    already while decoding, which changes pixels a little: for signals, hashes and thumbnails, not for model input; `fast` then
-    decodes JPEG by the libraries of the extra `fast` (see `fast_jpeg`). Raises BadImage.
+    already while decoding, which changes pixels a little: for signals, hashes and thumbnails, not for model input. `grey`: mode L in
+    place of RGB, of a shrunk JPEG without its colours being decoded at all. `fast`: a shrunk JPEG is decoded by the libraries of the
+    extra `fast` (see `fast_jpeg`). Raises BadImage.
     """
     if image.pixels is not None:
         return image
     with open_image(image) as stream:
-        found = _by_fast_jpeg(stream, max_pixels, max_side) if fast and max_side else None
-        done = found or _decoded(stream, max_pixels, max_side)
+        found = _by_fast_jpeg(stream, max_pixels, max_side, grey) if fast and max_side else None
+        done = found or _decoded(stream, max_pixels, max_side, grey)
     return replace(image, pixels=done.pixels, size=done.size)
 
 
@@ -76,10 +77,10 @@ def measured(image: Image, *, max_pixels: int = MAX_PIXELS) -> Image:
         return replace(image, size=_upright_size(opened.size, turn_of(opened)))
 
 
-def _by_fast_jpeg(stream: IO[bytes], max_pixels: int, max_side: int) -> Decoded | None:
+def _by_fast_jpeg(stream: IO[bytes], max_pixels: int, max_side: int, grey: bool) -> Decoded | None:
     from . import fast_jpeg
 
-    found = fast_jpeg.shrunk(stream.read(), max_pixels, max_side)
+    found = fast_jpeg.shrunk(stream.read(), max_pixels, max_side, grey)
     stream.seek(0)
     return found
 
@@ -147,15 +148,15 @@ def _formats() -> tuple[str, ...]:
     return tuple(f for f in FORMATS if f in PIL.Image.OPEN)
 
 
-def _decoded(stream: IO[bytes], max_pixels: int, max_side: int | None) -> Decoded:
+def _decoded(stream: IO[bytes], max_pixels: int, max_side: int | None, grey: bool) -> Decoded:
     with _header(stream, max_pixels) as opened:
         whole = opened.size
         small = within(whole, max_side)
         try:
             if small != whole:
-                opened.draft("RGB", small)
+                opened.draft("L" if grey else "RGB", small)
             opened.load()
-            return upright(_resized(_to_rgb(opened), small), whole, turn_of(opened))
+            return upright(_resized(_to_grey(opened) if grey else _to_rgb(opened), small), whole, turn_of(opened))
         except PIL.Image.DecompressionBombError as error:
             raise _refused_by_pillow(error, max_pixels) from error
         except BROKEN as error:
@@ -254,6 +255,11 @@ def _to_rgb(opened: PIL.Image.Image) -> PIL.Image.Image:
     if opened.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in opened.info:
         return _over_white(opened.convert("RGBA"))
     return opened.convert("RGB")
+
+
+def _to_grey(opened: PIL.Image.Image) -> PIL.Image.Image:
+    plain = opened.mode == "L" and "transparency" not in opened.info
+    return opened if plain else _to_rgb(opened).convert("L")
 
 
 def _over_white(rgba: PIL.Image.Image) -> PIL.Image.Image:

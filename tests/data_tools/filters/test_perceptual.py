@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from data_tools.filters.perceptual import BLOCK, HammingIndex, PerceptualSignals, Repeats, dhash, phash
+from data_tools.filters.perceptual import BLOCK, HammingIndex, PerceptualSignals, Repeats, dhashes, phashes
 from data_tools.io import decode
 from data_tools.records import Image, Sample
 
@@ -24,6 +24,14 @@ def jpeg(picture: PIL.Image.Image, quality=85) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
+
+
+def phash(picture: PIL.Image.Image) -> int:
+    return int(phashes([picture])[0])
+
+
+def dhash(picture: PIL.Image.Image) -> int:
+    return int(dhashes([picture])[0])
 
 
 def bits(a: int, b: int) -> int:

@@ -55,6 +55,17 @@ def test_same_size_and_nearly_the_same_pixels(name):
     assert np.abs(np.asarray(quick.pixels, float) - np.asarray(slow.pixels, float)).mean() < 4
 
 
+@pytest.mark.parametrize("name", WHOLE)
+def test_grey_is_the_grey_of_the_colours(name):
+    """Whichever way: one channel of the same size, nearly what the small RGB picture's grey is."""
+    image = Image(data=WHOLE[name])
+    colour = np.asarray(decode(image, max_side=128).pixels.convert("L"), float)
+    for fast in (False, True):
+        grey = decode(image, max_side=128, grey=True, fast=fast)
+        assert (grey.pixels.mode, grey.size) == ("L", decode(image).size)
+        assert np.abs(np.asarray(grey.pixels, float) - colour).mean() < 4
+
+
 def test_a_plain_jpeg_takes_the_fast_way(monkeypatch):
     monkeypatch.setattr("data_tools.io.images._decoded", None)
     assert decode(Image(data=WHOLE["plain"]), max_side=128, fast=True).pixels.size == (128, 80)

@@ -207,6 +207,15 @@ def test_a_small_picture_is_the_large_one_shrunk(format):
     assert np.abs(difference).mean() < 3
 
 
+def test_grey_is_over_white_and_keeps_16_bits():
+    """Transparent black over white is 255; 32896 / 257 = 128."""
+    clear = saved(PIL.Image.new("LA", (2, 2), (0, 0)), "PNG")
+    wide = saved(PIL.Image.fromarray(np.array([[0, 32896, 65535]], dtype=np.uint16)), "PNG")
+    told = [decode(Image(data=data), grey=True).pixels for data in (clear, wide)]
+    assert [picture.mode for picture in told] == ["L", "L"]
+    assert (told[0].getpixel((0, 0)), told[1].getpixel((1, 0))) == (255, 128)
+
+
 @pytest.mark.parametrize(("orientation", "size"), [(1, (300, 299)), (3, (300, 299)), (6, (299, 300)), (8, (299, 300))])
 def test_size_is_of_the_whole_upright_picture(orientation, size):
     """Also where the small picture is square, so that its own shape cannot tell."""
