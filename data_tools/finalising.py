@@ -29,6 +29,7 @@ from .uids import UID, uid_of
 
 DROPPED = ("drop", "quarantine")
 ROW_BY_ROW = ("jsonl", "webdataset", "folder")  # writers that refuse a row before they write any of it; Arrow's hold back many rows
+Repeated = Callable[[np.ndarray], np.ndarray]
 REFUSES = (SourceError, RowError, BadImage)
 
 
@@ -59,17 +60,26 @@ class SeenIds:
             self._runs.append(run)
 
 
-def finalise_shard(shard: Shard, plan: Plan, run_dir: RunDir, seen: SeenIds, watch: Watch) -> Summary:
-    """Pass 2: render output, quarantine, statistics and id hashes of a completely judged shard, then rename each into place."""
-    ids = np.frombuffer(b"".join(line.ids for line in read_lines(run_dir.journal(shard.name))), dtype="<u8")
-    render = _Render(shard, plan, run_dir, seen.repeated(ids))
+def finalise_shard(shard: Shard, plan: Plan, run_dir: RunDir, repeated: Repeated, watch: Watch) -> Summary:
+    """Pass 2: render output, quarantine, statistics and id hashes of a completely judged shard, then rename each into place.
+
+    repeated: of uint64 id hashes [N] tells which came before, as `SeenIds.repeated`.
+    """
+    ids = judged_ids(shard, run_dir)
+    render = _Render(shard, plan, run_dir, repeated(ids))
     summary = render.all_rows(watch)
+    run_dir.refuse_changed(shard.name, shard.path)
     write_atomic(run_dir.stats(shard.name), json.dumps(render.stats.to_dict()).encode("ascii"))
     write_atomic(run_dir.ids(shard.name), ids.tobytes())
     if plan.uid_key is not None:
         write_atomic(run_dir.uids(shard.name), np.array(render.uids, UID).tobytes())
     render.put_in_place()
     return summary
+
+
+def judged_ids(shard: Shard, run_dir: RunDir) -> np.ndarray:
+    """The id hashes of a judged shard's rows, uint64 [N], 0 for a row without an id."""
+    return np.frombuffer(b"".join(line.ids for line in read_lines(run_dir.journal(shard.name))), dtype="<u8")
 
 
 class _Render:

@@ -39,6 +39,7 @@ __all__ = [
     "judge_shard",
     "merged_stats",
     "process_shard",
+    "reopen",
     "run",
     "scan",
     "stopping_on_full_disk",
@@ -51,6 +52,7 @@ def run(shards: Sequence[Shard], plan: Plan, run_dir: RunDir, watch: Watch) -> S
         scan(shards, plan, plan.scan, run_dir, watch)
     if plan.calibration is not None:
         calibrate(shards, plan, run_dir, watch)
+    reopen(shards, run_dir)
     seen, total = SeenIds(), Summary()
     for shard in shards:
         left = None if plan.limit is None else plan.limit - total.rows
@@ -59,6 +61,16 @@ def run(shards: Sequence[Shard], plan: Plan, run_dir: RunDir, watch: Watch) -> S
         total = total.plus(process_shard(shard, plan, run_dir, seen, watch, limit=left))
     check_identity(total, "the run")
     return total
+
+
+def reopen(shards: Sequence[Shard], run_dir: RunDir) -> None:
+    """Have those shards finalised again that were finalised without the ids of one before them, which no worker had survived."""
+    without = set(run_dir.record.get("without", ()))
+    behind = [shard for i, shard in enumerate(shards) if without & {earlier.name for earlier in shards[:i]}] if without else []
+    for shard in behind:
+        run_dir.unmark(shard.name)
+    if without:
+        run_dir.remember("without", [])
 
 
 def scan(shards: Sequence[Shard], plan: Plan, scan: Scan, run_dir: RunDir, watch: Watch) -> None:
@@ -90,7 +102,7 @@ def process_shard(shard: Shard, plan: Plan, run_dir: RunDir, seen: SeenIds, watc
     if done is None:
         with stopping_on_full_disk(run_dir.root):
             judge_shard(shard, plan, run_dir, watch, limit=limit)
-            done = finalise_shard(shard, plan, run_dir, seen, watch).to_dict()
+            done = finalise_shard(shard, plan, run_dir, seen.repeated, watch).to_dict()
             run_dir.mark_done(shard.name, done)
     else:
         watch.counts.update(keep=done["kept"], rewrite=done["rewritten"], rejected=done["quarantined"])

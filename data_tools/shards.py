@@ -6,6 +6,7 @@ DST/.mmalign/run.json          what the run is bound to: configuration, source, 
 DST/.mmalign/scan/<shard>...   what was told of rows before any was judged
 DST/.mmalign/cascade/...        rows that the model judged first, and what the cascade learned from them
 DST/.mmalign/{journal,stats,ids,uids,done}/<shard>...   progress; `done` is written last
+DST/.mmalign/claims/<shard>...  which attempt of which worker may write to the shard, where several machines work
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import errno
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -29,6 +31,7 @@ DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 CANNOT_WRITE = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP}
 )
+PATIENCE = 1.0  # seconds for the workers of a run that was killed a moment ago to notice it
 EDGE_BYTES = 1 << 16
 CHANGED = "the source changed while the run went on. Restore it, or start anew with --overwrite."
 
@@ -46,10 +49,11 @@ class RunStopped(RuntimeError):
 class RunDir:
     """One run's directory, locked while in use. Build it with `open_run`."""
 
-    def __init__(self, root: Path, record: dict[str, Any], condition: Condition) -> None:
+    def __init__(self, root: Path, record: dict[str, Any], condition: Condition, lock: int | None = None) -> None:
         self.root = root
         self.record = record
         self.condition = condition
+        self.lock = lock  # its file descriptor: whoever inherits it keeps the directory locked as long as he lives
 
     def bind(self, part: str, value: Any) -> None:
         """Store `value` as part of what this run is bound to, or raise RunRefused when an earlier start stored another."""
@@ -115,6 +119,14 @@ class RunDir:
     def mark_done(self, name: str, summary: Mapping[str, Any]) -> None:
         write_atomic(self._state("done", f"{name}.json"), to_json(summary))
 
+    def unmark(self, name: str) -> None:
+        """Drop the done marker of a shard: what was judged stays, its output is rendered again."""
+        remove(self._state("done", f"{name}.json"))
+
+    def claim(self, name: str) -> Path:
+        """Who may write to a shard, where workers may outlive those who started them (see `engines.tasks`)."""
+        return self._state("claims", f"{name}.txt")
+
     def forget(self, name: str) -> None:
         """Drop what was journaled and marked done of `name`: its next start begins anew."""
         for path in (self.journal(name), self._state("done", f"{name}.json")):
@@ -133,12 +145,34 @@ class RunDir:
             names = ", ".join(gone[:3]) + (f" and {len(gone) - 3} more" if len(gone) > 3 else "")
             raise RunRefused(f"'{self.root}' lacks what its run made: {names}. Put it back, or start anew with --overwrite.")
 
+    def refuse_changed(self, name: str, path: str) -> None:
+        """RunRefused where a shard is no longer what it was when the run was started (by `fingerprint`)."""
+        before = self.record.get("source", {}).get(name)
+        if before is not None and before != fingerprint(path):
+            raise RunRefused(f"'{path}' is not what it was when the run was started: {CHANGED}")
+
     def scratch(self, name: str) -> Path:
         """A path for a file under construction; cleared at every start."""
         return self._state("tmp", name)
 
     def _state(self, *parts: str) -> Path:
         return self.root.joinpath(STATE, *parts)
+
+
+class BorrowedDir(RunDir):
+    """A run's directory in the hands of a worker: the run's owner holds the lock and writes its record; what is bound is gathered here."""
+
+    def __init__(self, root: Path, record: Mapping[str, Any]) -> None:
+        super().__init__(root, dict(record), "unfinished")
+        self.bound: dict[str, Any] = {}
+
+    def bind(self, part: str, value: Any) -> None:
+        self.bound[part] = value
+        self.record.setdefault(part, value)
+        refuse_differences(self.root, {part: self.record[part]}, {part: value})
+
+    def remember(self, part: str, value: Any) -> None:
+        self.record[part] = value
 
 
 @contextmanager
@@ -152,7 +186,9 @@ def open_run(root: Path, binding: Mapping[str, Any], outputs: Sequence[str], *, 
     _refuse_reserved(outputs)
     with ExitStack() as held:
         try:
-            run = _take(root, held.enter_context(_locked(root, overwrite)), binding, outputs)
+            earlier, lock = held.enter_context(_locked(root, overwrite))
+            run = _take(root, earlier, binding, outputs)
+            run.lock = lock
         except OSError as error:
             if error.errno not in CANNOT_WRITE:
                 raise
@@ -168,7 +204,7 @@ def _refuse_reserved(outputs: Sequence[str]) -> None:
 
 
 @contextmanager
-def _locked(root: Path, overwrite: bool) -> Iterator[dict[str, Any] | None]:
+def _locked(root: Path, overwrite: bool) -> Iterator[tuple[dict[str, Any] | None, int]]:
     earlier = _inspect(root)
     root.joinpath(STATE).mkdir(parents=True, exist_ok=True)
     with root.joinpath(STATE, "lock").open("w") as lock:
@@ -176,7 +212,7 @@ def _locked(root: Path, overwrite: bool) -> Iterator[dict[str, Any] | None]:
         if earlier is not None and (overwrite or not _began(root)):
             _delete_ours(root, earlier)
             earlier = None
-        yield earlier
+        yield earlier, lock.fileno()
 
 
 def _began(root: Path) -> bool:
@@ -217,10 +253,14 @@ def _lock(fd: int, root: Path) -> None:
         import fcntl
     except ImportError:  # not a POSIX system: no lock there
         return
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise RunRefused(f"another mmalign run is writing to '{root}'. Wait for it or choose another --out.") from error
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > until:
+                raise RunRefused(f"another mmalign run is writing to '{root}'. Wait for it or choose another --out.") from error
+        time.sleep(0.05)
 
 
 def _delete_ours(root: Path, record: Mapping[str, Any]) -> None:
@@ -242,7 +282,7 @@ def _take(root: Path, earlier: dict[str, Any] | None, binding: Mapping[str, Any]
         write_atomic(root / STATE / "run.json", to_json(record))
     refuse_differences(root, {key: earlier.get(key) for key in binding} if earlier else binding, binding)
     remove(root / STATE / "tmp")
-    for folder in ("scan", "cascade", "journal", "stats", "ids", "uids", "done", "tmp", "../quarantine"):
+    for folder in ("scan", "cascade", "journal", "stats", "ids", "uids", "done", "claims", "tmp", "../quarantine"):
         root.joinpath(STATE, folder).mkdir(exist_ok=True)
     finished = read_json(root / STATE / "finished.json") is not None
     return RunDir(root, record, "new" if earlier is None else "finished" if finished else "unfinished")

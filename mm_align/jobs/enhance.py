@@ -17,6 +17,7 @@ from pydantic import Field, field_validator
 from ..config import JobConfig, Stopped, UserError, load, to_yaml
 from .enhance_cascade import told as cascade_told
 from .enhance_dry_run import DRY_ROWS, dry_run
+from .enhance_engine import check_engine, run_engine, wants_engine
 from .enhance_results import EnhanceReport, warn_of_nothing, write_results
 from .enhance_setup import check_options, ready, remember_batch
 from .enhance_source import about_data, refuse_absent_fields, refuse_taken_fields, shards_of
@@ -24,10 +25,11 @@ from .enhance_source import about_data, refuse_absent_fields, refuse_taken_field
 if TYPE_CHECKING:
     from data_tools.calls import Backend
     from data_tools.io import Shard
+    from data_tools.plan import Summary, Watch
     from data_tools.shards import RunDir
 
 log = logging.getLogger(__name__)
-UNBOUND = frozenset({"source", "out", "overwrite", "dry_run"})  # may differ between the starts of one run
+UNBOUND = frozenset({"source", "out", "overwrite", "dry_run", "workers"})  # may differ between the starts of one run
 
 
 class GuardsConfig(JobConfig):
@@ -107,6 +109,7 @@ class EnhanceConfig(JobConfig):
     fast_pictures: bool = Field(False, description="decode JPEG for signals by the extra `fast`; values differ a little")
     on_duplicate: Literal["keep", "quarantine"] = Field("keep", description="rows whose id came before")
     rescore: bool = Field(False, description="judge each rewrite once more, for the report's scores after")
+    workers: int | None = Field(None, ge=1, description="processes that share the shards, one thread each; default: this one alone")
     limit: int | None = Field(None, ge=1, description="stop after this many rows of the source")
     seed: int = Field(0, description="of the rows that the report shows")
     trust_remote_code: bool = Field(False, description="run code that a hub model brings")
@@ -145,6 +148,7 @@ def perform(config: EnhanceConfig, backend: Backend | None = None) -> EnhanceRep
     from data_tools.shards import RunRefused, RunStopped
 
     check_options(config)
+    check_engine(config, backend)
     try:
         with stopping_on_full_disk(Path(config.out)):
             shards = shards_of(config)
@@ -186,29 +190,18 @@ def _already_finished(run_dir: RunDir) -> EnhanceReport:
 
 
 def _judge_all(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir, backend: Backend | None) -> EnhanceReport:
-    from data_tools.pipeline import Watch
-    from data_tools.pipeline import run as run_pipeline
+    from data_tools.plan import Watch
     from data_tools.shards import write_atomic
 
-    from .progress import Progress as Shown
-    from .progress import shown, stop_on_signals
+    from .progress import stop_on_signals
 
     if run_dir.condition == "unfinished":
         log.info("continuing the unfinished run in %s", run_dir.root)
     write_atomic(run_dir.root / "config.yaml", to_yaml(config).encode())
     with stop_on_signals() as stop:
-        backend, plan, told = ready(config, run_dir, backend)
-        refuse_taken_fields(shards, plan)
-        told |= about_data(config, shards, plan, backend)
-        started = time.monotonic()
-        with shown(shards) as show:
-
-            def look(progress: Shown) -> None:
-                show(progress)
-                remember_batch(run_dir, backend)
-
-            watch = Watch(stop, look)
-            summary = run_pipeline(shards, plan, run_dir, watch)
+        watch = Watch(stop)
+        work = _by_workers if wants_engine(config) else _in_this_process
+        summary, told, started = work(config, shards, run_dir, watch, backend)
     cascade = cascade_told(shards, run_dir) if config.cascade else None
     told |= {"cascade": cascade} if cascade else {}
     seconds = time.monotonic() - started
@@ -216,3 +209,37 @@ def _judge_all(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir, 
     write_results(config, shards, run_dir, report, told)
     warn_of_nothing(run_dir, shards, summary)
     return report
+
+
+def _in_this_process(
+    config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir, watch: Watch, backend: Backend | None
+) -> tuple[Summary, dict[str, Any], float]:
+    """The summary, what the report says of model, policy, filters and data, and when judging began."""
+    from data_tools.pipeline import run as run_pipeline
+
+    from .progress import Progress as Shown
+    from .progress import shown
+
+    backend, plan, told = ready(config, run_dir, backend)
+    refuse_taken_fields(shards, plan)
+    told |= about_data(config, shards, plan, backend)
+    started = time.monotonic()
+    with shown(shards) as show:
+
+        def look(progress: Shown) -> None:
+            show(progress)
+            remember_batch(run_dir, backend)
+
+        watch.progress = look
+        return run_pipeline(shards, plan, run_dir, watch), told, started
+
+
+def _by_workers(
+    config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir, watch: Watch, _: Backend | None
+) -> tuple[Summary, dict[str, Any], float]:
+    """As `_in_this_process`, by the workers of an engine."""
+    from .progress import shown
+
+    with shown(shards) as show:
+        watch.progress = show
+        return run_engine(config, shards, run_dir, watch)

@@ -37,6 +37,7 @@ ROOMS = [
     Room("video.budget.forms", "FORMS"),
     Room("data_tools.filters", "FILTERS"),
     Room("data_tools.filters", "SCORERS"),
+    Room("data_tools.engines", "ENGINES", papers=False),
     Room("data_tools.io", "FORMATS", papers=False),
     Room("data_tools.preference", "FORMATS", papers=False),
 ]
