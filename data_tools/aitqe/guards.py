@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from itertools import product
+from typing import Literal
 
 from ..text import guess_language, repetition, script
+from ..text.pii import added_pii
 
 BANNED_OPENINGS = (
     *map(
@@ -38,6 +40,8 @@ class Guards:
     allows the raw caption's or that one, so that a caption in another language may be put into English but never the other way round.
     Where the raw caption's language cannot be told, its script must stay (a caption without letters counts as Latin).
     max_repetition: see `data_tools.text.repetition`.  banned_openings: casefolded, compared with the rewrite's start.
+    pii: personal data that is found by its form (see `data_tools.text.pii`): "added" refuses a rewrite that holds some which the raw
+    caption does not, "any" one that holds any, "off" none.
     """
 
     min_ratio: float = 0.25
@@ -46,6 +50,7 @@ class Guards:
     roomy_chars: int = 300
     language: str = "en"
     max_repetition: float = 0.5
+    pii: Literal["added", "any", "off"] = "added"
     banned_openings: tuple[str, ...] = BANNED_OPENINGS
 
     def __post_init__(self) -> None:
@@ -64,6 +69,7 @@ class Guards:
             "too_short": len(rewrite) < min(self.min_ratio * len(raw.strip()), self.enough_chars),
             "too_long": len(rewrite) > max(self.max_ratio * len(raw.strip()), self.roomy_chars),
             "language": self._changes_language(raw, rewrite),
+            "pii": self.pii != "off" and any(added_pii(raw if self.pii == "added" else "", rewrite)),
         }
         return next((name for name, failed in checks.items() if failed), None)
 

@@ -13,6 +13,8 @@ from .mlm_filter import MlmFilter
 from .near_text import NearTextSignals
 from .nsfw import NsfwFilter
 from .perceptual import PerceptualSignals
+from .pii import PiiSignals
+from .rights import RightsSignals
 from .similarity import SimilarityFilter
 from .step import FilterStep
 from .text import TextSignals
@@ -23,6 +25,8 @@ FILTERS: dict[str, type[Filter]] = {
     "exact": ExactSignals,
     "near_text": NearTextSignals,
     "perceptual": PerceptualSignals,
+    "pii": PiiSignals,
+    "rights": RightsSignals,
 }
 SCORERS: dict[str, Any] = {"mlm": MlmFilter, "similarity": SimilarityFilter, "aesthetic": AestheticFilter, "nsfw": NsfwFilter}
 

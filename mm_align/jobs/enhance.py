@@ -41,6 +41,7 @@ class GuardsConfig(JobConfig):
     roomy_chars: int = Field(300, ge=0, description="... unless it stays within this many")
     language: str = Field("en", description='"any", "same" as the raw caption, or a code that is allowed beside it')
     max_repetition: float = Field(0.5, gt=0, le=1, description="largest repeated share of a rewrite")
+    pii: Literal["added", "any", "off"] = Field("added", description="personal data in a rewrite: none that is new, none at all, unchecked")
 
     @field_validator("language")
     @classmethod
@@ -75,6 +76,8 @@ class EnhanceConfig(JobConfig):
         None, description="stage nsfw: an image classifier of transformers, a folder with safetensors or a hub id"
     )
     nsfw_labels: list[str] = Field([], description="its labels that count as unsafe; default: those called nsfw, porn, hentai, sexy, ...")
+    opt_outs: Literal["drop", "keep"] = Field("drop", description="stage signals: rows whose fields refuse their use for training")
+    license_allow: list[str] = Field([], description="stage signals: rows of other licences, or of none, leave: cc-by-4.0")
     near_text_threshold: float = Field(0.8, gt=0, le=1, description="likeness from which a caption repeats an earlier one")
     perceptual_radius: int = Field(4, ge=0, le=16, description="bits of 64 in which a picture may differ from one that it repeats")
     drop_if: list[str] = Field([], description='a rule over signals by which rows leave: "image.width < 100"')
@@ -116,7 +119,7 @@ class EnhanceConfig(JobConfig):
     dry_run: bool = Field(False, description=f"judge the first {DRY_ROWS} rows, show them and the cost of the rest, write nothing")
     overwrite: bool = Field(False, description="start anew: delete what an earlier run wrote to --out, and nothing else")
 
-    @field_validator("stages", "signals", mode="before")
+    @field_validator("stages", "signals", "license_allow", mode="before")
     @classmethod
     def parted(cls, given: Any) -> Any:
         """`--stages signals,aitqe` is `--stages signals --stages aitqe`."""

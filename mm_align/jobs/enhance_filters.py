@@ -29,7 +29,7 @@ def check_stages(config: EnhanceConfig) -> None:
         raise ValueError(f"--stages {','.join(config.stages)}: there are {', '.join(STAGES)}, alone or several")
     check_scorers(config)
     check_cascade(config, tells_signals(config))
-    rules = {"--signals": config.signals, "--drop-if": config.drop_if, "--keep-if": config.keep_if}
+    rules = {"--signals": config.signals, "--drop-if": config.drop_if, "--keep-if": config.keep_if, "--license-allow": config.license_allow}
     idle = [flag for flag, given in rules.items() if given]
     if idle and not tells_signals(config):
         raise ValueError(f"{idle[0]} has no effect without the signals: add --stages signals or --stages signals,aitqe")
@@ -69,13 +69,22 @@ def _filters(config: EnhanceConfig) -> list[Filter]:
     from data_tools.filters import FILTERS
     from data_tools.filters.choice import chosen
 
-    cheap = [name for name in config.signals if name.partition(".")[0] not in asked_stages(config)]
+    cheap = [name for name in config.signals if _room(name) not in asked_stages(config)]
     wanted = "signals" in config.stages and (cheap or not config.signals)
+    if cheap:
+        cheap += _rights(config)  # honoured whatever else is asked for
     options: dict[str, dict[str, Any]] = {
         "near_text": {"threshold": config.near_text_threshold},
         "perceptual": {"radius": config.perceptual_radius},
+        "rights": {"allowed": config.license_allow},
     }
     return chosen(cheap, FILTERS, options) if wanted else []
+
+
+def _rights(config: EnhanceConfig) -> dict[str, str]:
+    """The signals by which rows leave for want of a right to use them, and each one's rule."""
+    opt_out = {"rights.opt_out": "rights.opt_out"} if config.opt_outs == "drop" else {}
+    return opt_out | ({"rights.licensed": "not rights.licensed"} if config.license_allow else {})
 
 
 def _scored(config: EnhanceConfig) -> dict[str, type]:
@@ -94,7 +103,8 @@ def _rules(config: EnhanceConfig, kinds: Mapping[str, type], shared: Collection[
 
     for text in config.keep_if:
         parse(text, kinds)  # so that a mistake is shown in what was typed
-    rules = [parse(text, kinds) for text in (*config.drop_if, *(f"not ({text})" for text in config.keep_if))]
+    rights = [rule for name, rule in _rights(config).items() if name in kinds]
+    rules = [parse(text, kinds) for text in (*rights, *config.drop_if, *(f"not ({text})" for text in config.keep_if))]
     for rule in rules:
         late = [share for share in rule.shares if share.name not in shared]
         if late:

@@ -140,6 +140,35 @@ def test_before_the_model_signals_save_calls_and_stay_beside_its_audit(source, t
     assert (first["signals"]["image.width"], first["model"]) == (43, backend.describe()["model"])
 
 
+def test_opt_outs_and_licences_are_honoured_and_passed_through(source, tmp_path):
+    rows = rows_of(source / "rows.jsonl")
+    for row, more in zip(
+        rows, [{"x_robots_tag": "noai"}, {"noai": False}, {"license": "CC BY 4.0"}, {"license": "cc-by-nc-4.0"}], strict=False
+    ):
+        row |= more
+    (source / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert command(source, tmp_path / "told", "--signals", "text.words") == 0
+    kept = rows_of(tmp_path / "told" / "rows.jsonl")
+    assert [row["id"] for row in kept] == ["r1", "r2", "r3", "r4", "r5"]
+    assert kept[1]["license"] == "CC BY 4.0"
+    assert command(source, tmp_path / "allowed", "--license-allow", "cc-by-4.0", "--opt-outs", "keep") == 0
+    assert [row["id"] for row in rows_of(tmp_path / "allowed" / "rows.jsonl")] == ["r2"]
+    gone = rows_of(tmp_path / "allowed" / "quarantine" / "rows.jsonl")
+    assert {row["reason"] for row in gone} == {"rule:not rights.licensed"}
+
+
+def test_a_rewrite_that_adds_personal_data_is_refused(source, tmp_path, monkeypatch):
+    import mm_align.backends
+    from mm_align.backends.null import NullBackend
+
+    answer = '{"Recaption": "a red picture, ask ann@example.org", "Overall Score": "2<Overall>", "Overall Explanation": "poor"}'
+    monkeypatch.setattr(mm_align.backends, "load_backend", lambda *a, **k: NullBackend(answer))
+    assert main(["enhance-data", str(source), "--out", str(tmp_path / "out"), "--stages", "signals,aitqe"]) == 0
+    rows = rows_of(tmp_path / "out" / "rows.jsonl")
+    assert {row["aitqe"]["reason"] for row in rows} == {"guard:pii"}
+    assert [row["caption"] for row in rows] == [row["caption"] for row in rows_of(source / "rows.jsonl")]
+
+
 def test_dry_run_writes_nothing(source, tmp_path, capsys):
     assert command(source, tmp_path / "out", "--dry-run") == 0
     assert "6 rows" in capsys.readouterr().out

@@ -36,6 +36,8 @@ CHINESE = "红色的大圆圈在蓝色方块上面"
         (RAW, " ".join(f"word{i}" for i in range(60)), "too_long"),
         (RAW, CHINESE, "language"),
         (RAW, GERMAN, "language"),
+        (RAW, "A red circle is above a blue square, ask ann@example.org.", "pii"),
+        ("A red circle, 555-123-4567", "A red circle is above a blue square, call (555) 123-4567.", None),
     ],
 )
 def test_refusals(raw, rewrite, guard):
@@ -99,3 +101,8 @@ def test_megabyte_captions_are_quick():
     start = time.perf_counter()
     Guards().refusal("buy now " * 125_000, "x " * 500_000)
     assert time.perf_counter() - start < 2
+
+
+@pytest.mark.parametrize(("pii", "guard"), [("added", None), ("any", "pii"), ("off", None)])
+def test_personal_data_that_the_raw_caption_has_too(pii, guard):
+    assert Guards(pii=pii).refusal("ask ann@example.org", "A sign says to ask ann@example.org.") == guard
