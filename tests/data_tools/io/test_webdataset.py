@@ -191,6 +191,39 @@ def test_damage_in_a_header(tmp_path, png):
     assert [r.reason for r in rows(tmp_path / "c.tar")] == ["shard_unreadable"]
 
 
+LONG = f"{'folder/' * 20}{'x' * 120}"
+
+
+@pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_names_and_contents_are_what_tarfile_reads(tmp_path, png, format):
+    """Short names by the fast way, long and foreign ones by tarfile's own: 100 to 255 characters, over 255 (no ustar), Cyrillic."""
+    names = ["a", "д", "n" * 96, f"{'y' * 90}/{'z' * 90}", *([] if format == tarfile.USTAR_FORMAT else [LONG])]
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w", format=format) as archive:
+        for number, name in enumerate(names):
+            for ending, content in (("png", png), ("txt", f"caption {number}".encode())):
+                entry = tarfile.TarInfo(f"{name}.{ending}")
+                entry.size = len(content)
+                entry.uid = 1 if format == tarfile.USTAR_FORMAT else 70_000_000  # more than the field's seven octal digits hold
+                archive.addfile(entry, io.BytesIO(content))
+    found = rows(path)
+    assert [(row.meta["__key__"], row.caption) for row in found] == [(name, f"caption {i}") for i, name in enumerate(names)]
+    assert all(row.images[0].data == png for row in found)
+
+
+def test_a_header_with_a_size_below_nothing_is_a_broken_archive(tmp_path, png):
+    """Its checksum is right, so that the size alone can tell."""
+    entry = tarfile.TarInfo("000.png")
+    entry.size = len(png)
+    header = bytearray(entry.tobuf(tarfile.USTAR_FORMAT))
+    header[124:136] = b"-0000000012\0"
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    path = tmp_path / "a.tar"
+    path.write_bytes(bytes(header) + png + b"\0" * 4096)
+    assert [row.reason for row in rows(path)][-1] == "shard_truncated"
+
+
 def test_skip_and_limit(tmp_path, png):
     path = make_tar(tmp_path / "a.tar", numbered(png))
     assert [(s.id, s.source.row, s.caption) for s in rows(path, skip=2, limit=2)] == [("002", 2, "caption 2"), ("003", 3, "caption 3")]
