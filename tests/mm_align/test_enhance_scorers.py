@@ -81,8 +81,8 @@ def test_signals_then_mlm_then_the_quality_model(source, tmp_path, metrics):
 
     rows = pq.read_table(out / "rows.parquet").to_pylist()
     assert [row["aitqe"]["signals"] for row in rows] == [
-        {"text.words": 3, "mlm.image_text_matching": 93},
-        {"text.words": 6, "mlm.image_text_matching": 93},
+        {"text.words": 3, "rights.opt_out": None, "mlm.image_text_matching": 93},
+        {"text.words": 6, "rights.opt_out": None, "mlm.image_text_matching": 93},
     ]
     assert rows[0]["aitqe"]["scores"]["overall"] == 9
 
