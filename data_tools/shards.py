@@ -25,6 +25,7 @@ from .durable import put_in_place, remove
 
 MADE_BY = "mm-align"
 STATE = ".mmalign"
+SLICES = "slices"  # folder of runs that `engines.slices` merges into this one; they are not this one's to delete
 OUR_FILES = ("report.html", "report.json", "config.yaml", "mmalign.json", "uids.npy")
 RESERVED = (*OUR_FILES, "quarantine", STATE)
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -218,7 +219,9 @@ def _locked(root: Path, overwrite: bool) -> Iterator[tuple[dict[str, Any] | None
 def _began(root: Path) -> bool:
     """Whether a row was looked at; a start that failed before (a misspelt model, say) binds nobody to its configuration."""
     state = root / STATE
-    return state.joinpath("finished.json").exists() or any(any(state.glob(f"{part}/*")) for part in ("scan", "cascade", "journal", "done"))
+    return state.joinpath("finished.json").exists() or any(
+        any(state.glob(f"{part}/*")) for part in (SLICES, "scan", "cascade", "journal", "done")
+    )
 
 
 def _inspect(root: Path) -> dict[str, Any] | None:
@@ -270,7 +273,7 @@ def _delete_ours(root: Path, record: Mapping[str, Any]) -> None:
     with suppress(OSError):
         root.joinpath("quarantine").rmdir()
     for path in root.joinpath(STATE).iterdir():
-        if path.name not in {"run.json", "lock"}:
+        if path.name not in {"run.json", "lock", SLICES}:
             remove(path)
     remove(root / STATE / "run.json")
 

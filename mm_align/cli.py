@@ -48,6 +48,13 @@ VERBS = {
         "score image-text pairs, rewrite the poor captions, write a report",
         "mmalign enhance-data shards/ --out better/ --model HymanH/AITQE",
     ),
+    "merge": Verb(
+        "mm_align.jobs.merge",
+        "MergeConfig",
+        "run",
+        "join the slices of an `enhance-data --shard` run into the run that one process would have made",
+        "mmalign merge better/",
+    ),
     "train": Verb(
         "mm_align.jobs.train",
         "TrainConfig",

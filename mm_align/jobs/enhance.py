@@ -20,6 +20,7 @@ from .enhance_dry_run import DRY_ROWS, dry_run
 from .enhance_engine import check_engine, run_engine, wants_engine
 from .enhance_results import EnhanceReport, warn_of_nothing, write_results
 from .enhance_setup import check_options, ready, remember_batch
+from .enhance_slices import described, place_of
 from .enhance_source import about_data, refuse_absent_fields, refuse_taken_fields, shards_of
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from data_tools.shards import RunDir
 
 log = logging.getLogger(__name__)
-UNBOUND = frozenset({"source", "out", "overwrite", "dry_run", "workers"})  # may differ between the starts of one run
+UNBOUND = frozenset({"source", "out", "overwrite", "dry_run", "workers", "shard"})  # may differ between the starts of one run
 
 
 class GuardsConfig(JobConfig):
@@ -113,6 +114,7 @@ class EnhanceConfig(JobConfig):
     on_duplicate: Literal["keep", "quarantine"] = Field("keep", description="rows whose id came before")
     rescore: bool = Field(False, description="judge each rewrite once more, for the report's scores after")
     workers: int | None = Field(None, ge=1, description="processes that share the shards, one thread each; default: this one alone")
+    shard: str | None = Field(None, description="2/8: only this slice of the shards, counted from 0; auto: as Slurm or torchrun say")
     limit: int | None = Field(None, ge=1, description="stop after this many rows of the source")
     seed: int = Field(0, description="of the rows that the report shows")
     trust_remote_code: bool = Field(False, description="run code that a hub model brings")
@@ -169,19 +171,32 @@ def _run(config: EnhanceConfig, shards: Sequence[Shard], backend: Backend | None
     from data_tools.io import extension
     from data_tools.shards import fingerprint, open_run
 
+    root, shards, part = place_of(config, shards)
     outputs = [name for s in shards for name in (f"{s.name}{extension(config.format or s.format)}", f"quarantine/{s.name}.jsonl")]
     binding = {
         "config": config.model_dump(mode="json", exclude=set(UNBOUND)),
         "source": {shard.name: fingerprint(shard.path) for shard in shards},
+        **part,
     }
-    with open_run(Path(config.out), binding, outputs, overwrite=config.overwrite) as run_dir:
+    with open_run(root, binding, outputs, overwrite=config.overwrite) as run_dir:
         done = [shard for shard in shards if run_dir.done(shard.name) is not None]
         suffixes = [extension(config.format or shard.format) for shard in done]
         run_dir.refuse_missing([run_dir.output(s.name, suffix) for s, suffix in zip(done, suffixes, strict=True)])
         run_dir.refuse_missing([run_dir.quarantine(s.name) for s in done])
+        if part:
+            run_dir.remember("given", {"source": config.source})
+            run_dir.remember("shards", described(shards))
         if run_dir.condition == "finished":
             return _already_finished(run_dir)
-        return _judge_all(config, shards, run_dir, backend)
+        return _judge_all(config, shards, run_dir, backend) if shards else _nothing_to_do(run_dir)
+
+
+def _nothing_to_do(run_dir: RunDir) -> EnhanceReport:
+    """A slice of a source that has fewer shards than slices."""
+    from data_tools.plan import Summary
+
+    run_dir.finish(Summary().to_dict())
+    return EnhanceReport(run_dir.root, None, table=["this slice has no shards; it is done"])
 
 
 def _already_finished(run_dir: RunDir) -> EnhanceReport:
@@ -208,6 +223,8 @@ def _judge_all(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir, 
     cascade = cascade_told(shards, run_dir) if config.cascade else None
     told |= {"cascade": cascade} if cascade else {}
     seconds = time.monotonic() - started
+    if config.shard is not None:
+        run_dir.remember("told", dict(told))  # for the report of all slices
     report = EnhanceReport(run_dir.root, summary, watch.fresh_rows, watch.step_seconds, seconds, cascade=cascade)
     write_results(config, shards, run_dir, report, told)
     warn_of_nothing(run_dir, shards, summary)

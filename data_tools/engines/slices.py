@@ -1,0 +1,210 @@
+"""Static slices of a source's shards for launchers that start n copies of one command, and their way back into one run.
+
+Slice i of n works on every n-th shard of the sorted list from the i-th on, as a run of its own in OUT/.mmalign/slices/i-of-n: all may
+share one OUT, or each may have its own. Nothing of it is seen in OUT before all are merged.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..durable import put_in_place, remove
+from ..finalising import SeenIds
+from ..io import Shard
+from ..shards import SLICES, STATE, RunDir, RunRefused, read_json, refuse_differences
+
+SLURM = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT")
+TORCHRUN = ("RANK", "WORLD_SIZE")
+
+
+class Slice(NamedTuple):
+    """Slice `number` of `of`, counted from 0."""
+
+    number: int
+    of: int
+
+    def pick(self, shards: Sequence[Shard]) -> list[Shard]:
+        return list(shards[self.number :: self.of])
+
+    def folder(self, out: Path) -> Path:
+        return out / STATE / SLICES / f"{self.number}-of-{self.of}"
+
+
+def parse_slice(text: str, environ: Mapping[str, str]) -> Slice:
+    """ "2/8", or "auto": the place in a Slurm array, in torchrun's world, or in both (an array of worlds). Raises ValueError."""
+    if text == "auto":
+        return _from_environment(environ)
+    found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+    if found is None:
+        raise ValueError(f"--shard {text!r} should look like 0/8, the first of eight, or be auto")
+    return _checked(int(found[1]), int(found[2]), f"--shard {text}")
+
+
+def _from_environment(environ: Mapping[str, str]) -> Slice:
+    array, world = (all(name in environ for name in names) for names in (SLURM, TORCHRUN))
+    if not array and not world:
+        raise ValueError(f"--shard auto found neither {' and '.join(SLURM)} nor {' and '.join(TORCHRUN)}; say --shard 0/8")
+    task, tasks = _slurm(environ) if array else (0, 1)
+    rank, ranks = (int(environ[name]) for name in TORCHRUN) if world else (0, 1)
+    return _checked(task * ranks + rank, tasks * ranks, "--shard auto")
+
+
+def _slurm(environ: Mapping[str, str]) -> tuple[int, int]:
+    """An array may begin at 1 and go in steps."""
+    first, step = int(environ.get("SLURM_ARRAY_TASK_MIN", "0")), int(environ.get("SLURM_ARRAY_TASK_STEP", "1"))
+    return (int(environ[SLURM[0]]) - first) // step, int(environ[SLURM[1]])
+
+
+def _checked(index: int, of: int, what: str) -> Slice:
+    if not 0 <= index < of:
+        raise ValueError(f"{what}: slice {index} of {of} does not exist; they are counted from 0, so the last of {of} is {of - 1}/{of}")
+    return Slice(index, of)
+
+
+def refuse_slices(out: Path) -> None:
+    """RunRefused where OUT holds slices of a divided run: it is no place for an undivided one."""
+    if any(slices_in(out)):
+        raise RunRefused(f"'{out}' holds slices of a run that was divided by --shard: see to them by `mmalign merge {out}`")
+
+
+def refuse_other_division(out: Path, wanted: Slice) -> None:
+    """RunRefused where OUT holds an undivided run, or one that was divided into another number of slices."""
+    if (out / STATE / "run.json").exists():
+        raise RunRefused(f"'{out}' holds a run that is not divided, or one that was merged. Choose another --out, or do without --shard.")
+    others = sorted({of for _, of in slices_in(out)} - {wanted.of})
+    if others:
+        raise RunRefused(
+            f"'{out}' holds slices of {others[0]} and not of {wanted.of}. Go on with --shard I/{others[0]}, or choose another --out."
+        )
+
+
+def slices_in(out: Path) -> Iterator[Slice]:
+    """The slices that were begun in OUT."""
+    for folder in sorted(out.joinpath(STATE, SLICES).glob("*-of-*")):
+        index, _, of = folder.name.partition("-of-")
+        if index.isdigit() and of.isdigit():
+            yield Slice(int(index), int(of))
+
+
+class Division(NamedTuple):
+    """All slices of one run, complete and alike: their folders by index, their records, the shards of all in the order of the source."""
+
+    folders: Sequence[Path]
+    records: Sequence[Mapping[str, Any]]
+    shards: Sequence[Shard]
+
+    @property
+    def source(self) -> dict[str, str]:
+        """The fingerprint of every shard, in order."""
+        known = {name: mark for record in self.records for name, mark in record["source"].items()}
+        return {shard.name: known[shard.name] for shard in self.shards}
+
+
+def gathered(outs: Sequence[Path]) -> Division:
+    """The division whose slices lie in `outs`. Raises RunRefused: one is missing, unfinished, there twice or of another run."""
+    found: dict[Slice, Path] = {}
+    for out in outs:
+        for one in slices_in(out):
+            if one in found:
+                raise RunRefused(f"slice {one.number} of {one.of} is there twice: in '{found[one]}' and in '{one.folder(out)}'")
+            found[one] = one.folder(out)
+    if not found:
+        raise RunRefused(f"no slices of a run in {', '.join(map(repr, map(str, outs)))}: nothing was made there with --shard")
+    counts = sorted({of for _, of in found})
+    if len(counts) > 1:
+        raise RunRefused(f"slices of different divisions: {' and '.join(map(str, counts))} slices. Merge those of one run.")
+    slices = [Slice(index, counts[0]) for index in range(counts[0])]
+    _refuse_incomplete(slices, found)
+    folders = [found[one] for one in slices]
+    records = [read_json(folder / STATE / "run.json") or {} for folder in folders]
+    _refuse_strangers(folders, records)
+    return Division(folders, records, _in_order(records))
+
+
+def _refuse_incomplete(slices: Sequence[Slice], found: Mapping[Slice, Path]) -> None:
+    missing = [one.number for one in slices if one not in found]
+    begun = [one.number for one in slices if one in found and not (found[one] / STATE / "finished.json").exists()]
+    if missing or begun:
+        told = [f"{what}: {', '.join(map(str, which))}" for what, which in (("missing", missing), ("unfinished", begun)) if which]
+        of = slices[0].of
+        raise RunRefused(f"of {of} slices (0 to {of - 1}) some are not done: {'; '.join(told)}. Run their commands, then merge again.")
+
+
+def _refuse_strangers(folders: Sequence[Path], records: Sequence[Mapping[str, Any]]) -> None:
+    """RunRefused where a slice was made by another configuration, model or list of shards than the first."""
+    for folder, record in zip(folders[1:], records[1:], strict=True):
+        asked = ("model", "prompt", "scorers") if record["shards"] else ()  # a slice without a shard has loaded no model
+        for part in ("config", "division", *asked):
+            refuse_differences(folder, {part: records[0].get(part)}, {part: record.get(part)})
+
+
+def _in_order(records: Sequence[Mapping[str, Any]]) -> list[Shard]:
+    """Slice i's k-th shard is shard i + k * n of the source. Raises RunRefused where one is there twice or is missing."""
+    total, n = records[0]["division"]["total"], len(records)
+    shards = {i + k * n: Shard(**shard) for i, record in enumerate(records) for k, shard in enumerate(record["shards"])}
+    names = {shard.name for shard in shards.values()}
+    if sorted(shards) != list(range(total)) or len(names) != total:
+        raise RunRefused(f"the slices hold {len(names)} different shards at {len(shards)} places, but the source had {total}")
+    return [shards[i] for i in range(total)]
+
+
+class Merging:
+    """Shard by shard, in the order of the source: whether its rows repeat ids of other slices, and the move of what was made of it."""
+
+    def __init__(self, division: Division, run_dir: RunDir) -> None:
+        self.division, self.run_dir = division, run_dir
+        self.seen = SeenIds()
+        self.own = [SeenIds() for _ in division.folders]
+
+    def slice_of(self, number: int) -> RunDir:
+        at = number % len(self.own)
+        return RunDir(self.division.folders[at], dict(self.division.records[at]), "finished")
+
+    def repeats(self, number: int, name: str) -> int:
+        """Rows of a shard whose id came before in another slice only: with any, its output is rendered anew. Before `pass_over`."""
+        ids = self._ids(number, name)
+        return int((self.seen.repeated(ids) != self.own[number % len(self.own)].repeated(ids)).sum())
+
+    def pass_over(self, number: int, name: str) -> None:
+        """Count a shard's ids as seen."""
+        ids = self._ids(number, name)
+        self.seen.add(ids)
+        self.own[number % len(self.own)].add(ids)
+
+    def adopt(self, number: int, name: str, suffix: str) -> None:
+        """Move all that a slice made of a shard; its done marker is the last."""
+        theirs, ours = self.slice_of(number), self.run_dir
+        for place in ("quarantine", "journal", "stats", "ids", "uids"):
+            self._move(getattr(theirs, place)(name), getattr(ours, place)(name), needed=place != "uids")
+        self._move(theirs.output(name, suffix), ours.output(name, suffix))
+        ours.mark_done(name, theirs.done(name) or {})
+
+    def adopt_journal(self, number: int, name: str) -> None:
+        """Move only what was judged."""
+        self._move(self.slice_of(number).journal(name), self.run_dir.journal(name))
+
+    def _ids(self, number: int, name: str) -> np.ndarray:
+        ours, theirs = self.run_dir.ids(name), self.slice_of(number).ids(name)
+        return np.fromfile(ours if ours.exists() else theirs, dtype="<u8")
+
+    @staticmethod
+    def _move(made: Path, final: Path, *, needed: bool = True) -> None:
+        """Nothing where an earlier start moved it already."""
+        if not made.exists():
+            if needed and not final.exists():
+                raise RunRefused(f"'{made}' is missing: the slice lacks what it made. Run it again with --overwrite.")
+            return
+        if made.stat().st_dev != final.parent.stat().st_dev:
+            copy = final.with_name(f".{final.name}.tmp")
+            remove(copy)
+            shutil.copytree(made, copy) if made.is_dir() else shutil.copyfile(made, copy)
+            put_in_place(copy, final)
+            remove(made)
+        else:
+            put_in_place(made, final)

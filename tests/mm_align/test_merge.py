@@ -1,0 +1,205 @@
+"""`enhance-data --shard i/n` and `merge`: the slices of a run come to what one process makes, row for row, or it is said why not."""
+
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from data_tools.durable import put_in_place
+from data_tools.engines import slices
+from mm_align.cli import main
+
+spec = importlib.util.spec_from_file_location("engine_faults", Path(__file__).with_name("engine_faults.py"))
+faults = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(faults)
+BAD = '{"Recaption": "a small square on white ground", "Overall Score": "2<Overall>"}'
+OPTIONS = ("--model", f"null:{BAD}", "--batch-size", "8", "--max-rewrite-fraction", "0.3")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """Every seventh id of a shard is one of the first shard; three shards of each slice of 2."""
+    return faults.write_source(tmp_path_factory.mktemp("source") / "src", shards=5)
+
+
+def command(source, out, *more):
+    return main(["enhance-data", str(source), "--out", str(out), *OPTIONS, *more])
+
+
+def divided(source, outs, of, *more):
+    for index in range(of):
+        assert command(source, outs[index % len(outs)], "--shard", f"{index}/{of}", *more) == 0
+
+
+def report_of(out):
+    report = json.loads((out / "report.json").read_text())
+    return {key: value for key, value in report.items() if key != "run"}
+
+
+def no_scans(told):
+    return {path: data for path, data in told.items() if not path.startswith(".mmalign/scan/") and path != ".mmalign/settled.json"}
+
+
+@pytest.mark.parametrize("fate", ["keep", "quarantine"])
+@pytest.mark.parametrize(("of", "places"), [(2, 1), (3, 3), (7, 2)])
+def test_slices_merge_to_the_undivided_run(source, tmp_path, of, places, fate, capsys):
+    """One shared --out, one a slice, and more slices than shards; ids that come again in another slice are found by merge."""
+    outs = [tmp_path / f"out{i}" for i in range(places)]
+    divided(source, outs, of, "--on-duplicate", fate)
+    assert not [path for path in outs[0].iterdir() if path.name != ".mmalign"]
+    capsys.readouterr()
+    assert main(["merge", *map(str, outs)]) == 0
+    said = capsys.readouterr()
+    assert "200 rows in = " in said.out
+    assert "in another slice" in said.err
+    assert command(source, tmp_path / "one", "--on-duplicate", fate) == 0
+    assert faults.results(outs[0]) == faults.results(tmp_path / "one")
+    assert report_of(outs[0]) == report_of(tmp_path / "one")
+    assert not list(outs[0].rglob("*-of-*"))
+    assert main(["merge", *map(str, outs)]) == 0
+    assert "already merged" in capsys.readouterr().err
+    assert command(source, outs[0], "--on-duplicate", fate) == 0
+    assert "already finished" in capsys.readouterr().err
+
+
+def test_signals_and_parquet_in_slices(source, tmp_path):
+    more = ("--stages", "signals,aitqe", "--signals", "text.words,image.width", "--drop-if", "text.words < 3", "--format", "parquet")
+    divided(source, [tmp_path / "out"], 2, *more, "--on-duplicate", "quarantine")
+    assert main(["merge", str(tmp_path / "out")]) == 0
+    command(source, tmp_path / "one", *more, "--on-duplicate", "quarantine")
+    assert no_scans(faults.results(tmp_path / "out")) == no_scans(faults.results(tmp_path / "one"))
+
+
+def test_a_slice_by_workers_of_its_own(source, tmp_path):
+    divided(source, [tmp_path / "out"], 2, "--workers", "2")
+    assert main(["merge", str(tmp_path / "out")]) == 0
+    command(source, tmp_path / "one")
+    assert faults.results(tmp_path / "out") == faults.results(tmp_path / "one")
+
+
+@pytest.mark.parametrize("at", range(1, 40, 5))
+def test_a_merge_that_is_cut_short_goes_on(source, tmp_path, monkeypatch, at):
+    """It stops before its n-th file is put in place."""
+    divided(source, [tmp_path / "out"], 3, "--on-duplicate", "quarantine")
+    left = [at]
+
+    def put(made, final):
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        put_in_place(made, final)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(slices, "put_in_place", put)
+        code = main(["merge", str(tmp_path / "out")])
+    assert code == 130 or left[0] > 0
+    assert main(["merge", str(tmp_path / "out")]) == 0
+    command(source, tmp_path / "one", "--on-duplicate", "quarantine")
+    assert faults.results(tmp_path / "out") == faults.results(tmp_path / "one")
+
+
+def test_slices_that_are_not_all_there(source, tmp_path, capsys):
+    out = tmp_path / "out"
+    for index in (0, 3):
+        assert command(source, out, "--shard", f"{index}/4") == 0
+    shutil.copytree(out / ".mmalign" / "slices" / "0-of-4", out / ".mmalign" / "slices" / "1-of-4")
+    (out / ".mmalign" / "slices" / "1-of-4" / ".mmalign" / "finished.json").unlink()
+    capsys.readouterr()
+    assert main(["merge", str(out)]) == 2
+    assert "of 4 slices (0 to 3) some are not done: missing: 2; unfinished: 1" in capsys.readouterr().err
+    assert main(["merge", str(tmp_path / "empty")]) == 2
+    assert "nothing was made there with --shard" in capsys.readouterr().err
+
+
+def test_slices_that_do_not_belong_together(source, tmp_path, capsys):
+    a, b, c = (tmp_path / name for name in "abc")
+    command(source, a, "--shard", "0/2")
+    command(source, b, "--shard", "1/2", "--policy", "never")
+    command(source, c, "--shard", "0/2")
+    capsys.readouterr()
+    assert main(["merge", str(a), str(b)]) == 2
+    assert "config.policy: was 'model', now 'never'" in capsys.readouterr().err
+    assert main(["merge", str(a), str(c)]) == 2
+    assert "slice 0 of 2 is there twice" in capsys.readouterr().err
+    assert main(["merge", str(a)]) == 2
+    less = faults.write_source(tmp_path / "less", shards=4)
+    command(less, c, "--overwrite", "--shard", "0/2")
+    other = tmp_path / "d"
+    command(source, other, "--shard", "1/2")
+    capsys.readouterr()
+    assert main(["merge", str(c), str(other)]) == 2
+    assert "division.total: was 4, now 5" in capsys.readouterr().err
+
+
+def test_a_place_is_divided_in_one_way(source, tmp_path, capsys):
+    out = tmp_path / "out"
+    command(source, out, "--shard", "0/2")
+    capsys.readouterr()
+    assert command(source, out, "--shard", "0/3") == 2
+    assert "holds slices of 2 and not of 3" in capsys.readouterr().err
+    assert command(source, out) == 2
+    assert "mmalign merge" in capsys.readouterr().err
+    command(source, tmp_path / "one")
+    assert command(source, tmp_path / "one", "--shard", "0/2") == 2
+    assert "a run that is not divided" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("shard", "said"),
+    [
+        ("2/2", "the last of 2 is 1/2"),
+        ("1:2", "should look like 0/8"),
+        ("1/0", "does not exist"),
+        ("auto", "found neither"),
+        ("-1/2", "0/8"),
+    ],
+)
+def test_slices_that_do_not_exist(source, tmp_path, shard, said, capsys, monkeypatch):
+    for name in (*slices.SLURM, *slices.TORCHRUN):
+        monkeypatch.delenv(name, raising=False)
+    assert command(source, tmp_path / "out", f"--shard={shard}") == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_limit_is_of_the_whole_source(source, tmp_path, capsys):
+    assert command(source, tmp_path / "out", "--shard", "0/2", "--limit", "9") == 2
+    assert "--limit counts rows of the whole source" in capsys.readouterr().err
+
+
+def test_places_that_launchers_give():
+    """Slurm's array 1-7:2 has four tasks: 1, 3, 5, 7. Two torchrun worlds of 3 make 6 slices."""
+    array = {"SLURM_ARRAY_TASK_ID": "5", "SLURM_ARRAY_TASK_COUNT": "4", "SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_STEP": "2"}
+    assert slices.parse_slice("auto", array) == (2, 4)
+    assert slices.parse_slice("auto", {"RANK": "3", "WORLD_SIZE": "8"}) == (3, 8)
+    worlds = {"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_COUNT": "2", "RANK": "2", "WORLD_SIZE": "3"}
+    assert slices.parse_slice("auto", worlds) == (5, 6)
+
+
+def test_a_slurm_array(source, tmp_path, monkeypatch):
+    """--array=1-2, its tasks told by the environment alone."""
+    for name in slices.TORCHRUN:
+        monkeypatch.delenv(name, raising=False)
+    for task in "12":
+        given = {"SLURM_ARRAY_TASK_ID": task, "SLURM_ARRAY_TASK_COUNT": "2", "SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_STEP": "1"}
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        assert command(source, tmp_path / "out", "--shard", "auto") == 0
+    assert main(["merge", str(tmp_path / "out")]) == 0
+    command(source, tmp_path / "one")
+    assert faults.results(tmp_path / "out") == faults.results(tmp_path / "one")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files' times")
+def test_no_clock_matters(source, tmp_path):
+    """Slices of machines whose clocks are a century apart."""
+    divided(source, [tmp_path / "out"], 2)
+    for number, path in enumerate(sorted((tmp_path / "out").rglob("*"))):
+        os.utime(path, (number % 2 * 3e9, number % 2 * 3e9))
+    assert main(["merge", str(tmp_path / "out")]) == 0
+    command(source, tmp_path / "one")
+    assert faults.results(tmp_path / "out") == faults.results(tmp_path / "one")
