@@ -138,6 +138,7 @@ class _Render:
         if "rejected" in entry:
             return self._leaves(_rejected(item, entry["rejected"], entry.get("detail", "")), gone)
         verdict = self.decide(row, Verdict.from_dict(entry))
+        self.stats.tell(item, verdict)
         if verdict.action in DROPPED:
             why = "; ".join(verdict.explanations.values())
             return self._leaves(_rejected(item, verdict.reason or verdict.action, why or "by the step's decision"), gone)

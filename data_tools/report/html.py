@@ -23,6 +23,7 @@ FIRST = 8  # rewritten rows shown before "more"
 FIRST_OTHERS = 4
 UNDERSTOOD = ("title", "domain", "model", "policy", "source", "output", "rows_in", "notes", "config", "timing")
 STYLES = {"keep": "kept", "rewrite": "new", "drop": "dropped", "quarantine": "gone"}
+SIGNAL_BINS = 20
 SHARE_LABELS = ["0" if i == 0 else "0.5" if i == 10 else "1" if i == 19 else "" for i in range(20)]
 
 
@@ -75,6 +76,7 @@ def render(stats: Stats, summary: Mapping[str, Any], title: str, run: Mapping[st
         gallery=stats.gallery,
         sections=_sections(stats.gallery),
         charts=_charts(summary),
+        signal_charts=_signal_charts(summary),
         first=FIRST,
         first_others=FIRST_OTHERS,
         css=css(),
@@ -126,6 +128,24 @@ def _charts(summary: Mapping[str, Any]) -> dict[str, Any]:
     if summary["p_rewrite"]:
         out["p_rewrite"] = columns(_by_action(summary["p_rewrite"]), SHARE_LABELS, axis="probability of a rewrite", name="p_rewrite")
     return out | _text_charts(summary["text"])
+
+
+def _signal_charts(summary: Mapping[str, Any]) -> dict[str, Markup]:
+    """A small chart of each signal that is a number and differs among rows."""
+    told = summary.get("signals", {}).get("signals", {})
+    return {name: _signal_chart(name, figures) for name, figures in told.items() if figures.get("max", 0) != figures.get("min", 0)}
+
+
+def _signal_chart(name: str, figures: Mapping[str, Any]) -> Markup:
+    """Columns of equal width from the least value to the 95th percentile's double reach; what is beyond stands in the last."""
+    low, high = figures["min"], figures["max"]
+    top = min(high, low + 2 * (figures["p95"] - low)) if figures["p95"] > low else high
+    width = (top - low) / SIGNAL_BINS
+    counts = [0] * SIGNAL_BINS
+    for value, n in figures["histogram"]:
+        counts[max(0, min(SIGNAL_BINS - 1, int((value - low) / width)))] += n
+    ends = [f"{low:g}", *[""] * (SIGNAL_BINS - 2), f"{top:.3g}{'' if top == high else '+'}"]
+    return columns([Series("raw", "rows", counts)], ends, axis="", name=name, frame=SMALL)
 
 
 def _written(figures: Mapping[str, Any]) -> list[Series]:

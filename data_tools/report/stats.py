@@ -10,6 +10,7 @@ from rapidfuzz.distance import Levenshtein
 
 from ..records import Rejected, Sample, Verdict
 from .gallery import Gallery, cut
+from .signals import SignalStats
 from .sketches import WORD, Histogram, KeyCounter, TextSketch, words_of
 
 SCHEMA = 1
@@ -42,6 +43,7 @@ class Stats:
         self.names_kept = Histogram()
         self.texts = {stream: TextSketch() for stream in STREAMS}
         self.gallery = Gallery(seed)
+        self.signals = SignalStats()
 
     @property
     def rows(self) -> int:
@@ -62,6 +64,10 @@ class Stats:
         self._add_texts(action, sample.caption or "", text)
         overall = verdict.scores.get("overall")
         self.gallery.add(sample, verdict, text, overall)
+
+    def tell(self, sample: Sample, verdict: Verdict) -> None:
+        """What filters told of a row, whether it stays or leaves."""
+        self.signals.add(sample.caption or "", verdict.signals)
 
     def reject(self, rejected: Rejected) -> None:
         """One row that never became a sample."""
@@ -121,6 +127,7 @@ class Stats:
         for stream in STREAMS:
             self.texts[stream].merge(other.texts[stream])
         self.gallery.merge(other.gallery)
+        self.signals.merge(other.signals)
 
     def raw_texts(self) -> TextSketch:
         """All captions as they were read."""
@@ -144,7 +151,7 @@ class Stats:
             "names_kept": self.names_kept.to_dict(),
             "texts": {s: self.texts[s].to_dict() for s in STREAMS},
             "gallery": self.gallery.to_dict(),
-        }
+        } | ({"signals": self.signals.to_dict()} if self.signals.rows else {})
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Stats:
@@ -164,6 +171,8 @@ class Stats:
         out.names_kept = Histogram.from_dict(d["names_kept"])
         out.texts = {s: TextSketch.from_dict(d["texts"][s]) for s in STREAMS}
         out.gallery = Gallery.from_dict(d["gallery"])
+        if "signals" in d:
+            out.signals = SignalStats.from_dict(d["signals"])
         return out
 
 

@@ -33,7 +33,7 @@ def summarise(stats: Stats) -> dict[str, Any]:
             "edit_distance_rewritten": share(stats.edit),
             "names_kept_rewritten": share(stats.names_kept),
         },
-    }
+    } | ({"signals": stats.signals.summary()} if stats.signals.rows else {})
 
 
 def counts(stats: Stats) -> dict[str, int]:

@@ -114,6 +114,21 @@ def test_copies_are_told_across_shards_and_dropped_on_request(source, tmp_path):
     assert len(rows_of(tmp_path / "dropped" / "quarantine" / "second.jsonl")) == 6
 
 
+def test_the_report_shows_distributions_and_frequent_captions(source, tmp_path):
+    (source / "more.jsonl").write_text("".join(json.dumps({"image": "0.png", "caption": "<b>photo</b>"}) + "\n" for _ in range(5)))
+    assert command(source, tmp_path / "out", "--drop-if", "image.width < 42") == 0
+    told = json.loads((tmp_path / "out" / "report.json").read_text())["signals"]
+    assert told["rows"] == 11
+    assert (told["signals"]["image.width"]["min"], told["signals"]["image.width"]["max"]) == (40, 45)
+    assert told["frequent_captions"] == {}  # those five rows leave by the rule and take no part in comparisons
+    assert command(source, tmp_path / "all") == 0
+    assert json.loads((tmp_path / "all" / "report.json").read_text())["signals"]["frequent_captions"] == {"<b>photo</b>": 5}
+    page = (tmp_path / "all" / "report.html").read_text()
+    assert "image.sharpness" in page
+    assert "&lt;b&gt;photo" in page
+    assert "<b>photo" not in page
+
+
 def test_a_broken_picture_leaves_by_the_scan_with_its_reason(source, tmp_path):
     (source / "2.png").write_bytes(b"")
     (source / "3.png").unlink()
