@@ -61,7 +61,7 @@ format: $(STAMP)
 $(BENCH_STAMP): pyproject.toml constraints.txt $(STAMP)
 	@test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
 	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@for peer in webdataset trl py-data-juicer torchcodec opencv-python-headless; do \
+	@for peer in webdataset trl 'py-data-juicer aiohttp imagededup' torchcodec opencv-python-headless; do \
 		$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $$peer || echo "peer $$peer does not install here; its comparison is left out"; \
 	done
 	@touch $@

@@ -1,34 +1,28 @@
-"""Small pictures from JPEG by the libraries of the extra `fast`: libjpeg-turbo at the scale that is wanted, and a resize by area."""
+"""Small pictures from JPEG by simplejpeg, the library of the extra `fast`: the pixels that Pillow gives, for less."""
 
 from __future__ import annotations
 
 from functools import cache
 from types import ModuleType
-from typing import NamedTuple
 
 import PIL.Image
 
-from .images import Decoded, turn_in, upright, within
+from .images import Decoded, resized, turn_in, upright, within
 from .paths import SourceError
 
 COLOURS = ("YCbCr", "Gray")  # CMYK, and RGB stored as it is, are left to Pillow
+SCALES = (8, 4, 2, 1)  # by which Pillow divides; libjpeg-turbo knows more, but then the pixels differ
 APP1, SCAN = 0xE1, 0xDA  # markers: of EXIF and XMP, which may say how to turn the picture; of the picture itself
 
 
-class _Libraries(NamedTuple):
-    simplejpeg: ModuleType
-    cv2: ModuleType
-
-
 @cache
-def libraries() -> _Libraries:
-    """The modules of the extra. Raises SourceError where they are not installed."""
+def library() -> ModuleType:
+    """The module of the extra. Raises SourceError where it is not installed."""
     try:
-        import cv2
         import simplejpeg
     except ImportError as error:
-        raise SourceError(f"fast decoding needs simplejpeg and OpenCV ({error}): pip install 'mm-align[fast]'") from error
-    return _Libraries(simplejpeg, cv2)
+        raise SourceError(f"fast decoding needs simplejpeg ({error}): pip install 'mm-align[fast]'") from error
+    return simplejpeg  # type: ignore[no-any-return]
 
 
 def shrunk(data: bytes, max_pixels: int, max_side: int, grey: bool = False) -> Decoded | None:
@@ -36,7 +30,7 @@ def shrunk(data: bytes, max_pixels: int, max_side: int, grey: bool = False) -> D
 
     None for what is no plain and whole JPEG of at most `max_pixels`: Pillow then decodes it, or says what is wrong with it.
     """
-    simplejpeg, cv2 = libraries()
+    simplejpeg = library()
     if not data.startswith(b"\xff\xd8\xff"):
         return None
     try:
@@ -44,16 +38,14 @@ def shrunk(data: bytes, max_pixels: int, max_side: int, grey: bool = False) -> D
         if colour not in COLOURS or width * height > max_pixels:
             return None
         size = within((width, height), max_side)
-        pixels = simplejpeg.decode_jpeg(
-            data, "GRAY" if grey else "RGB", min_height=size[1], min_width=size[0], min_factor=1
-        )  # [H, W, 3 or 1]
+        scale = next(scale for scale in SCALES if min(width // size[0], height // size[1]) >= scale)
+        least = {"min_height": -(-height // scale), "min_width": -(-width // scale), "min_factor": 1}
+        pixels = simplejpeg.decode_jpeg(data, "GRAY" if grey else "RGB", **least)  # [H, W, 1 or 3]
     except ValueError:  # damaged, cut, or of a kind that this library does not know
         return None
-    pixels = pixels[:, :, 0] if grey else pixels
-    if pixels.shape[:2] != size[::-1]:
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    picture = PIL.Image.fromarray(pixels[:, :, 0] if grey else pixels)
     turn = turn_in(data, max_pixels) if _may_turn(data) else None
-    return upright(PIL.Image.fromarray(pixels), (width, height), turn)
+    return upright(resized(picture, size), (width, height), turn)
 
 
 def _may_turn(data: bytes) -> bool:

@@ -58,7 +58,7 @@ def decode(image: Image, *, max_pixels: int = MAX_PIXELS, max_side: int | None =
     `max_pixels` is checked on the header, before anything is decoded, in place of Pillow's own limit (which stays for what
     Pillow checks inside WebP, GIF, ICO and TIFF files: 178,956,970 pixels). `max_side` (pixels) shrinks the picture, JPEG
     already while decoding, which changes pixels a little: for signals, hashes and thumbnails, not for model input. `grey`: mode L in
-    place of RGB, of a shrunk JPEG without its colours being decoded at all. `fast`: a shrunk JPEG is decoded by the libraries of the
+    place of RGB, of a JPEG without its colours being decoded at all. `fast`: a shrunk JPEG is decoded by the library of the
     extra `fast` (see `fast_jpeg`). Raises BadImage.
     """
     if image.pixels is not None:
@@ -153,10 +153,10 @@ def _decoded(stream: IO[bytes], max_pixels: int, max_side: int | None, grey: boo
         whole = opened.size
         small = within(whole, max_side)
         try:
-            if small != whole:
+            if grey or small != whole:
                 opened.draft("L" if grey else "RGB", small)
             opened.load()
-            return upright(_resized(_to_grey(opened) if grey else _to_rgb(opened), small), whole, turn_of(opened))
+            return upright(resized(_to_grey(opened) if grey else _to_rgb(opened), small), whole, turn_of(opened))
         except PIL.Image.DecompressionBombError as error:
             raise _refused_by_pillow(error, max_pixels) from error
         except BROKEN as error:
@@ -169,7 +169,8 @@ def within(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _resized(picture: PIL.Image.Image, size: tuple[int, int]) -> PIL.Image.Image:
+def resized(picture: PIL.Image.Image, size: tuple[int, int]) -> PIL.Image.Image:
+    """The picture at another size, unless it has it."""
     return picture if picture.size == size else picture.resize(size, PIL.Image.Resampling.BICUBIC, reducing_gap=2.0)
 
 

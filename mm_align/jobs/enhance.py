@@ -110,7 +110,7 @@ class EnhanceConfig(JobConfig):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
     dtype: str = Field("auto", description="auto, float32, bfloat16 or float16")
     max_pixels: int = Field(89_478_485, ge=1, description="a picture with more pixels goes to quarantine undecoded")
-    fast_pictures: bool = Field(False, description="decode JPEG for signals by the extra `fast`; values differ a little")
+    fast_pictures: bool = Field(False, description="decode JPEG for signals by the extra `fast`: the same values for less")
     on_duplicate: Literal["keep", "quarantine"] = Field("keep", description="rows whose id came before")
     rescore: bool = Field(False, description="judge each rewrite once more, for the report's scores after")
     workers: int | None = Field(None, ge=1, description="processes that share the shards, one thread each; default: this one alone")

@@ -38,11 +38,20 @@ def check_options(config: EnhanceConfig) -> None:
         _policy(config)
         _guards(config)
         check_stages(config)
+        _check_library(config)
     except ValueError as error:
         raise UserError(str(error)) from error
     source, out = Path(config.source).resolve(), Path(config.out).resolve()
     if source == out or (source.is_dir() and (source in out.parents or out in source.parents)):
         raise UserError(f"--out '{config.out}' and the source '{config.source}' lie inside each other; choose a folder outside the source")
+
+
+def _check_library(config: EnhanceConfig) -> None:
+    """SourceError (a ValueError) where the extra that is asked for is absent."""
+    if config.fast_pictures:
+        from data_tools.io import fast_jpeg
+
+        fast_jpeg.library()
 
 
 def _refuse_idle_limits(config: EnhanceConfig) -> None:

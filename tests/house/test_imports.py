@@ -52,6 +52,19 @@ def test_records_jobs_config_and_command_line_import_nothing_heavy():
     assert json.loads(done.stdout) == []
 
 
+def test_the_help_of_a_verb_is_quick_too():
+    """`mmalign enhance-data --help` in under 0.3 s of CPU time, the interpreter's start included: its config is made, nothing else."""
+    code = (
+        "import contextlib, sys, mm_align.cli as cli\n"
+        "with contextlib.suppress(SystemExit): cli.main(['enhance-data', '--help'])\n"
+        "import resource; use = resource.getrusage(resource.RUSAGE_SELF); print(use.ru_utime + use.ru_stime)\n"
+        "print([m for m in ('torch', 'transformers', 'numpy', 'PIL', 'pyarrow', 'data_tools.records') if m in sys.modules])"
+    )
+    *_, seconds, loaded = python(code).stdout.splitlines()
+    assert loaded == "[]"
+    assert float(seconds) < 0.3
+
+
 def test_the_heavy_packages_import_together():
     """A CPU-only torch beside an index's CUDA torchvision fails here (`operator torchvision::nms does not exist`)."""
     import open_clip

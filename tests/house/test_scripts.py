@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 STARTED = [
     ROOT / "scripts" / name
     for name in (
+        "bench/data.py",
         "bench/evals.py",
         "bench/video.py",
         "bench/reducers.py",

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 
@@ -198,3 +199,43 @@ def test_no_torch_is_imported(source, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_fast_pictures_change_nothing_that_is_told(source, tmp_path):
+    pytest.importorskip("simplejpeg")
+    for i in range(3):
+        noise = PIL.Image.effect_noise((300 + i, 200), 90).convert("RGB")
+        noise.save(source / f"{i}.png", "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0")
+    assert command(source, tmp_path / "slow", "--signals", "image,perceptual") == 0
+    assert command(source, tmp_path / "fast", "--signals", "image,perceptual", "--fast-pictures") == 0
+    slow, fast = ((tmp_path / name / "rows.jsonl").read_bytes() for name in ("slow", "fast"))
+    assert slow == fast
+    assert json.loads(fast.splitlines()[0])["filters"]["signals"]["image.width"] == 200  # turned upright
+
+
+def test_fast_pictures_without_the_extra_are_refused(source, tmp_path, capsys, monkeypatch):
+    from data_tools.io import fast_jpeg
+
+    monkeypatch.setitem(sys.modules, "simplejpeg", None)
+    fast_jpeg.library.cache_clear()
+    try:
+        assert command(source, tmp_path / "out", "--fast-pictures") == 2
+    finally:
+        fast_jpeg.library.cache_clear()
+    assert "pip install 'mm-align[fast]'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_that_look_alike_are_told_and_dropped(source, tmp_path):
+    """The first stands for the others, also where it is in another shard."""
+    (source / "rows.jsonl").rename(source / "a.jsonl")
+    shutil.copy(source / "a.jsonl", source / "b.jsonl")
+    for i in range(6):
+        PIL.Image.effect_noise((200, 200), 60 + i).resize((500 - 40 * i, 300)).save(source / f"{i}.png")
+    PIL.Image.open(source / "0.png").resize((250, 150)).convert("RGB").save(source / "3.png", "JPEG", quality=70)
+    assert command(source, tmp_path / "out", "--signals", "perceptual.repeats", "--drop-if", "perceptual.repeats is known") == 0
+    assert [row["id"] for row in rows_of(tmp_path / "out" / "a.jsonl")] == ["r0", "r1", "r2", "r4", "r5"]
+    assert rows_of(tmp_path / "out" / "b.jsonl") == []
+    gone = rows_of(tmp_path / "out" / "quarantine" / "a.jsonl")
+    assert [row["detail"] for row in gone] == ["perceptual.repeats = a:0"]
+    assert len(rows_of(tmp_path / "out" / "quarantine" / "b.jsonl")) == 6
