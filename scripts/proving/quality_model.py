@@ -64,17 +64,23 @@ def main(words: Sequence[str] | None = None) -> None:
 def play(plan: Plan, variants: Sequence[str], seeds: Sequence[int]) -> None:
     """Every variant, trained and measured on held-out rows, seed by seed."""
     prepare(plan)
-    rows = cases(str(plan.work / "heldout"))
-    measured(plan, "tiny-aitqe", lambda: measure(load_backend("tiny-aitqe"), rows))
+    rows, judged = cases(str(plan.work / "heldout")), cases(str(plan.work / "heldout_judged" / "aitqe.jsonl"), plan.heldout)
+    measured(plan, "tiny-aitqe", lambda: figures("tiny-aitqe", rows, judged))
     for seed in seeds:
         for variant in variants:
             train(plan, variant, seed)
-            measured(plan, f"{variant}-{seed}", lambda v=variant, s=seed: look(plan, v, s, rows))
+            single = VARIANTS[variant].single
+            measured(
+                plan, f"{variant}-{seed}", lambda model=str(plan.model(variant, seed)), single=single: figures(model, rows, judged, single)
+            )
 
 
-def look(plan: Plan, variant: str, seed: int, rows: Sequence[Case]) -> dict:
-    backend = load_backend(str(plan.model(variant, seed)))
-    return measure_single(backend, rows) if VARIANTS[variant].single else measure(backend, rows)
+def figures(model: str, rows: Sequence[Case], judged: Sequence[Case], single: bool = False) -> dict:
+    """On rows of the world, and on rows as `mmalign aitqe data` makes them of held-out pictures."""
+    backend = load_backend(model)
+    if single:
+        return measure_single(backend, rows)
+    return {**measure(backend, rows), "judged": measure(backend, judged)}
 
 
 if __name__ == "__main__":

@@ -7,23 +7,30 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from quality_runs import VARIANTS, Plan
+from quality_runs import SUBTLE, VARIANTS, Plan
 
 MARKS = ("<!-- figures: begin -->", "<!-- figures: end -->")
-NAMES = {
-    "both": "contrast and rewriting (AITQE)",
-    "contrast": "contrast alone",
-    "rewriting": "rewriting alone",
-    "neither": "neither",
-}
+NAMES = {"both": "contrast and rewriting", "contrast": "contrast alone", "rewriting": "rewriting alone", "neither": "neither"}
+POOLS = {"": "raw captions of all kinds", "gross_": "raw captions without subtle errors"}
 COMPARED = (("contrast", "neither"), ("rewriting", "neither"), ("both", "neither"), ("both", "contrast"), ("both", "rewriting"))
+
+
+def subtle(score: Mapping[str, float]) -> float | None:
+    """Mean AUROC of the kinds that are wrong about an object, its colour, number or place, among those there are."""
+    found = [score[kind] for kind in sorted(SUBTLE) if kind in score]
+    return sum(found) / len(found) if found else None
+
+
 Figure = Callable[[Mapping[str, Any]], float | None]
 FIGURES: dict[str, Figure] = {
     "decision, AUROC": lambda m: m["decision"]["all"] if m["rewriting"]["rewritten"] else None,
     "decision, AUROC, needs the picture": lambda m: m["decision"].get("needs_image") if m["rewriting"]["rewritten"] else None,
     "score, AUROC": lambda m: m["score"]["all"],
     "score, AUROC, needs the picture": lambda m: m["score"].get("needs_image"),
+    "score, AUROC, subtle errors": lambda m: subtle(m["score"]),
     "score, rank correlation": lambda m: m["spearman"],
+    "judged rows: score, AUROC of B": lambda m: m["judged"]["score"]["B"],
+    "judged rows: score, AUROC of C": lambda m: m["judged"]["score"]["C"],
     "captions as they leave, F1": lambda m: m["rewriting"]["enhanced"]["f1"],
     "captions as they leave, recall": lambda m: m["rewriting"]["enhanced"]["recall"],
     "captions as they leave, hallucinating": lambda m: m["rewriting"]["enhanced"]["hallucinating"],
@@ -31,8 +38,9 @@ FIGURES: dict[str, Figure] = {
     "rewrites, hallucinating": lambda m: m["rewriting"]["after"] and m["rewriting"]["after"]["hallucinating"],
 }
 PLOTTED = (
-    "score, AUROC, needs the picture",
+    "score, AUROC, subtle errors",
     "score, rank correlation",
+    "judged rows: score, AUROC of B",
     "captions as they leave, F1",
     "captions as they leave, hallucinating",
 )
@@ -46,9 +54,10 @@ def write_report(plan: Plan, seeds: Sequence[int], out: Path, images: Path, page
         "title": "SceneWorld: quality models of the same judged pairs",
         "seeds": list(seeds),
         "heldout": plan.heldout,
+        "judged_rows": next((one["judged"]["rows"] for one in found.values() if "judged" in one), 0),
         "judged": json.loads((plan.quality / "report.json").read_text())["kinds"],
-        "variants": {name: {key: values(runs[name], figure) for key, figure in FIGURES.items()} for name in NAMES if runs[name]},
-        "differences": {f"{a} - {b}": differences(runs, a, b) for a, b in COMPARED},
+        "variants": {n: {key: values(run, figure) for key, figure in FIGURES.items()} for n, run in runs.items() if run and n != "mlm"},
+        "differences": {f"{pool}{a} - {pool}{b}": differences(runs, pool + a, pool + b) for pool in POOLS for a, b in COMPARED},
         "single": single(runs["mlm"]),
         "others": {name: found[name] for name in ("tiny-aitqe", "clip") if name in found},
         "measures": found,
@@ -99,15 +108,24 @@ def minutes(plan: Plan, name: str, runs: Mapping[int, Any]) -> list[float]:
 
 
 def tables(told: Mapping[str, Any]) -> list[str]:
-    n = len(told["seeds"])
-    lines = [f"Mean of {n} seeds (least to most); {told['heldout']:,} held-out rows of SceneWorld.", ""]
-    lines += ["| | " + " | ".join(NAMES[name] for name in told["variants"]) + " |", "|---" * (1 + len(told["variants"])) + "|"]
-    lines += [f"| {key} | " + " | ".join(shown(v[key]) for v in told["variants"].values()) + " |" for key in FIGURES]
-    lines += ["", "Difference of each seed:", "", "| | " + " | ".join(PLOTTED) + " |", "|---" * (1 + len(PLOTTED)) + "|"]
-    for pair, told_of in told["differences"].items():
-        lines.append(f"| {pair} | " + " | ".join(", ".join(f"{value:+.3f}" for value in told_of[key]) or "-" for key in PLOTTED) + " |")
-    lines += ["", "Keeping or dropping by one number (AUROC of bad captions against good ones):", ""]
-    return [*lines, *baselines(told)]
+    lines = [f"Mean of seeds (least to most); {told['heldout']:,} held-out rows of SceneWorld, {told['judged_rows']:,} judged ones."]
+    for pool, what in POOLS.items():
+        there = [name for name in NAMES if pool + name in told["variants"]]
+        if there:
+            lines += ["", f"{what[0].upper()}{what[1:]}:", "", *ablation(told, pool, there)]
+    return [*lines, "", "Keeping or dropping by one number (AUROC of bad captions against good ones):", "", *baselines(told)]
+
+
+def ablation(told: Mapping[str, Any], pool: str, there: Sequence[str]) -> list[str]:
+    """Figures by variant, then differences seed by seed."""
+    variants = [told["variants"][pool + name] for name in there]
+    lines = ["| | " + " | ".join(NAMES[name] for name in there) + " |", "|---" * (1 + len(there)) + "|"]
+    lines += [f"| {key} | " + " | ".join(shown(v[key]) for v in variants) + " |" for key in FIGURES]
+    lines += ["", "| difference of each seed | " + " | ".join(PLOTTED) + " |", "|---" * (1 + len(PLOTTED)) + "|"]
+    for a, b in COMPARED:
+        of = told["differences"][f"{pool}{a} - {pool}{b}"]
+        lines.append(f"| {a} - {b} | " + " | ".join(", ".join(f"{value:+.3f}" for value in of[key]) or "-" for key in PLOTTED) + " |")
+    return lines
 
 
 def baselines(told: Mapping[str, Any]) -> list[str]:
@@ -137,21 +155,28 @@ def shown(found: Sequence[float | None]) -> str:
 
 
 def plot(told: Mapping[str, Any], path: Path) -> None:
-    """One panel a figure: a dot a seed, a line at the mean."""
+    """One panel a figure, one row of panels a pool; a dot a seed, a line at the mean."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, len(PLOTTED), figsize=(3.1 * len(PLOTTED), 3.2), constrained_layout=True)
-    names = list(told["variants"])
-    for panel, key in zip(panels, PLOTTED, strict=True):
-        for at, name in enumerate(names):
-            found = [value for value in told["variants"][name][key] if value is not None]
-            panel.plot([at] * len(found), found, "o", alpha=0.7, color="tab:blue" if name == "both" else "tab:gray")
-            panel.hlines(sum(found) / len(found), at - 0.3, at + 0.3, color="black")
-        panel.set_xticks(range(len(names)), names, rotation=30, ha="right")
-        panel.set_title(key, fontsize=9)
-    figure.suptitle(f"{told['title']}, {len(told['seeds'])} seeds", fontsize=10)
+    pools = [pool for pool in POOLS if any(pool + name in told["variants"] for name in NAMES)]
+    size = (3.1 * len(PLOTTED), 3.0 * len(pools))
+    figure, panels = plt.subplots(len(pools), len(PLOTTED), figsize=size, constrained_layout=True, squeeze=False)
+    for pool, row in zip(pools, panels, strict=True):
+        row[0].set_ylabel(POOLS[pool], fontsize=8)
+        for panel, key in zip(row, PLOTTED, strict=True):
+            draw(panel, {name: told["variants"][pool + name][key] for name in NAMES if pool + name in told["variants"]})
+            panel.set_title(key, fontsize=9)
+    figure.suptitle(told["title"], fontsize=10)
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def draw(panel: Any, by_name: Mapping[str, Sequence[float | None]]) -> None:
+    for at, (name, values_of) in enumerate(by_name.items()):
+        found = [value for value in values_of if value is not None]
+        panel.plot([at] * len(found), found, "o", alpha=0.7, color="tab:blue" if name == "both" else "tab:gray")
+        panel.hlines(sum(found) / max(1, len(found)), at - 0.3, at + 0.3, color="black")
+    panel.set_xticks(range(len(by_name)), list(by_name), rotation=30, ha="right")

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,21 +30,26 @@ TAUGHT = dict(
 )
 
 
+SUBTLE = frozenset({"wrong_object", "wrong_color", "wrong_count", "wrong_relation"})
+
+
 class Variant(NamedTuple):
-    """What the rows hold: contrasting captions (kinds B and D), the recaption in the answer; single: MLM-Filter's questions instead."""
+    """What the rows hold: contrasting captions (kinds B and D), the recaption in the answer; single: MLM-Filter's questions instead.
+
+    gross: of raw captions that are wrong about an object or its place none, and as many good ones as bad ones: subtle errors then stand
+    in contrasting captions alone.
+    """
 
     contrast: bool
     rewriting: bool
     single: bool = False
+    gross: bool = False
 
 
-VARIANTS = {
-    "both": Variant(True, True),
-    "contrast": Variant(True, False),
-    "rewriting": Variant(False, True),
-    "neither": Variant(False, False),
-    "mlm": Variant(True, False, single=True),
-}
+FOUR = {"both": (True, True), "contrast": (True, False), "rewriting": (False, True), "neither": (False, False)}
+VARIANTS = {name: Variant(*parts) for name, parts in FOUR.items()}
+VARIANTS |= {"mlm": Variant(True, False, single=True)}
+VARIANTS |= {f"gross_{name}": Variant(*parts, gross=True) for name, parts in FOUR.items()}
 
 
 class Plan(NamedTuple):
@@ -68,8 +73,9 @@ def prepare(plan: Plan) -> None:
     """Scenes, the judge's rows, the start model; each made once."""
     for split, n in (("train", plan.train), ("heldout", plan.heldout)):
         scenes.run(scenes.ScenesConfig(out=str(plan.work / split), n=n, split=split))
-    told = {"source": str(plan.work / "train"), "judge": "scenes", "out": str(plan.quality)}
-    aitqe_data.build(configs.load(AitqeDataConfig, told), backends={"scenes": SceneJudge(rows_of(str(plan.work / "train")))})
+    for split, out in (("train", plan.quality), ("heldout", plan.work / "heldout_judged")):
+        told = {"source": str(plan.work / split), "judge": "scenes", "out": str(out)}
+        aitqe_data.build(configs.load(AitqeDataConfig, told), backends={"scenes": SceneJudge(rows_of(str(plan.work / split)))})
     start = plan.work / "start"
     if not (start / "tokenizer.json").is_file():
         subprocess.run([sys.executable, str(ROOT / "scripts/zoo/quality_start.py"), "--out", str(start)], check=True)
@@ -79,10 +85,18 @@ def rows(plan: Plan, variant: str) -> Path:
     """The variant's training rows: the judged ones, fewer or with another answer."""
     path = plan.quality / f"{variant}.jsonl"
     if not path.is_file():
-        judged = read(list_shards(str(plan.quality / "aitqe.jsonl"))[0])
-        made = (changed for row in judged if isinstance(row, Sample) for changed in _changed(row, VARIANTS[variant]))
+        told = VARIANTS[variant]
+        judged = [row for row in read(list_shards(str(plan.quality / "aitqe.jsonl"))[0]) if isinstance(row, Sample)]
+        made = (changed for row in (_gross(judged) if told.gross else judged) for changed in _changed(row, told))
         path.write_bytes(b"".join(dump(_there(row, plan.quality)) for row in made))
     return path
+
+
+def _gross(judged: Sequence[Sample]) -> list[Sample]:
+    """The rows without pictures whose raw caption is subtly wrong; of those with a good one the first, as many as bad ones."""
+    kept = [row for row in judged if row.meta["meta"]["sceneworld"]["kind"] not in SUBTLE]
+    good, bad = ([row for row in kept if row.meta["meta"]["aitqe"]["kind"] in kinds] for kinds in ("AB", "CD"))
+    return [*good[: len(bad)], *bad[: len(good)]]
 
 
 def _changed(row: Sample, variant: Variant) -> Iterator[Sample]:
