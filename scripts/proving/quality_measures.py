@@ -64,14 +64,14 @@ def _case(row: Sample) -> Case:
 
 
 def measure(backend: Backend, rows: Sequence[Case]) -> dict[str, Any]:
-    """One whole answer a row; its first branch is the decision, its overall score the score, its recaption the rewrite."""
+    """One answer a row, up to its overall score; its first branch is the decision, its recaption the rewrite."""
     verdicts = judged(backend, rows)
     p = [v.p_rewrite for v in verdicts]
     scores = [v.scores.get("overall") for v in verdicts]
     scored = [(case.score, s) for case, s in zip(rows, scores, strict=True) if s is not None]
     return {
         "rows": len(rows),
-        "valid": _share(v.parse_status == "ok" for v in verdicts),
+        "scored": round(len(scored) / len(rows), 4),
         "decision": separation(rows, [0.5 if value is None else value for value in p]),
         "accuracy": _share((v.action == "rewrite") != case.good for case, v in zip(rows, verdicts, strict=True)),
         "score": separation(rows, [-5.5 if s is None else -s for s in scores]),
@@ -83,7 +83,7 @@ def measure(backend: Backend, rows: Sequence[Case]) -> dict[str, Any]:
 def judged(backend: Backend, rows: Sequence[Case]) -> list[Verdict]:
     style = getattr(getattr(getattr(backend, "prompts", None), "processor", None), "prompt_style", "chat")
     prompt = AITQE_PROMPT if style == "plain" else GENERAL_PROMPT
-    step = AitqeStep(backend.generate, None, prompt, mode="full", policy=Policy("model"))
+    step = AitqeStep(backend.generate, None, prompt, mode="scores", policy=Policy("model"))
     return [v for start in range(0, len(rows), BLOCK) for v in step([case.sample for case in rows[start : start + BLOCK]])]
 
 

@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -69,10 +70,8 @@ def play(plan: Plan, variants: Sequence[str], seeds: Sequence[int]) -> None:
     for seed in seeds:
         for variant in variants:
             train(plan, variant, seed)
-            single = VARIANTS[variant].single
-            measured(
-                plan, f"{variant}-{seed}", lambda model=str(plan.model(variant, seed)), single=single: figures(model, rows, judged, single)
-            )
+            look = partial(figures, str(plan.model(variant, seed)), rows, judged, single=VARIANTS[variant].single)
+            measured(plan, f"{variant}-{seed}", look)
 
 
 def figures(model: str, rows: Sequence[Case], judged: Sequence[Case], single: bool = False) -> dict:
