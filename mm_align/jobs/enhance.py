@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from data_tools.shards import RunDir
 
 log = logging.getLogger(__name__)
-UNBOUND = frozenset({"source", "out", "overwrite", "dry_run", "workers", "shard"})  # may differ between the starts of one run
+UNBOUND = frozenset(
+    {"source", "out", "overwrite", "dry_run", "engine", "workers", "ray_address", "gpus_per_worker", "shard"}
+)  # may differ between the starts of one run
 
 
 class GuardsConfig(JobConfig):
@@ -113,7 +115,12 @@ class EnhanceConfig(JobConfig):
     fast_pictures: bool = Field(False, description="decode JPEG for signals by the extra `fast`: the same values for less")
     on_duplicate: Literal["keep", "quarantine"] = Field("keep", description="rows whose id came before")
     rescore: bool = Field(False, description="judge each rewrite once more, for the report's scores after")
-    workers: int | None = Field(None, ge=1, description="processes that share the shards, one thread each; default: this one alone")
+    engine: Literal["local", "ray"] = Field("local", description="who shares the shards: processes of this machine, or a Ray cluster")
+    workers: int | None = Field(
+        None, ge=1, description="how many share them, one thread each; default: one, with Ray all there is room for"
+    )
+    ray_address: str | None = Field(None, description="engine ray: auto or HOST:PORT of the cluster's head; default: this machine alone")
+    gpus_per_worker: float = Field(0, ge=0, description="engine ray: GPUs of each worker")
     shard: str | None = Field(None, description="2/8: only this slice of the shards, counted from 0; auto: as Slurm or torchrun say")
     limit: int | None = Field(None, ge=1, description="stop after this many rows of the source")
     seed: int = Field(0, description="of the rows that the report shows")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,11 +25,18 @@ log = logging.getLogger(__name__)
 
 def wants_engine(config: EnhanceConfig) -> bool:
     """Whether other processes are to do the work."""
-    return (config.workers or 1) > 1
+    return config.engine != "local" or (config.workers or 1) > 1
 
 
 def check_engine(config: EnhanceConfig, backend: object) -> None:
-    """UserError for options of engines that do not fit together."""
+    """UserError for options of engines that do not fit together, and for an engine that is not installed."""
+    if config.engine != "ray" and (config.ray_address is not None or config.gpus_per_worker):
+        flag = "--ray-address" if config.ray_address is not None else "--gpus-per-worker"
+        raise UserError(f"{flag} has no effect without --engine ray")
+    if config.engine == "ray" and importlib.util.find_spec("ray") is None:
+        raise UserError(
+            "engine ray needs Ray, which is not installed: pip install 'mm-align[ray]'; or share shards by --workers or --shard"
+        )
     if wants_engine(config) and backend is not None:
         raise UserError("a model that is loaded already cannot travel to workers: give its name as `model`, or do without workers")
 
@@ -54,7 +62,9 @@ def run_engine(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir, 
         if rows < run_dir.record["resolved"]["batch_size"]:
             run_dir.remember("shrunk", {"batch_size": rows})
 
-    schedule = Schedule(_pool(config, shards, run_dir), config.workers or 1, wanted_rows(config, shards), run_dir, watch, meet, shrunk)
+    wanted = wanted_rows(config, shards)
+    pool, workers = _pool(config, shards, run_dir)
+    schedule = Schedule(pool, workers, wanted, run_dir, watch, meet, shrunk)
     try:
         return schedule.run(), told, ready[0]
     except WorkerFailed as error:
@@ -82,12 +92,20 @@ def wanted_rows(config: EnhanceConfig, shards: Sequence[Shard]) -> list[tuple[Sh
     return wanted
 
 
-def _pool(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir) -> Pool:
-    from data_tools.engines.local import LocalPool
-
+def _pool(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir) -> tuple[Pool, int]:
+    """The workers' home, and how many there are to be."""
     from .enhance_worker import build
 
-    return LocalPool(build, _setup(config, shards, run_dir), keep=run_dir.lock)
+    setup = _setup(config, shards, run_dir)
+    if config.engine == "local":
+        from data_tools.engines.local import LocalPool
+
+        return LocalPool(build, setup, keep=run_dir.lock), config.workers or 1
+    from data_tools.engines.ray_ import RayPool, connect
+
+    workers, ours = connect(config.ray_address, config.gpus_per_worker, config.workers)
+    log.info("%d Ray workers", workers)
+    return RayPool(build, setup, run_dir, config.gpus_per_worker, ours), workers
 
 
 def _setup(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir) -> Callable[[], dict[str, Any]]:
@@ -99,7 +117,7 @@ def _setup(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir) -> C
         starts += 1
         return {
             "config": config.model_dump(mode="json"),
-            "root": str(run_dir.root),
+            "root": str(run_dir.root.absolute()),
             "record": run_dir.record,
             "shards": [dataclasses.asdict(shard) for shard in shards[:LOOK_ROWS]],
             "first": starts == 1,
