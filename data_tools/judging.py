@@ -24,7 +24,7 @@ from .uids import uid_of
 log = logging.getLogger(__name__)
 
 DETAIL_CHARS = 2_000
-DECODERS = min(4, os.cpu_count() or 1)
+DECODERS = int(os.environ.get("MMALIGN_DECODERS", min(4, os.cpu_count() or 1)))  # an engine gives each of its workers its part
 FAILURES = 3  # rows in a row for which the model fails for no fault of theirs: then the model is gone, not the row
 SLOW_ROW = 0.001  # seconds
 NO_ID = b"\0" * 8

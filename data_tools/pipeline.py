@@ -66,8 +66,8 @@ def run(shards: Sequence[Shard], plan: Plan, run_dir: RunDir, watch: Watch) -> S
 def reopen(shards: Sequence[Shard], run_dir: RunDir) -> None:
     """Have those shards finalised again that were finalised without the ids of one before them, which no worker had survived."""
     without = set(run_dir.record.get("without", ()))
-    behind = [shard for i, shard in enumerate(shards) if without & {earlier.name for earlier in shards[:i]}] if without else []
-    for shard in behind:
+    first = next((i for i, shard in enumerate(shards) if shard.name in without), len(shards))
+    for shard in shards[first + 1 :]:
         run_dir.unmark(shard.name)
     if without:
         run_dir.remember("without", [])

@@ -14,7 +14,8 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -30,10 +31,18 @@ OUT_OF_MEMORY = "it ran out of memory"
 
 
 class LocalPool:
-    """Worker processes of one torch thread each. setup(): what `build` is given, asked for at each start; keep: see `RunDir.lock`."""
+    """Worker processes of one torch thread each, so many at a time.
 
-    def __init__(self, build: Build, setup: Callable[[], Mapping[str, Any]], *, keep: int | None = None) -> None:
-        self.build, self.setup, self.keep = build, setup, keep
+    setup(): what `build` is given, asked for at each start. keep: see `RunDir.lock`. gpus: CUDA's names of the GPUs that they are to be
+    spread over, each seeing one; none: they see what this process sees.
+    """
+
+    def __init__(
+        self, build: Build, setup: Callable[[], Mapping[str, Any]], workers: int, *, keep: int | None = None, gpus: Sequence[str] = ()
+    ) -> None:
+        self.build, self.setup, self.keep, self.gpus = build, setup, keep, gpus
+        self.decoders = max(1, min(4, (os.cpu_count() or 1) // workers))
+        self.on: dict[int, str] = {}
         self.workers: dict[int, subprocess.Popen[bytes]] = {}
         self.count = 0
         self.news: queue.Queue[tuple[int, Message]] = queue.Queue()
@@ -41,8 +50,8 @@ class LocalPool:
     def start(self) -> int:
         command = [sys.executable, "-P", "-c", START, self.build.__module__, self.build.__qualname__]
         keep = () if self.keep is None or os.name == "nt" else (self.keep,)
-        worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment(), pass_fds=keep)
         self.count += 1
+        worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment(), pass_fds=keep)
         self.workers[self.count] = worker
         self._say(self.count, dict(self.setup()))
         threading.Thread(target=self._listen, args=(self.count, worker), daemon=True).start()
@@ -65,6 +74,20 @@ class LocalPool:
             worker.kill()
             worker.wait()
 
+    def _environment(self) -> dict[str, str]:
+        """This process's, with the same search path; one thread, so that workers do not take each other's core; the GPU with the fewest."""
+        path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+        given = {
+            **dict.fromkeys(THREADS, "1"),
+            "TOKENIZERS_PARALLELISM": "false",
+            "PYTHONPATH": path,
+            "MMALIGN_DECODERS": str(self.decoders),
+        }
+        if self.gpus:
+            taken = Counter(gpu for worker, gpu in self.on.items() if self.workers[worker].poll() is None)
+            given["CUDA_VISIBLE_DEVICES"] = self.on[self.count] = min(self.gpus, key=lambda gpu: taken[gpu])
+        return {**os.environ, **given}
+
     def _say(self, worker: int, message: Message) -> None:
         pipe = self.workers[worker].stdin
         assert pipe is not None
@@ -85,10 +108,12 @@ class LocalPool:
         self.news.put((number, {"died": OUT_OF_MEMORY if memory else _cause(code)}))
 
 
-def _environment() -> dict[str, str]:
-    """This process's, with the same search path; one thread, so that workers do not take each other's core."""
-    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-    return {**os.environ, **dict.fromkeys(THREADS, "1"), "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": path}
+def gpus_here() -> list[str]:
+    """CUDA's names of the GPUs that this process may use, found without CUDA; none where there are none."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name.strip() for name in named.split(",") if name.strip()]
+    return sorted((path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*")), key=int)
 
 
 def _cause(code: int) -> str:

@@ -98,9 +98,11 @@ def _pool(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir) -> tu
 
     setup = _setup(config, shards, run_dir)
     if config.engine == "local":
-        from data_tools.engines.local import LocalPool
+        from data_tools.engines.local import LocalPool, gpus_here
 
-        return LocalPool(build, setup, keep=run_dir.lock), config.workers or 1
+        workers = config.workers or 1
+        gpus = gpus_here() if config.device in ("auto", "cuda") else []
+        return LocalPool(build, setup, workers, keep=run_dir.lock, gpus=gpus), workers
     from data_tools.engines.ray_ import RayPool, connect
 
     workers, ours = connect(config.ray_address, config.gpus_per_worker, config.workers)

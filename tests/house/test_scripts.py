@@ -11,6 +11,7 @@ STARTED = [
     ROOT / "scripts" / name
     for name in (
         "bench/data.py",
+        "bench/engines.py",
         "bench/evals.py",
         "bench/video.py",
         "bench/reducers.py",

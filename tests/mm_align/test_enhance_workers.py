@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import mm_align
+from data_tools.engines import local
 from mm_align.cli import main
 from mm_align.config import UserError
 
@@ -166,3 +168,22 @@ def test_what_a_worker_refuses_is_bad_usage(tmp_path, capsys):
     assert "nowhere" in capsys.readouterr().err
     with pytest.raises(UserError, match="cannot travel to workers"):
         mm_align.enhance(source, tmp_path / "out", backend=object(), workers=2)
+
+
+def test_each_worker_sees_the_gpu_with_the_fewest_workers(monkeypatch):
+    """Three workers on two GPUs: 4, 7, 4; when the second ends, its GPU is the next one's."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4, 7")
+    assert local.gpus_here() == ["4", "7"]
+    pool = local.LocalPool(json.loads, dict, 3, gpus=local.gpus_here())
+    places = []
+    for worker in (1, 2, 3):
+        pool.count, pool.workers[worker] = worker, subprocess.Popen(["sleep", "60"])
+        places.append(pool._environment()["CUDA_VISIBLE_DEVICES"])
+    assert places == ["4", "7", "4"]
+    pool.workers[2].kill()
+    pool.workers[2].wait()
+    pool.count, pool.workers[4] = 4, pool.workers[1]
+    assert pool._environment()["CUDA_VISIBLE_DEVICES"] == "7"
+    pool.close()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert local.gpus_here() == []
