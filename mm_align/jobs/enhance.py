@@ -18,6 +18,7 @@ from ..config import JobConfig, Stopped, UserError, load, to_yaml
 from .enhance_cascade import told as cascade_told
 from .enhance_dry_run import DRY_ROWS, dry_run
 from .enhance_engine import check_engine, run_engine, wants_engine
+from .enhance_remote import bring, check_scratch, is_elsewhere
 from .enhance_results import EnhanceReport, warn_of_nothing, write_results
 from .enhance_setup import check_options, ready, remember_batch
 from .enhance_slices import described, place_of
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 UNBOUND = frozenset(
-    {"source", "out", "overwrite", "dry_run", "engine", "workers", "ray_address", "gpus_per_worker", "shard"}
+    {"source", "out", "overwrite", "dry_run", "scratch", "engine", "workers", "ray_address", "gpus_per_worker", "shard"}
 )  # may differ between the starts of one run
 
 
@@ -64,6 +65,7 @@ class EnhanceConfig(JobConfig):
         json_schema_extra={"positional": True},
     )
     out: str = Field(description="folder for output, quarantine and report; the same command continues an unfinished run")
+    scratch: str | None = Field(None, description="local folder of the run where --out is s3://, gs://, hf://, ...: brought there whole")
     stages: list[str] = Field(
         ["aitqe"],
         description="signals (cheap filters, no model), similarity, mlm, aesthetic, nsfw (numbers by models), aitqe (the quality model)",
@@ -159,6 +161,8 @@ def perform(config: EnhanceConfig, backend: Backend | None = None) -> EnhanceRep
     from data_tools.pipeline import stopping_on_full_disk
     from data_tools.shards import RunRefused, RunStopped
 
+    check_scratch(config)
+    target, config = config, config.model_copy(update={"out": config.scratch}) if is_elsewhere(config) else config
     check_options(config)
     check_engine(config, backend)
     try:
@@ -167,7 +171,10 @@ def perform(config: EnhanceConfig, backend: Backend | None = None) -> EnhanceRep
             refuse_absent_fields(config, shards)
             if config.dry_run:
                 return EnhanceReport(Path(config.out), None, table=dry_run(config, shards, backend))
-            return _run(config, shards, backend)
+            report = _run(config, shards, backend)
+            if target is not config:
+                bring(target)
+            return report
     except (SourceError, RunRefused) as error:
         raise UserError(str(error)) from error
     except RunStopped as error:

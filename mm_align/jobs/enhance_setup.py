@@ -27,10 +27,8 @@ log = logging.getLogger(__name__)
 
 def check_options(config: EnhanceConfig) -> None:
     """What can be refused before a model is loaded."""
-    from data_tools.io.paths import REMOTE, is_remote, local
+    from data_tools.io.paths import is_remote, local
 
-    if REMOTE.match(config.out):
-        raise UserError(f"--out '{config.out}' is no local folder; write to one and copy the result to where it belongs")
     if config.image_root and not is_remote(config.image_root) and not Path(local(config.image_root)).is_dir():
         raise UserError(f"--image-root '{config.image_root}' is no folder; it is where relative picture paths start from")
     _refuse_idle_limits(config)

@@ -171,14 +171,6 @@ def test_a_default_written_out_is_no_wish(scripted, source, tmp_path):
     assert command(source, tmp_path / "out", "--min-overall", "7", "--set", "guards.language=de") == 0
 
 
-def test_the_output_is_local(scripted, source, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    for target in ("s3://bucket/x", "file:///tmp/x"):
-        assert main(["enhance-data", str(source), "--out", target]) == 2
-        assert "is no local folder" in capsys.readouterr().err
-    assert [p.name for p in tmp_path.iterdir()] == ["src"]
-
-
 def test_rewrites_are_rescored_on_request(scripted, source, tmp_path):
     """The script says 2 of a bad caption and 9 of its rewrite; kept rows are not asked about again."""
     assert command(source, tmp_path / "out", "--rescore") == 0
