@@ -129,7 +129,7 @@ def _looked(image: Image, plan: Plan, look: Look) -> Image:
         return image
     if look == "size":
         return measured(image, max_pixels=plan.max_pixels)
-    return decode(image, max_pixels=plan.max_pixels, max_side=plan.max_side, grey=plan.grey, fast=plan.fast_pictures)
+    return decode(image, max_pixels=plan.max_pixels, max_side=plan.max_side, grey=plan.grey, loose=plan.loose, fast=plan.fast_pictures)
 
 
 def taken_fields(sample: Sample, plan: Plan) -> list[str]:

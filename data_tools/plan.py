@@ -36,7 +36,7 @@ class Plan:
     judged (see `ShardRule`: it sees all (row, verdict) first). `scan`: what is told of every row before any is judged. `look`: what the
     step needs of a sample's pictures, `loads`: their encoded bytes too. `format` None keeps each shard's own. `block_rows` rows of the
     input order are judged, journaled and committed together. `max_side` bounds decoded pictures (None: as they are); `grey`: without
-    their colours.
+    their colours; `loose`: sides of up to twice `max_side` will do.
     """
 
     step: Step
@@ -58,6 +58,7 @@ class Plan:
     max_pixels: int = 89_478_485
     max_side: int | None = None
     grey: bool = False
+    loose: bool = False
     fast_pictures: bool = False  # decode by the extra `fast` where `max_side` bounds them
     limit: int | None = None
     on_duplicate: Literal["keep", "quarantine"] = "keep"

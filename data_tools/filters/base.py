@@ -20,7 +20,7 @@ class Filter(Protocol):
     """`names`: what it tells, each "room.signal" with the room its file. `needs`: what a sample must bring: "pixels" (decoded pictures),
     "size" (only `Image.size`, told by a picture's header), "bytes" (the encoded ones), "caption". Where pixels are needed, an attribute
     `side` may say how large: the longer side in pixels that is enough, 0 for pictures as they are; `SIDE` where it says nothing. `grey`:
-    whether pictures of mode L will do as well.
+    whether pictures of mode L will do as well; `loose`: whether sides of up to twice `side` will, which the filter then shrinks itself.
 
     One mapping a sample, in order, with every name; a value that cannot be told is None, and one bad row never raises.
     A class of the table is made with the names that are wanted, () for all, so that what nobody asked for is not worked out.
@@ -72,6 +72,11 @@ def side_of(filters: Iterable[Filter]) -> int | None:
 def grey_of(filters: Iterable[Filter]) -> bool:
     """Whether none of them looks at colours."""
     return all(getattr(one, "grey", False) for one in filters if "pixels" in one.needs)
+
+
+def loose_of(filters: Iterable[Filter]) -> bool:
+    """Whether pictures of up to twice `side_of` will do for all of them."""
+    return all(getattr(one, "loose", False) for one in filters if "pixels" in one.needs)
 
 
 def narrowed(known: Iterable[str], wanted: Sequence[str]) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ class PerceptualSignals:
     kinds: dict[str, type] = {"perceptual.phash": str, "perceptual.dhash": str, "perceptual.repeats": str}
     needs: frozenset[Need] = frozenset({"pixels"})
     side = 128
-    grey = True
+    grey = loose = True
     references = frozenset({"perceptual.repeats"})
 
     def __init__(self, names: Sequence[str] = (), radius: int = RADIUS) -> None:

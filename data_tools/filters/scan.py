@@ -21,7 +21,7 @@ from ..judging import Prepared, id_hash, prepared_blocks
 from ..plan import Look, Plan, Watch
 from ..records import Sample
 from ..shards import RunDir, write_atomic
-from .base import Comparing, Filter, Signals, grey_of, side_of
+from .base import Comparing, Filter, Signals, grey_of, loose_of, side_of
 from .rules import Rule
 
 LEAVES, SHARE = "leaves", "share:"  # what a shard's marks hold beside the filters' arrays
@@ -87,7 +87,7 @@ def _scan_plan(plan: Plan, scan: Scan) -> Plan:
     """The plan by which rows are made ready: pictures decoded as large as the filters need them, or only their headers read, or neither."""
     needs = {need for one in scan.filters for need in one.needs}
     look: Look = "pixels" if "pixels" in needs else "size" if "size" in needs else "nothing"
-    plan = dataclasses.replace(plan, max_side=side_of(scan.filters), grey=grey_of(scan.filters))
+    plan = dataclasses.replace(plan, max_side=side_of(scan.filters), grey=grey_of(scan.filters), loose=loose_of(scan.filters))
     return dataclasses.replace(plan, look=lambda _: look, loads="bytes" in needs, block_rows=scan.block_rows)
 
 

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import PIL.Image
 
-from .images import Decoded, resized, turn_in, upright, within
+from .images import Decoded, Wish, resized, turn_in, upright, within
 from .paths import SourceError
 
 COLOURS = ("YCbCr", "Gray")  # CMYK, and RGB stored as it is, are left to Pillow
@@ -25,27 +25,27 @@ def library() -> ModuleType:
     return simplejpeg  # type: ignore[no-any-return]
 
 
-def shrunk(data: bytes, max_pixels: int, max_side: int, grey: bool = False) -> Decoded | None:
-    """The picture with its longer side at most `max_side`.
+def shrunk(data: bytes, wish: Wish) -> Decoded | None:
+    """The picture with its longer side at most `wish.max_side`.
 
-    None for what is no plain and whole JPEG of at most `max_pixels`: Pillow then decodes it, or says what is wrong with it.
+    None for what is no plain and whole JPEG of at most `wish.max_pixels`: Pillow then decodes it, or says what is wrong with it.
     """
     simplejpeg = library()
     if not data.startswith(b"\xff\xd8\xff"):
         return None
     try:
         height, width, colour, _ = simplejpeg.decode_jpeg_header(data)
-        if colour not in COLOURS or width * height > max_pixels:
+        if colour not in COLOURS or width * height > wish.max_pixels:
             return None
-        size = within((width, height), max_side)
+        size = within((width, height), wish.max_side)
         scale = next(scale for scale in SCALES if min(width // size[0], height // size[1]) >= scale)
         least = {"min_height": -(-height // scale), "min_width": -(-width // scale), "min_factor": 1}
-        pixels = simplejpeg.decode_jpeg(data, "GRAY" if grey else "RGB", **least)  # [H, W, 1 or 3]
+        pixels = simplejpeg.decode_jpeg(data, "GRAY" if wish.grey else "RGB", **least)  # [H, W, 1 or 3]
     except ValueError:  # damaged, cut, or of a kind that this library does not know
         return None
-    picture = PIL.Image.fromarray(pixels[:, :, 0] if grey else pixels)
-    turn = turn_in(data, max_pixels) if _may_turn(data) else None
-    return upright(resized(picture, size), (width, height), turn)
+    picture = PIL.Image.fromarray(pixels[:, :, 0] if wish.grey else pixels)
+    turn = turn_in(data, wish.max_pixels) if _may_turn(data) else None
+    return upright(resized(picture, size, wish.loose), (width, height), turn)
 
 
 def _may_turn(data: bytes) -> bool:

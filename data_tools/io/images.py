@@ -43,6 +43,15 @@ class Decoded(NamedTuple):
     size: tuple[int, int]
 
 
+class Wish(NamedTuple):
+    """How a picture is to be decoded: see `decode`."""
+
+    max_pixels: int
+    max_side: int | None
+    grey: bool
+    loose: bool
+
+
 class BadImage(ValueError):
     """A picture that cannot be used. `reason`: image_missing, image_empty, image_truncated, image_bomb or image_unreadable."""
 
@@ -52,20 +61,30 @@ class BadImage(ValueError):
         self.detail = detail
 
 
-def decode(image: Image, *, max_pixels: int = MAX_PIXELS, max_side: int | None = None, grey: bool = False, fast: bool = False) -> Image:
+def decode(
+    image: Image,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    max_side: int | None = None,
+    grey: bool = False,
+    loose: bool = False,
+    fast: bool = False,
+) -> Image:
     """The record with `.pixels`: RGB, turned as its EXIF says, first frame, transparency over white, 16 bits scaled to 8; and `.size`.
 
     `max_pixels` is checked on the header, before anything is decoded, in place of Pillow's own limit (which stays for what
     Pillow checks inside WebP, GIF, ICO and TIFF files: 178,956,970 pixels). `max_side` (pixels) shrinks the picture, JPEG
-    already while decoding, which changes pixels a little: for signals, hashes and thumbnails, not for model input. `grey`: mode L in
-    place of RGB, of a JPEG without its colours being decoded at all. `fast`: a shrunk JPEG is decoded by the library of the
-    extra `fast` (see `fast_jpeg`). Raises BadImage.
+    already while decoding, which changes pixels a little: for signals, hashes and thumbnails, not for model input. `loose`: a
+    longer side of less than twice `max_side` will do as well, and saves a resize. `grey`: mode L in place of RGB, of a JPEG without
+    its colours being decoded at all. `fast`: a shrunk JPEG is decoded by the library of the extra `fast` (see `fast_jpeg`).
+    Raises BadImage.
     """
     if image.pixels is not None:
         return image
+    wish = Wish(max_pixels, max_side, grey, loose)
     with open_image(image) as stream:
-        found = _by_fast_jpeg(stream, max_pixels, max_side, grey) if fast and max_side else None
-        done = found or _decoded(stream, max_pixels, max_side, grey)
+        found = _by_fast_jpeg(stream, wish) if fast and max_side else None
+        done = found or _decoded(stream, wish)
     return replace(image, pixels=done.pixels, size=done.size)
 
 
@@ -77,10 +96,10 @@ def measured(image: Image, *, max_pixels: int = MAX_PIXELS) -> Image:
         return replace(image, size=_upright_size(opened.size, turn_of(opened)))
 
 
-def _by_fast_jpeg(stream: IO[bytes], max_pixels: int, max_side: int, grey: bool) -> Decoded | None:
+def _by_fast_jpeg(stream: IO[bytes], wish: Wish) -> Decoded | None:
     from . import fast_jpeg
 
-    found = fast_jpeg.shrunk(stream.read(), max_pixels, max_side, grey)
+    found = fast_jpeg.shrunk(stream.read(), wish)
     stream.seek(0)
     return found
 
@@ -148,17 +167,18 @@ def _formats() -> tuple[str, ...]:
     return tuple(f for f in FORMATS if f in PIL.Image.OPEN)
 
 
-def _decoded(stream: IO[bytes], max_pixels: int, max_side: int | None, grey: bool) -> Decoded:
-    with _header(stream, max_pixels) as opened:
+def _decoded(stream: IO[bytes], wish: Wish) -> Decoded:
+    with _header(stream, wish.max_pixels) as opened:
         whole = opened.size
-        small = within(whole, max_side)
+        small = within(whole, wish.max_side)
         try:
-            if grey or small != whole:
-                opened.draft("L" if grey else "RGB", small)
+            if wish.grey or small != whole:
+                opened.draft("L" if wish.grey else "RGB", small)
             opened.load()
-            return upright(resized(_to_grey(opened) if grey else _to_rgb(opened), small), whole, turn_of(opened))
+            picture = _to_grey(opened) if wish.grey else _to_rgb(opened)
+            return upright(resized(picture, small, wish.loose), whole, turn_of(opened))
         except PIL.Image.DecompressionBombError as error:
-            raise _refused_by_pillow(error, max_pixels) from error
+            raise _refused_by_pillow(error, wish.max_pixels) from error
         except BROKEN as error:
             raise _broken(error, stream) from error
 
@@ -169,9 +189,11 @@ def within(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def resized(picture: PIL.Image.Image, size: tuple[int, int]) -> PIL.Image.Image:
-    """The picture at another size, unless it has it."""
-    return picture if picture.size == size else picture.resize(size, PIL.Image.Resampling.BICUBIC, reducing_gap=2.0)
+def resized(picture: PIL.Image.Image, size: tuple[int, int], loose: bool) -> PIL.Image.Image:
+    """The picture at another size, unless it has it, or `loose` and it is less than twice as large."""
+    if picture.size == size or (loose and max(picture.size) < 2 * max(size)):
+        return picture
+    return picture.resize(size, PIL.Image.Resampling.BICUBIC, reducing_gap=2.0)
 
 
 def _header(stream: IO[bytes], max_pixels: int) -> PIL.Image.Image:

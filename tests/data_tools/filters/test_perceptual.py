@@ -39,7 +39,7 @@ def bits(a: int, b: int) -> int:
 
 
 def hashes_of(data: bytes) -> tuple[int, int]:
-    small = decode(Image(data=data), max_side=PerceptualSignals.side).pixels
+    small = decode(Image(data=data), max_side=PerceptualSignals.side, grey=True, loose=True).pixels
     return phash(small), dhash(small)
 
 

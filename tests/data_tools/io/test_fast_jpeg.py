@@ -49,9 +49,10 @@ WHOLE = {
 @pytest.mark.parametrize("name", WHOLE)
 @pytest.mark.parametrize("side", [7, 128, 300])
 @pytest.mark.parametrize("grey", [False, True])
-def test_same_size_and_the_same_pixels(name, side, grey):
+@pytest.mark.parametrize("loose", [False, True])
+def test_same_size_and_the_same_pixels(name, side, grey, loose):
     image = Image(data=WHOLE[name])
-    slow, quick = decode(image, max_side=side, grey=grey), decode(image, max_side=side, grey=grey, fast=True)
+    slow, quick = (decode(image, max_side=side, grey=grey, loose=loose, fast=fast) for fast in (False, True))
     assert (quick.size, quick.pixels.size, quick.pixels.mode) == (slow.size, slow.pixels.size, slow.pixels.mode)
     assert quick.pixels.tobytes() == slow.pixels.tobytes()
 

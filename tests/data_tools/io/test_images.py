@@ -207,6 +207,11 @@ def test_a_small_picture_is_the_large_one_shrunk(format):
     assert np.abs(difference).mean() < 3
 
 
+@pytest.mark.parametrize(("size", "kept"), [((400, 100), (50, 12)), ((99, 40), (99, 40)), ((40, 20), (40, 20)), ((100, 40), (50, 20))])
+def test_a_loose_bound_leaves_what_is_less_than_twice_as_large(make_picture, size, kept):
+    assert decode(Image(data=make_picture(size=size)), max_side=50, loose=True).pixels.size == kept
+
+
 def test_grey_is_over_white_and_keeps_16_bits():
     """Transparent black over white is 255; 32896 / 257 = 128."""
     clear = saved(PIL.Image.new("LA", (2, 2), (0, 0)), "PNG")
