@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import threading
 import time
@@ -183,10 +184,14 @@ def _init(address: str | None, workers: int | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     _refuse_unreachable(address)
     alone: dict[str, Any] = {} if address else {"num_cpus": max(workers or 0, os.cpu_count() or 1), "include_dashboard": False}
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         ray.init(address=address or "local", log_to_driver=True, logging_level=logging.ERROR, **alone)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise RunRefused(f"no Ray cluster at {address!r}: {' '.join(str(error).split())}. Start one by `ray start --head`.") from error
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in kept.items():
+            signal.signal(number, handler)  # Ray's own end the process where ours let workers finish their block
 
 
 def _refuse_unreachable(address: str | None) -> None:

@@ -1,6 +1,7 @@
 """`mmalign enhance-data --engine ray`: the end is that of one process, whatever happens to actors, nodes or the head."""
 
 import importlib.util
+import signal
 import sys
 import time
 from pathlib import Path
@@ -97,6 +98,19 @@ def test_the_head_is_gone_and_another_takes_its_place(machine, tmp_path, cluster
     code, said = machine.run(source, tmp_path / "two", "--engine", "ray", "--ray-address", two.address)
     assert code == 0, said
     assert "continuing the unfinished run" in said
+    assert faults.results(tmp_path / "two") == alone(machine, source, tmp_path / "one")
+
+
+@needs_ray
+def test_the_command_is_asked_to_stop(machine, tmp_path, cluster):
+    source = faults.write_source(tmp_path / "src", shards=3)
+    one, _ = cluster(nodes=1, slow=0.2)
+    run = machine.start(source, tmp_path / "two", "--engine", "ray", "--ray-address", one.address)
+    machine.worker(run)
+    run.send_signal(signal.SIGTERM)
+    code, said = faults.end_of(run)
+    assert code == 75, said
+    assert machine.run(source, tmp_path / "two", "--workers", "2")[0] == 0  # another engine may go on
     assert faults.results(tmp_path / "two") == alone(machine, source, tmp_path / "one")
 
 

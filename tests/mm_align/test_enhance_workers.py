@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import mm_align
-from data_tools.engines import local
+from data_tools.engines import ENGINES, local
 from mm_align.cli import main
 from mm_align.config import UserError
 
@@ -35,11 +35,21 @@ def alone(machine, source, out, *more):
     return faults.results(out)
 
 
-def test_workers_end_as_one_process_does(machine, tmp_path):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_engine_ends_as_one_process_does(machine, tmp_path, engine):
+    if engine == "ray":
+        pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    source = faults.write_source(tmp_path / "src")
+    code, said = machine.run(source, tmp_path / "two", "--engine", engine, "--workers", "2")
+    assert code == 0, said
+    assert faults.results(tmp_path / "two") == alone(machine, source, tmp_path / "one")
+
+
+def test_workers_report_as_one_process_does(machine, tmp_path):
     source = faults.write_source(tmp_path / "src")
     code, said = machine.run(source, tmp_path / "two", "--workers", "2")
     assert code == 0, said
-    assert faults.results(tmp_path / "two") == alone(machine, source, tmp_path / "one")
+    alone(machine, source, tmp_path / "one")
     assert "200 rows in = " in said
     assert "duplicate_id" in said
     reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("one", "two")]
@@ -55,6 +65,25 @@ def test_a_limit_counts_the_rows_of_the_source(machine, tmp_path, limit):
     source = faults.write_source(tmp_path / "src", shards=3)
     assert machine.run(source, tmp_path / "two", "--workers", "3", "--limit", limit)[0] == 0
     assert faults.results(tmp_path / "two") == alone(machine, source, tmp_path / "one", "--limit", limit)
+
+
+def test_a_cascade_is_calibrated_once(machine, tmp_path):
+    source = faults.write_source(tmp_path / "src", shards=4, rows=60)
+    more = (
+        "--stages",
+        "signals,aitqe",
+        "--signals",
+        "text.words,text.chars",
+        "--cascade",
+        "--calibration",
+        "150",
+        "--agreement",
+        "0.7",
+    )
+    code, said = machine.run(source, tmp_path / "two", "--workers", "2", *more)
+    assert code == 0, said
+    assert said.count("cascade: rows to keep are told without the model") + said.count("the cascade decides nothing") == 1
+    assert faults.results(tmp_path / "two") == alone(machine, source, tmp_path / "one", *more)
 
 
 def test_signals_are_scanned_before_anything_is_judged(machine, tmp_path):
