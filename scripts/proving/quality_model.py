@@ -3,6 +3,7 @@
 python scripts/proving/quality_model.py measure --model run/model --data held      # one model; rows of `scenes make` or of `aitqe data`
 python scripts/proving/quality_model.py all --work runs/quality --seeds 0 1 2      # everything below; the same command continues
 python scripts/proving/quality_model.py train --work runs/quality --only both      # {contrast, rewriting} 2 x 2 and single scores
+python scripts/proving/quality_model.py all --work runs/quality --clip FOLDER      # and the CLIP score of an encoder
 python scripts/proving/quality_model.py report --work runs/quality                 # docs/results/quality.json, plot, tables
 With real pairs: `mmalign aitqe data` twice (to train on, to measure on), `mmalign train aitqe/qwen2_7b`, then `measure`.
 """
@@ -12,19 +13,23 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import PIL.Image
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from quality_measures import Case, cases, measure, measure_single
+from quality_measures import Case, cases, measure, measure_scorer, measure_single
 from quality_report import write_report
 from quality_runs import VARIANTS, Plan, measured, prepare, train
 
+from data_tools.io import decode
+from data_tools.records import Sample
 from mm_align.backends import load_backend
+from vision.similarity import load_similarity
 
 STAGES = ("train", "report")
 
@@ -40,6 +45,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", default="aitqe/tiny", help="YAML of `mmalign train`, or the name of a packaged one")
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="of train: these variants")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--clip", help="folder, hub id or open_clip name of an image-text encoder, whose score is measured too")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="a handful of rows and two steps of training, to see that all runs")
     parser.add_argument("--out", default="docs/results/quality.json")
@@ -59,14 +65,16 @@ def main(words: Sequence[str] | None = None) -> None:
         if stage == "report":
             write_report(plan, args.seeds, Path(args.out), Path(args.images), Path(args.page) if args.page else None)
         else:
-            play(plan, args.only, args.seeds)
+            play(plan, args.only, args.seeds, args.clip)
 
 
-def play(plan: Plan, variants: Sequence[str], seeds: Sequence[int]) -> None:
+def play(plan: Plan, variants: Sequence[str], seeds: Sequence[int], clip: str | None = None) -> None:
     """Every variant, trained and measured on held-out rows, seed by seed."""
     prepare(plan)
     rows, judged = cases(str(plan.work / "heldout")), cases(str(plan.work / "heldout_judged" / "aitqe.jsonl"), plan.heldout)
     measured(plan, "tiny-aitqe", lambda: figures("tiny-aitqe", rows, judged))
+    if clip:
+        measured(plan, "clip", lambda: measure_scorer(scorer(clip), rows))
     for seed in seeds:
         for variant in variants:
             train(plan, variant, seed)
@@ -80,6 +88,18 @@ def figures(model: str, rows: Sequence[Case], judged: Sequence[Case], single: bo
     if single:
         return measure_single(backend, rows)
     return {**measure(backend, rows), "judged": measure(backend, judged)}
+
+
+def scorer(name: str) -> Callable[[Sequence[Sample]], list[float]]:
+    """The similarity of a sample's first picture and its caption."""
+    similarity = load_similarity(name)
+    return lambda samples: similarity([pixels(sample) for sample in samples], [sample.caption or "" for sample in samples])
+
+
+def pixels(sample: Sample) -> PIL.Image.Image:
+    found = decode(sample.images[0]).pixels
+    assert found is not None
+    return found
 
 
 if __name__ == "__main__":

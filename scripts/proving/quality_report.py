@@ -141,7 +141,7 @@ def baselines(told: Mapping[str, Any]) -> list[str]:
         lines.append(f"| MLM-Filter-style, {metric.removeprefix('mlm.')} | " + " | ".join(shown(v) for v in figures.values()) + " |")
     if "clip" in told["others"]:
         clip = told["others"]["clip"]["similarity"]
-        lines.append(f"| CLIP score | {clip['score']['all']:.3f} | {clip['score']['needs_image']:.3f} | {clip['spearman']:.3f} |")
+        lines.append(f"| CLIP-style score | {clip['score']['all']:.3f} | {clip['score']['needs_image']:.3f} | {clip['spearman']:.3f} |")
     return lines
 
 
