@@ -18,6 +18,7 @@ STARTED = [
         "proving/video.py",
         "proving/video_law.py",
         "proving/rlaif.py",
+        "proving/aitqe.py",
         "proving/quality_model.py",
         "zoo/quality_start.py",
         "zoo/scene_judge.py",
