@@ -94,6 +94,7 @@ def bench_gain(source: Path, work: Path, rounds: int, rows: int) -> None:
         costs["one process"].append(enhance(source, work / "one"))
         costs["two workers"].append(enhance(source, work / "two", "--workers", "2"))
         costs["decoding, two"].append(timed(half, half))
+        say(costs)
     table(costs)
     gains = {name: gain(costs[one], costs[two]) for name, one, two in (
         ("workers", "one process", "two workers"), ("decoding", "decoding, one", "decoding, two"),
@@ -119,6 +120,7 @@ def bench_ray(source: Path, work: Path, rounds: int) -> None:
         for _ in range(rounds):
             costs["two workers"].append(enhance(source, work / "two", "--workers", "2"))
             costs["two actors"].append(enhance(source, work / "ray", "--workers", "2", "--engine", "ray", "--ray-address", cluster.address))
+            say(costs)
     finally:
         cluster.shutdown()
     table(costs)
@@ -127,6 +129,11 @@ def bench_ray(source: Path, work: Path, rounds: int) -> None:
     print(f"Ray takes longer by a share of {spread(more)} (goal: at most 0.25)")
     least = {name: min(cost.wall for cost in each) for name, each in costs.items()}
     print(f"by the quietest run of each: {least['two actors'] / least['two workers'] - 1:.2f}")
+
+
+def say(costs: dict[str, list[Cost]]) -> None:
+    """The last round, for whoever waits."""
+    print("  ".join(f"{name} {each[-1].wall:.1f}" for name, each in costs.items()), file=sys.stderr, flush=True)
 
 
 def gain(one: Sequence[Cost], two: Sequence[Cost]) -> list[float]:

@@ -216,3 +216,25 @@ def test_each_worker_sees_the_gpu_with_the_fewest_workers(monkeypatch):
     pool.close()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert local.gpus_here() == []
+
+
+@pytest.mark.slow
+def test_a_model_in_two_workers(tmp_path):
+    """The bundled model: rows, scores and probabilities to the byte as one process of one thread computes them."""
+    from data_tools.scenes.rows import scene_rows
+
+    source = tmp_path / "src"
+    source.mkdir()
+    rows = list(scene_rows(24, 2))
+    for row in rows:
+        (source / row.images[0].path).write_bytes(row.images[0].data)
+    for shard in range(3):
+        told = [{"id": row.id, "image": row.images[0].path, "caption": row.caption} for row in rows[shard::3]]
+        (source / f"part-{shard}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in told))
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    for out, more in (("one", ()), ("two", ("--workers", "2"))):
+        command = [sys.executable, "-m", "mm_align", "enhance-data", str(source), "--out", str(tmp_path / out), "--batch-size", "4", *more]
+        subprocess.run(command, env=env, check=True)
+    assert faults.results(tmp_path / "one") == faults.results(tmp_path / "two")
+    records = [json.loads((tmp_path / out / ".mmalign" / "run.json").read_text()) for out in ("one", "two")]
+    assert records[0]["resolved"] == records[1]["resolved"]
