@@ -61,7 +61,7 @@ def write_report(plan: Plan, seeds: Sequence[int], out: Path, images: Path, page
         "single": single(runs["mlm"]),
         "others": {name: found[name] for name in ("tiny-aitqe", "clip") if name in found},
         "measures": found,
-        "minutes": {name: minutes(plan, name, runs[name]) for name in VARIANTS if runs[name]},
+        "wall_minutes": {name: minutes(plan, name, runs[name]) for name in VARIANTS if runs[name]},
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
@@ -100,7 +100,7 @@ def single(runs: Mapping[int, Any]) -> dict[str, dict[str, list[float]]]:
 
 
 def minutes(plan: Plan, name: str, runs: Mapping[int, Any]) -> list[float]:
-    files = (plan.model(name, seed).parent / "cpu.json" for seed in runs)
+    files = (plan.model(name, seed).parent / "took.json" for seed in runs)
     return [round(json.loads(file.read_text())["seconds"] / 60, 1) for file in files if file.is_file()]
 
 

@@ -132,13 +132,13 @@ def _there(row: Sample, folder: Path) -> dict[str, Any]:
 def train(plan: Plan, variant: str, seed: int) -> None:
     """`mmalign train` on the variant's rows; a finished run is left alone, a stopped one continues."""
     out = plan.model(variant, seed).parent
-    if not (out / "cpu.json").is_file():
+    if not (out / "took.json").is_file():
         command = [sys.executable, "-m", "mm_align", "train", plan.config, "--out", str(out), "--seed", str(seed), "--save-steps", "120"]
         command += ["--set", f"model.from={plan.work / 'start'}", "--set", f"data=[{{path: {rows(plan, variant)}}}]"]
         command += ["--steps", str(plan.steps)] if plan.steps else []
         started = time.monotonic()
         subprocess.run(command, check=True)
-        (out / "cpu.json").write_text(json.dumps({"seconds": round(time.monotonic() - started, 1)}))
+        (out / "took.json").write_text(json.dumps({"seconds": round(time.monotonic() - started, 1)}))
 
 
 def measured(plan: Plan, name: str, figures: Callable[[], Any]) -> Any:
