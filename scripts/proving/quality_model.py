@@ -3,7 +3,7 @@
 python scripts/proving/quality_model.py measure --model run/model --data held      # one model; rows of `scenes make` or of `aitqe data`
 python scripts/proving/quality_model.py all --work runs/quality --seeds 0 1 2      # everything below; the same command continues
 python scripts/proving/quality_model.py train --work runs/quality --only both      # {contrast, rewriting} 2 x 2 and single scores
-python scripts/proving/quality_model.py all --work runs/quality --clip FOLDER      # and the CLIP score of an encoder
+python scripts/proving/quality_model.py all --work runs/quality --clip FOLDER      # with the CLIP score of another encoder
 python scripts/proving/quality_model.py report --work runs/quality                 # docs/results/quality.json, plot, tables
 With real pairs: `mmalign aitqe data` twice (to train on, to measure on), `mmalign train aitqe/qwen2_7b`, then `measure`.
 """
@@ -22,6 +22,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from aitqe_scorer import train_scorer
 from quality_measures import Case, cases, measure, measure_scorer, measure_single
 from quality_report import write_report
 from quality_runs import VARIANTS, Plan, measured, prepare, train
@@ -32,6 +33,7 @@ from mm_align.backends import load_backend
 from vision.similarity import load_similarity
 
 STAGES = ("train", "report")
+CLIP_STEPS = 600
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -45,7 +47,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", default="aitqe/tiny", help="YAML of `mmalign train`, or the name of a packaged one")
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="of train: these variants")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--clip", help="folder, hub id or open_clip name of an image-text encoder, whose score is measured too")
+    parser.add_argument("--clip", help="image-text encoder whose score is measured (default: a small one trained on the raw pairs)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="a handful of rows and two steps of training, to see that all runs")
     parser.add_argument("--out", default="docs/results/quality.json")
@@ -73,8 +75,7 @@ def play(plan: Plan, variants: Sequence[str], seeds: Sequence[int], clip: str | 
     prepare(plan)
     rows, judged = cases(str(plan.work / "heldout")), cases(str(plan.work / "heldout_judged" / "aitqe.jsonl"), plan.heldout)
     measured(plan, "tiny-aitqe", lambda: figures("tiny-aitqe", rows, judged))
-    if clip:
-        measured(plan, "clip", lambda: measure_scorer(scorer(clip), rows))
+    measured(plan, "clip", lambda: measure_scorer(scorer(clip or encoder(plan)), rows))
     for seed in seeds:
         for variant in variants:
             train(plan, variant, seed)
@@ -88,6 +89,14 @@ def figures(model: str, rows: Sequence[Case], judged: Sequence[Case], single: bo
     if single:
         return measure_single(backend, rows)
     return {**measure(backend, rows), "judged": measure(backend, judged)}
+
+
+def encoder(plan: Plan) -> str:
+    """The AITQE proof's small encoder, trained once on the raw pairs."""
+    folder = plan.work / "clip"
+    if not (folder / "config.json").is_file():
+        train_scorer(str(plan.work / "train"), folder, plan.steps or CLIP_STEPS)
+    return str(folder)
 
 
 def scorer(name: str) -> Callable[[Sequence[Sample]], list[float]]:

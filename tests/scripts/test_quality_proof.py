@@ -164,6 +164,7 @@ def test_the_proof_runs_and_goes_on_where_it_was(tmp_path):
     told = json.loads((tmp_path / "quality.json").read_text())
     assert set(told["variants"]) == {"both", "contrast", "rewriting", "neither"}
     assert "SceneWorld" in told["title"]
+    assert {"tiny-aitqe", "clip"} == set(told["others"])
     assert (tmp_path / "quality_ablation.png").is_file()
     subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
     assert json.loads((tmp_path / "quality.json").read_text()) == told
