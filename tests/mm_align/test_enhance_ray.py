@@ -84,6 +84,7 @@ def test_a_node_is_removed(machine, tmp_path, cluster):
 
 
 @needs_ray
+@pytest.mark.slow
 def test_the_head_is_gone_and_another_takes_its_place(machine, tmp_path, cluster):
     """Whatever the command does without its cluster, the same command on a new one continues."""
     source = faults.write_source(tmp_path / "src")
