@@ -29,15 +29,17 @@ def read(
     skip: int = 0,
     conversations_first: bool = False,
     caption_optional: bool = False,
+    videos: bool = False,
 ) -> Iterator[Sample | Rejected]:
     """Rows of a shard in file order, numbered from 0, rejected ones included; streaming, pictures not decoded.
 
     `skip` passes over that many rows without building them; `limit` ends after that many. `conversations_first`: of a row with
     a caption and a conversation, the conversation is read (by default the caption is). `caption_optional`: a row without
-    the caption field is a sample whose caption is None (by default it is Rejected). A shard that is broken yields
-    what it holds and a Rejected. Raises OSError when its file is gone, SourceError when its store or format is unknown.
+    the caption field is a sample whose caption is None (by default it is Rejected). `videos`: films of conversations are read
+    by their paths (by default such rows are Rejected, or read without them). A shard that is broken yields what it holds and a
+    Rejected. Raises OSError when its file is gone, SourceError when its store or format is unknown.
     """
-    wanted = Wanted(caption_key, image_key, image_root_of(shard, image_root), conversations_first, caption_optional)
+    wanted = Wanted(caption_key, image_key, image_root_of(shard, image_root), conversations_first, caption_optional, videos)
     return islice(_module(shard.format).read(shard, wanted, skip), limit)
 
 

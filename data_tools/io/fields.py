@@ -8,8 +8,8 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 from ..records import Image, Message, Part, Rejected, Role, Sample, Source
 from . import images as pictures
@@ -21,7 +21,9 @@ IMAGE_KEYS = ("image", "images", "image_path", "jpg", "jpeg", "png", "webp", "im
 INLINE_KEYS = ("image", "image_url", "path", "url", "base64", "bytes")  # of an image part of a chat message
 ID_KEYS = ("id", "uid", "key", "__key__", "sample_id")
 ROLES: dict[str, Role] = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
-PLACEHOLDER = "<image>"
+VIDEO_KEYS = ("video", "videos")
+INLINE_VIDEO_KEYS = ("video", "video_url", "path", "url")  # of a video part of a chat message
+PLACEHOLDER, VIDEO_PLACEHOLDER = "<image>", "<video>"
 RAW_LIMIT = 2000  # characters of a rejected row that are kept
 
 DATA_URI = re.compile(r"^data:[^,]{0,200};base64,", re.IGNORECASE)
@@ -51,6 +53,7 @@ class Wanted:
 
     conversations_first: of a row with a caption and a conversation, the conversation is read.
     caption_optional: a row without the caption field is a sample whose caption is None.
+    videos: a conversation's films are read too, as the sample's pictures by their paths; where not, such rows are Rejected.
     """
 
     caption_key: str | None = None
@@ -58,6 +61,7 @@ class Wanted:
     image_root: str = ""
     conversations_first: bool = False
     caption_optional: bool = False
+    videos: bool = False
 
 
 Given = tuple[tuple[str, ...], tuple[Image, ...]]
@@ -97,10 +101,12 @@ def _sample(
     talk = caption_key in CONVERSATION_KEYS and isinstance(said, Sequence) and not isinstance(said, (str, bytes))
     caption = None if caption_key is None else caption_of(meta, caption_key)
     image_keys, images = _images(meta, wanted, said if talk else None, given)
-    messages = conversation(said, len(images)) if talk else ()
+    film_keys, films = _films(meta, said or (), wanted.image_root) if talk and wanted.videos else ((), ())
+    messages = conversation(said, len(images), len(films)) if talk else ()
     id_key, name = given_id(meta)
-    source = Source(shard, row, format, caption_key, image_keys, id_key)
-    return Sample(name or content_id(images, caption or ""), messages, images, caption, source, meta)
+    source = Source(shard, row, format, caption_key, image_keys + film_keys, id_key)
+    told = "\n".join([caption or "", *(str(film.path) for film in films)])  # a film is not read for its row's name
+    return Sample(name or content_id(images, told), messages, in_order(messages, images, films), caption, source, meta)
 
 
 # Our own records
@@ -187,19 +193,42 @@ def set_caption(meta: Mapping[str, Any], key: str | None, caption: str) -> dict[
 # Conversations
 
 
-def conversation(turns: Any, images: int) -> tuple[Message, ...]:
-    """LLaVA `conversations` or chat `messages` as Messages; assistant turns train. Pictures that no turn places go before the
-    first user turn. Raises RowError when turns are malformed or place another number of pictures than there are."""
+def conversation(turns: Any, images: int, videos: int = 0) -> tuple[Message, ...]:
+    """LLaVA `conversations` or chat `messages` as Messages; assistant turns train. Pictures and films that no turn places go before
+    the first user turn. A row of films alone may place them by `<image>`, as LLaVA-Video's do. Raises RowError when turns are malformed
+    or place another number than there are."""
     messages = [Message(_role(t), _parts(t), _role(t) == "assistant") for t in turns]
-    placed = sum(p.kind == "image" for m in messages for p in m.parts)
-    if placed == 0 and images:
+    if videos:
+        messages = [replace(m, parts=tuple(q for p in m.parts for q in _split(p, VIDEO_PLACEHOLDER, "video"))) for m in messages]
+        if not images and not _placed(messages, "video"):
+            messages = [replace(m, parts=tuple(Part("video") if p.kind == "image" else p for p in m.parts)) for m in messages]
+        messages = _shown(messages, "video", videos, "films")
+    return tuple(_shown(messages, "image", images, "pictures"))
+
+
+def _placed(messages: Sequence[Message], kind: str) -> int:
+    return sum(part.kind == kind for message in messages for part in message.parts)
+
+
+def _shown(messages: list[Message], kind: Literal["image", "video"], count: int, noun: str) -> list[Message]:
+    """The messages with `count` parts of the kind, put before the first user turn where there are none."""
+    placed = _placed(messages, kind)
+    if placed == 0 and count:
         first = next((i for i, m in enumerate(messages) if m.role == "user"), None)
         if first is None:
-            raise RowError("conversation_type", "no user turn to show the picture in")
-        messages[first] = Message("user", (Part("image"),) * images + messages[first].parts)
-    elif placed != images:
-        raise RowError("image_count", f"the conversation places {placed} pictures, the row has {images}")
-    return tuple(messages)
+            raise RowError("conversation_type", f"no user turn to show the {noun} in")
+        return [replace(m, parts=(Part(kind),) * count + m.parts) if i == first else m for i, m in enumerate(messages)]
+    if placed != count:
+        raise RowError(f"{kind}_count", f"the conversation places {placed} {noun}, the row has {count}")
+    return messages
+
+
+def in_order(messages: Sequence[Message], images: tuple[Image, ...], films: tuple[Image, ...]) -> tuple[Image, ...]:
+    """Pictures and films as the conversation places them."""
+    if not films:
+        return images
+    given = {"image": iter(images), "video": iter(films)}
+    return tuple(next(given[part.kind]) for message in messages for part in message.parts if part.kind in given)
 
 
 def _first_answer(turns: list[Any]) -> int:
@@ -236,12 +265,16 @@ def _parts(turn: Mapping[str, Any]) -> tuple[Part, ...]:
     content = _content(turn)
     if isinstance(content, list):
         return tuple(_part(p) for p in content)
-    text = text_in(content if content is not None else "", "a turn")
-    if PLACEHOLDER not in text:
-        return (Part("text", text),)
+    return _split(Part("text", text_in(content if content is not None else "", "a turn")), PLACEHOLDER, "image")
+
+
+def _split(part: Part, mark: str, kind: Literal["image", "video"]) -> tuple[Part, ...]:
+    """A text part around the places that `mark` names."""
+    if part.kind != "text" or mark not in part.text:
+        return (part,)
     pieces: list[Part] = []
-    for i, piece in enumerate(text.split(PLACEHOLDER)):
-        pieces += [Part("image")] if i else []
+    for i, piece in enumerate(part.text.split(mark)):
+        pieces += [Part(kind)] if i else []
         pieces += [Part("text", piece.strip("\n"))] if piece.strip("\n") else []
     return tuple(pieces)
 
@@ -252,7 +285,7 @@ def _part(content: Any) -> Part:
         return Part("text", text_in(content.get("text"), "a text part"))
     if kind in ("image", "image_url"):
         return Part("image")
-    if kind == "video":
+    if kind in ("video", "video_url"):
         return Part("video")
     raise RowError("conversation_type", f"a content part should have type text, image or video, found {str(content)[:80]}")
 
@@ -288,10 +321,28 @@ def _images(meta: Mapping[str, Any], wanted: Wanted, turns: Sequence[Any] | None
     )
 
 
-def inline_pictures(turns: Sequence[Any]) -> list[Any]:
-    """What image parts hold themselves: {"type": "image", "path": ...}, {"type": "image_url", "image_url": {"url": ...}}."""
+def _films(meta: Mapping[str, Any], turns: Sequence[Any], root: str) -> Given:
+    """The names and paths of a row's films, of its field `video` or `videos` or of its conversation's parts. Raises RowError."""
+    key = next((key for key in VIDEO_KEYS if not is_nothing(meta.get(key))), None)
+    values = inline_pictures(turns, ("video", "video_url"), INLINE_VIDEO_KEYS) if key is None else meta[key]
+    values = values if isinstance(values, list) else [values]
+    return () if key is None else (key,), tuple(Image(path=join(root, _film_path(value))) for value in values)
+
+
+def _film_path(value: Any) -> str:
+    path = next((value[key] for key in ("path", "url") if value.get(key)), None) if isinstance(value, Mapping) else value
+    if not isinstance(path, str) or not path:
+        raise RowError("video_type", f"a film is given by its path, found {type(value).__name__} {str(value)[:80]}")
+    return path
+
+
+def inline_pictures(
+    turns: Sequence[Any], types: tuple[str, ...] = ("image", "image_url"), keys: tuple[str, ...] = INLINE_KEYS
+) -> list[Any]:
+    """What image parts (or those of other `types`) hold themselves: {"type": "image", "path": ...}, {"type": "image_url", "image_url":
+    {"url": ...}}."""
     parts = [p for turn in turns if isinstance(turn, Mapping) for p in _listed(_content(turn)) if isinstance(p, Mapping)]
-    held = [next((p[k] for k in INLINE_KEYS if not is_nothing(p.get(k))), None) for p in parts if p.get("type") in ("image", "image_url")]
+    held = [next((p[k] for k in keys if not is_nothing(p.get(k))), None) for p in parts if p.get("type") in types]
     return [value["url"] if isinstance(value, Mapping) and "url" in value else value for value in held if value is not None]
 
 

@@ -114,7 +114,12 @@ def first_pairs(path: Path, count: int) -> list[PreferencePair]:
     from .train_suites import broken_pictures
 
     read = (pair for pair in read_pairs(path) if isinstance(pair, PreferencePair))
-    return list(islice((pair for pair in read if not broken_pictures([pair.sample], decode)), count))
+
+    def look(sample: Sample) -> None:
+        for image in sample.images:
+            decode(image)
+
+    return list(islice((pair for pair in read if not broken_pictures([pair.sample], look)), count))
 
 
 def drawn_answers(config: RoundsConfig, folder: Path, backend: Any) -> list[tuple[Sample, Response]]:

@@ -76,6 +76,7 @@ def ready(config: TrainConfig, root: Path, world: int) -> Ready:
     if config.model.from_ and config.model.adapter:
         log.info("%s with another adapter, which starts from random weights", config.model.from_)
     data, eval_data = read_data(config, processor, root)
+    check_films(config, [rows for rows in (data, eval_data) if rows is not None])
     steps = total_steps(config, len(data), world)
     check_evaluated(config, steps)
     objective = make_objective(config, model, processor, data)
@@ -95,6 +96,13 @@ def ready(config: TrainConfig, root: Path, world: int) -> Ready:
     if in_bf16(config) and not config.fsdp:  # its units hold frozen and moving weights together, in one dtype
         halve_frozen(model)
     return Ready(model, processor, objective, data, eval_data, built, collator(config, processor, objective))
+
+
+def check_films(config: TrainConfig, read: Sequence[TrainingSet]) -> None:
+    """UserError where rows show films to an objective that knows pictures only."""
+    paths = [source["path"] for rows in read for source in rows.report["sources"] if source.get("films")]
+    if paths and not objective_class(config).films:
+        raise UserError(f"objective {config.objective['type']} is about pictures, and {paths[0]} holds films; train on them with lm")
 
 
 def check_names(config: TrainConfig) -> None:

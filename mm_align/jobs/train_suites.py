@@ -13,7 +13,7 @@ from .train_setup import nearest
 if TYPE_CHECKING:
     from data_tools.calls import Sampling
     from data_tools.io import BadImage
-    from data_tools.records import Image, Response, Sample
+    from data_tools.records import Response, Sample
 
     from ..backends.transformers_ import TransformersBackend
     from ..evals import Benchmark
@@ -88,13 +88,13 @@ def lower_is_better(name: str, built: Mapping[str, Benchmark]) -> bool:
 
 def answers(backend: TransformersBackend, samples: Sequence[Sample], sampling: Sampling, broken: Broken) -> list[Response]:
     """Responses of the samples whose pictures can be decoded; the others join `broken`, which is asked nothing at later calls."""
-    from data_tools.io import BadImage, decode
+    from data_tools.io import BadImage
 
     asked = [sample for sample in samples if sample.id not in broken]
     try:
         return backend.generate(asked, sampling) if asked else []
     except BadImage:
-        found = broken_pictures(asked, decode)
+        found = broken_pictures(asked, lambda sample: _decoded(sample, backend))
         if not found:
             raise
     broken |= found
@@ -102,26 +102,38 @@ def answers(backend: TransformersBackend, samples: Sequence[Sample], sampling: S
 
 
 def broken_pictures(samples: Iterable[Sample], look: Any) -> Broken:
-    """The samples that have a picture for which `look` raises BadImage."""
+    """The samples for which `look` raises BadImage."""
     from data_tools.io import BadImage
 
     found: Broken = {}
     for sample in samples:
         try:
-            for image in sample.images:
-                look(image)
+            look(sample)
         except BadImage as error:
             found[sample.id] = error
     return found
 
 
-def _missing(image: Image) -> None:
+def _decoded(sample: Sample, backend: TransformersBackend) -> None:
+    """BadImage for a picture or a film that cannot be decoded."""
+    from data_tools.io import decode
+
+    from ..models.films import filmed, videos_of
+
+    films = videos_of(sample)
+    for image in (image for image in sample.images if image not in films):
+        decode(image)
+    filmed(sample, backend.prompts.processor)
+
+
+def _missing(sample: Sample) -> None:
     """BadImage for a local file that is not there; a picture that lies far away is looked for when it is needed."""
     from data_tools.io.images import open_image
     from data_tools.io.paths import is_remote
 
-    if image.data is None and image.pixels is None and not is_remote(image.path or ""):
-        open_image(image).close()
+    for image in sample.images:
+        if image.data is None and image.pixels is None and not is_remote(image.path or ""):
+            open_image(image).close()
 
 
 def quarantine(path: Path, suite: str, samples: Iterable[Sample], broken: Broken) -> None:

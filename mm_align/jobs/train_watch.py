@@ -97,7 +97,7 @@ def asked(sample: Sample) -> tuple[Sample, str] | None:
     *before, last = sample.messages
     if last.role != "assistant" or not before:
         return None
-    pictures = sum(part.kind == "image" for message in before for part in message.parts)
+    pictures = sum(part.kind != "text" for message in before for part in message.parts)
     return replace(sample, messages=tuple(before), images=sample.images[:pictures]), _text([last])
 
 

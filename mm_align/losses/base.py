@@ -46,10 +46,11 @@ class Objective(nn.Module, ABC):
     """A training objective. It may own parameters: they train, live in training checkpoints, and are absent from exports.
 
     It calls the model (so that wrappers such as DDP see the call) and uses its named faces, never its internals.
-    `records`: what its batches are made of, samples or preference pairs.
+    `records`: what its batches are made of, samples or preference pairs. `films`: whether rows may show films.
     """
 
     records: ClassVar[Literal["samples", "pairs"]] = "samples"
+    films: ClassVar[bool] = True
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any], setup: ObjectiveSetup) -> Objective:

@@ -140,6 +140,7 @@ class EecaObjective(Objective):
     first step, kept in the checkpoint, never trained, and centred over the entities. ValueError for what does not fit.
     """
 
+    films = False
     targets: torch.Tensor
     targets_taken: torch.Tensor
 

@@ -124,26 +124,58 @@ def _on_grid(attended: Attended | None, given: tuple[int, int], wanted: tuple[in
     return {"attention": F.adaptive_avg_pool2d(maps, wanted).flatten(1)}
 
 
-def features_of(groups: Sequence[Group]) -> list[torch.Tensor]:
-    """The tokens of each picture and film. ValueError where some were dropped that the prompt has placeholders for."""
-    for group in groups:
-        if group.offered != group.kept:
-            raise ValueError(
-                f"this reducer keeps what it finds in the frames, {sum(group.kept)} of {sum(group.offered)} tokens here, which the prompt "
-                "cannot know: such reducers work in `generate`; train with one that keeps a fixed number"
-            )
-    return [group.features for group in groups]
+def staying(places: torch.Tensor, groups: Sequence[Group]) -> torch.Tensor:
+    """Of prompts' placeholders [B, L] bool, those that have a token; in frames the first ones. ValueError where there are more or fewer."""
+    slots = places.nonzero()
+    keep = torch.cat([torch.arange(offered) < kept for group in groups for offered, kept in zip(group.offered, group.kept, strict=True)])
+    if len(keep) != len(slots):
+        raise ValueError(f"the prompts hold {len(slots)} placeholders, their pictures and films offer {len(keep)} tokens")
+    kept, stays = slots[keep.to(slots.device)], torch.zeros_like(places)
+    stays[kept[:, 0], kept[:, 1]] = True
+    return stays
+
+
+class Shortened(NamedTuple):
+    """Rows [B, L', ...] without some of their places, right-padded; back [B, L]: the place of each in them, of one that is gone that of the
+    last before it, which says what comes next."""
+
+    embeds: torch.Tensor
+    attention_mask: torch.Tensor | None
+    position_ids: torch.Tensor | None
+    back: torch.Tensor
+
+    def lengthened(self, hidden: torch.Tensor) -> torch.Tensor:
+        """[B, L', D] -> [B, L, D]"""
+        return hidden.gather(1, self.back[..., None].expand(-1, -1, hidden.shape[-1]))
+
+
+def shortened(
+    embeds: torch.Tensor, attention_mask: torch.Tensor | None, position_ids: torch.Tensor | None, stays: torch.Tensor
+) -> Shortened:
+    """Rows without the places that do not stay [B, L] bool. Of packs (positions that begin anew with each sample, no mask) the positions
+    are counted anew. ValueError for a mask of another shape and for positions beside a mask."""
+    if attention_mask is not None and (attention_mask.ndim != 2 or attention_mask.shape != stays.shape or position_ids is not None):
+        raise ValueError("a film's reducer dropped tokens: give an attention_mask [B, L], or position_ids of packs, without a cache")
+    stays = stays if attention_mask is None else stays & attention_mask.bool()
+    counts = stays.sum(1, keepdim=True)  # [B, 1]
+    length = int(counts.max())
+    order = (~stays).to(torch.uint8).argsort(dim=1, stable=True)[:, :length]  # [B, L']
+    rows = embeds.gather(1, order[..., None].expand(-1, -1, embeds.shape[-1]))
+    back = (stays.cumsum(1) - 1).clamp(min=0)
+    at = torch.arange(length, device=embeds.device)
+    if position_ids is None:
+        return Shortened(rows, (at < counts).long(), None, back)
+    places = torch.arange(stays.shape[1], device=embeds.device)
+    begins = torch.where(position_ids == 0, places, 0).cummax(1).values  # where each place's sample begins
+    before = stays.cumsum(1) - stays.long()
+    positions = (before - before.gather(1, begins)).gather(1, order)
+    return Shortened(rows, None, torch.where(at < counts, positions, at - counts), back)
 
 
 def fitted(input_ids: torch.Tensor, attention_mask: torch.Tensor, image_token_id: int, groups: Sequence[Group]) -> Fitted:
     """Prompts [B, L] without the placeholders of tokens that were dropped, in frames the last ones."""
-    slots = (input_ids == image_token_id).nonzero()
-    stays = attention_mask.bool()
-    keep = torch.cat([torch.arange(offered) < kept for group in groups for offered, kept in zip(group.offered, group.kept, strict=True)])
-    if len(keep) != len(slots):
-        raise ValueError(f"the prompts hold {len(slots)} placeholders, their pictures and films offer {len(keep)} tokens")
-    dropped = slots[~keep.to(slots.device)]
-    stays[dropped[:, 0], dropped[:, 1]] = False
+    places = input_ids == image_token_id
+    stays = attention_mask.bool() & (~places | staying(places, groups))
     rows = [ids[kept] for ids, kept in zip(input_ids, stays, strict=True)]
     length = max(len(row) for row in rows)
     ids, mask = (input_ids.new_zeros(len(rows), length), attention_mask.new_zeros(len(rows), length))

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import PIL.Image
 
+from data_tools.io import BadImage
 from data_tools.records import Image, Message, Sample
 from video.timestamps import ClipText, clip_text
 
-from .video_settings import VideoSettings
-
 if TYPE_CHECKING:
-    from video.clip import VideoClip
+    import numpy as np
+
+    from video.clip import VideoInfo
 
     from .processor import LvlmProcessor
 
@@ -55,7 +56,7 @@ def has_video(messages: Sequence[Message]) -> bool:
 def filmed(sample: Sample, processor: LvlmProcessor) -> Sample:
     """The sample with its videos decoded, as the processor's settings want them; itself where it has none, or has them already.
 
-    ValueError for a video without a path, or one that is no video; see `video.decode`.
+    BadImage (a ValueError) for a video without a path, or one that is no video: video_missing, video_unreadable; see `video.decode`.
     """
     if isinstance(sample, Filmed) or not has_video(sample.messages):
         return sample
@@ -68,11 +69,30 @@ def filmed(sample: Sample, processor: LvlmProcessor) -> Sample:
         if kind == "image":
             images.append(image)
             continue
-        clip = _clip(image, sample.id, processor.video)
-        images += [Image(pixels=picture) for picture in _pictures(clip)]
-        films.append(film_of(clip.times.tolist(), clip.source.duration, processor))
+        shown = _shown(image, sample.id, processor)
+        images += [Image(pixels=picture) for picture in shown.pictures]
+        films.append(film_of(shown.times, shown.duration, processor))
     given = {name: getattr(sample, name) for name in Sample.__dataclass_fields__}
     return Filmed(**given | {"images": tuple(images)}, films=tuple(films))
+
+
+def films_before(sample: Sample, processor: LvlmProcessor) -> tuple[Film, ...]:
+    """What `filmed` will put into the prompt for each video, told by the frames' times alone: no frame is decoded. BadImage as there."""
+    settings, found = processor.video_settings, []
+    for image in videos_of(sample):
+        path = _file(image, sample.id)
+        try:
+            info, places = _places(path, settings.sampler, settings.frames, settings.options)
+        except ValueError as error:
+            raise BadImage("video_unreadable", str(error)) from error
+        found.append(film_of(info.times[places].tolist(), info.duration, processor))
+    return tuple(found)
+
+
+def videos_of(sample: Sample) -> list[Image]:
+    """The images of a sample that stand for its video parts."""
+    kinds = [part.kind for message in sample.messages for part in message.parts if part.kind != "text"]
+    return [image for kind, image in zip(kinds, sample.images, strict=True) if kind == "video"]
 
 
 def film_of(times: Sequence[float], duration: float, processor: LvlmProcessor) -> Film:
@@ -91,6 +111,12 @@ def clips_of(sample: Sample) -> Iterator[int | None]:
                 yield len(next(films).tokens) if part.kind == "video" else None
 
 
+def placeholders(sample: Sample, processor: LvlmProcessor) -> int:
+    """Visual tokens that the prompt of a sample whose films were decoded has places for."""
+    pictures = sum(frames is None for frames in clips_of(sample))
+    return pictures * processor.num_image_tokens + sum(sum(film.tokens) for film in films_of(sample))
+
+
 def check_pictures(sample: Sample) -> None:
     """Raises ValueError unless a sample has as many images as its messages place, frames of films counted."""
     wanted = sum(1 if frames is None else frames for frames in clips_of(sample))
@@ -98,24 +124,45 @@ def check_pictures(sample: Sample) -> None:
         raise ValueError(f"sample '{sample.id}' has {wanted} image parts in its messages and {len(sample.images)} images")
 
 
-def _pictures(clip: VideoClip) -> list[PIL.Image.Image]:
-    return [PIL.Image.fromarray(frame) for frame in clip.frames.permute(0, 2, 3, 1).cpu().numpy()]
-
-
-def _clip(image: Image, sample_id: str, video: Mapping[str, Any] | None) -> VideoClip:
+def _file(image: Image, sample_id: str) -> str:
     if image.path is None or not Path(image.path).is_file():
-        raise ValueError(f"sample '{sample_id}' has a video {image.path!r} that is no file; videos are given by their path")
-    settings = VideoSettings.of({key: value for key, value in (video or {}).items() if key != "grid"})
+        raise BadImage("video_missing", f"sample '{sample_id}' has a video {image.path!r} that is no file; videos are given by their path")
+    return image.path
+
+
+class _Shown(NamedTuple):
+    """A video's frames as pictures, when each is shown, and the video's length, in seconds."""
+
+    pictures: tuple[PIL.Image.Image, ...]
+    times: list[float]
+    duration: float
+
+
+def _shown(image: Image, sample_id: str, processor: LvlmProcessor) -> _Shown:
+    path, settings = _file(image, sample_id), processor.video_settings
     chosen = {"sampler": settings.sampler, "frames": settings.frames, "options": settings.options}
-    status = Path(image.path).stat()
-    return _decoded(image.path, status.st_mtime_ns, status.st_size, json.dumps(chosen, sort_keys=True))
+    try:
+        status = Path(path).stat()
+        return _decoded(path, status.st_mtime_ns, status.st_size, json.dumps(chosen, sort_keys=True))
+    except (ValueError, OSError) as error:
+        raise BadImage("video_unreadable", str(error)) from error
 
 
 @functools.lru_cache(maxsize=KEPT)
-def _decoded(path: str, changed: int, size: int, chosen: str) -> VideoClip:
-    """By path, time and size of the file: another file of the same name is another film."""
-    from video.decode import decode, probe
+def _decoded(path: str, changed: int, size: int, chosen: str) -> _Shown:
+    """By path, time and size of the file: another file of the same name is another film. Rows of one film get the same pictures."""
+    from video.decode import decode
+
+    settings = json.loads(chosen)
+    clip = decode(path, indices=_places(path, settings["sampler"], settings["frames"], settings["options"])[1].tolist())
+    pictures = tuple(PIL.Image.fromarray(frame) for frame in clip.frames.permute(0, 2, 3, 1).cpu().numpy())
+    return _Shown(pictures, clip.times.tolist(), clip.source.duration)
+
+
+def _places(path: str, sampler: str, frames: int | None, options: Mapping[str, Any]) -> tuple[VideoInfo, np.ndarray]:
+    """The video, and which of its frames are shown."""
+    from video.decode import probe
     from video.frames import sample
 
-    settings, info = json.loads(chosen), probe(path)
-    return decode(path, indices=sample(info, settings["sampler"], settings["frames"], **settings["options"]).tolist())
+    info = probe(path)
+    return info, sample(info, sampler, frames, **options)

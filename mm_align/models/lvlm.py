@@ -19,7 +19,7 @@ from vision.encoders import Encoder, encoder_for, tower_config
 from vision.tokens import VisualTokens
 
 from ..losses.answer_logps import token_logps
-from .film_tokens import Group, features_of, fitted, groups_of
+from .film_tokens import Group, fitted, groups_of, shortened, staying
 from .lvlm_config import LvlmConfig
 
 
@@ -157,12 +157,20 @@ class LvlmModel(LvlmPreTrainedModel):
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
         embeds = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
+        short = None
         if clips is not None:
-            tokens, features = None, torch.cat(features_of(self.film_groups(clips, pixel_values, tower_features, picture_index)))
+            groups = self.film_groups(clips, pixel_values, tower_features, picture_index)
+            tokens, features = None, torch.cat([group.features for group in groups])
+            stays = staying(places := self._places(input_ids, embeds), groups)
+            embeds = self._placed(embeds, stays, features)
+            short = None if torch.equal(stays, places) else shortened(embeds, attention_mask, position_ids, stays | ~places)
+            if short is not None:
+                embeds, attention_mask, position_ids, _ = short
+                kwargs["use_cache"] = False
         else:
             tokens, rows = self._pictures(pixel_values, mm_encoder_outputs, tower_features)
             features = None if rows is None else torch.cat(rows if picture_index is None else [rows[i] for i in picture_index.tolist()])
-        if features is not None:  # [n, D]
+        if features is not None and clips is None:  # [n, D]
             embeds = self._placed(embeds, self._places(input_ids, embeds), features)
         if position_ids is None and attention_mask is not None and attention_mask.ndim == 2:
             position_ids = positions_of(attention_mask)[:, -embeds.shape[1] :]
@@ -177,7 +185,7 @@ class LvlmModel(LvlmPreTrainedModel):
             **kwargs,
         )
         return LvlmOutput(
-            last_hidden_state=outputs.last_hidden_state,
+            last_hidden_state=outputs.last_hidden_state if short is None else short.lengthened(outputs.last_hidden_state),
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
@@ -286,7 +294,8 @@ class LvlmForConditionalGeneration(LvlmPreTrainedModel, GenerationMixin):
         {"image": what `get_image_features` gave} or tower_features (what `tower_features` gave) instead of pixels.
         picture_index [n]: the k-th picture of the prompts is row `picture_index[k]` of the m distinct ones given, so that towers
         and adapter run once for a picture that several rows show; absent: in order, each once. clips [k, 2]: the first place of each
-        film among the pictures of the prompts and its number of frames, which have the tokens that `config.video` leaves.
+        film among the pictures of the prompts and its number of frames, which have the tokens that `config.video` leaves;
+        of placeholders that were left without one, the language model sees nothing.
         logits_to_keep: the last k positions (0: all), an index tensor, or a boolean [B, L] that gives logits [K, V]. labels [B, L]
         with -100 where no loss falls. scored_places [K] (flat, b * L + position) and scored_ids [K]: instead of logits, the
         log-probabilities of these tokens as the next ones at these places; see `token_logps`.

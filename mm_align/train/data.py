@@ -19,6 +19,7 @@ from data_tools.records import Image, Sample
 
 from ..models import LvlmProcessor, Prepared, collate, collate_packs
 from ..models.batch import same_picture
+from ..models.films import filmed, placeholders, videos_of
 from .mixture import Items, Order
 from .sources import Source
 from .store import REJECTED, RowStore, Rules, TooLong, is_late, open_store, quarantine_line
@@ -160,16 +161,25 @@ class TrainingSet(Dataset[Item]):
         raise NoPictureLeft(f"no picture of these rows can be decoded any more; {self.quarantine} says why of each")
 
     def _decoded(self, row: int, seen: dict[Hashable, Image | BadImage]) -> Any:
-        """The row with its pictures; None where one of them cannot be decoded."""
+        """The row with its pictures and the frames of its films; None where one of them cannot be decoded."""
         prepared = self.store[row]
-        images = []
-        for image in prepared.sample.images:
-            decoded = _decoded_once(image, seen)
-            if isinstance(decoded, BadImage):
-                self._quarantine(row, prepared.sample, decoded)
-                return None
-            images.append(decoded)
-        return replace(prepared, sample=replace(prepared.sample, images=tuple(images)))
+        try:
+            return replace(prepared, sample=self._shown(prepared, seen))
+        except BadImage as error:
+            self._quarantine(row, prepared.sample, error)
+            return None
+
+    def _shown(self, prepared: Any, seen: dict[Hashable, Image | BadImage]) -> Sample:
+        sample: Sample = prepared.sample
+        films = videos_of(sample)
+        images = tuple(image if image in films else _decoded_once(image, seen) for image in sample.images)
+        if not films:
+            return replace(sample, images=images)
+        shown = filmed(replace(sample, images=images), self.store.processor)
+        wanted = int((prepared.encoded.ids == self.store.processor.image_token_id).sum())
+        if placeholders(shown, self.store.processor) != wanted:
+            raise BadImage("video_changed", f"{', '.join(str(f.path) for f in films)}: the film has changed since the rows were read")
+        return shown
 
     def _quarantine(self, row: int, sample: Sample, error: BadImage) -> None:
         if row in self._broken:
@@ -204,14 +214,18 @@ def _line(report: Mapping[str, Any], rows: float, total: float) -> str:
     return f"{report['path']}: {kept}, {rows / total:.1%} of an epoch{cut}" + (f"; quarantined: {left}" if left else "")
 
 
-def _decoded_once(image: Image, seen: dict[Hashable, Image | BadImage]) -> Image | BadImage:
+def _decoded_once(image: Image, seen: dict[Hashable, Image | BadImage]) -> Image:
+    """Raises BadImage, at every call for a picture that is broken."""
     key = same_picture(image)
     if key not in seen:
         try:
             seen[key] = decode(image)
         except BadImage as error:
             seen[key] = error
-    return seen[key]
+    found = seen[key]
+    if isinstance(found, BadImage):
+        raise found
+    return found
 
 
 class Collator:

@@ -108,12 +108,14 @@ class _PairWriter(StoreWriter):
         return reject(item.sample, error, chosen=item.chosen, rejected=item.rejected)
 
     def add(self, item: PreferencePair, number: int, counts: Counter[str]) -> None:
+        if any(part.kind == "video" or "<video>" in part.text for message in item.sample.messages for part in message.parts):
+            raise RowError("video", "preference pairs are about pictures; films are trained on with `objective: {type: lm}`")
         self.check_files(item.sample)
         pair = prepare_pair(item, self.processor, self.rules.max_length)
         both = Tokens(*map(np.concatenate, zip(pair.chosen, pair.rejected, strict=True)))
         length = len(both.ids) - int(pair.chosen.trains.argmax())  # the prompt stands in a row once
         counts.update(kept=1, tokens=length, trained=int(both.trains.sum()), pictures=len(item.sample.images))
-        known = {"chosen": item.chosen, "chosen_tokens": len(pair.chosen.ids), "margin": pair.margin}
+        known: dict[str, Any] = {"chosen": item.chosen, "chosen_tokens": len(pair.chosen.ids), "margin": pair.margin}
         self.put(item.sample, both, number, length, **known)
 
 

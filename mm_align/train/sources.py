@@ -30,7 +30,9 @@ class Source(JobConfig):
     )
     caption_key: str | None = Field(None, description="field of the caption or conversation; default: a conversation, else a caption")
     image_key: str | None = Field(None, description="field of the pictures")
-    image_root: str | None = Field(None, description="folder that relative picture paths start from; default: beside the file")
+    image_root: str | None = Field(
+        None, description="folder that relative paths of pictures and films start from; default: beside the file"
+    )
     prompt: str | list[str] = Field(
         "", description="what is asked for a caption, after its picture; of several one is drawn for each row; '' asks nothing"
     )
@@ -63,6 +65,7 @@ def _read(shard: Shard, source: Source, limit: int | None) -> Iterator[Item]:
         image_root=source.image_root,
         limit=limit,
         conversations_first=source.caption_key is None,
+        videos=True,
     )
 
 

@@ -27,9 +27,10 @@ from data_tools.shards import fingerprint, read_json, to_json
 
 from ..models import LvlmProcessor, Prepared
 from ..models.batch import Tokens, cut
+from ..models.films import Film, films_before, videos_of
 from .sources import Source, rows, shards_of
 
-LAYOUT = 1  # of the files; another number means that older stores are made anew
+LAYOUT = 2  # of the files; another number means that older stores are made anew
 DATA, INDEX, REPORT, REJECTED = "rows.bin", "index.npz", "report.json", "rejected.jsonl"
 INDEX_TYPES = {"start": np.int64, "head": np.int64, "tokens": np.int64, "length": np.int64, "source": np.int16, "pictures": np.int32}
 
@@ -59,7 +60,7 @@ class RowStore:
 
     def __init__(self, folder: Path, processor: LvlmProcessor) -> None:
         self.folder = folder
-        self.image_token_id, self.num_image_tokens = processor.image_token_id, processor.num_image_tokens
+        self.processor = processor
         with np.load(folder / INDEX, allow_pickle=False) as index:
             self.index = {name: index[name] for name in INDEX_TYPES}
         self.report: dict[str, Any] = read_json(folder / REPORT) or {}
@@ -86,14 +87,17 @@ class RowStore:
     def __getitem__(self, row: int) -> Any:
         """What the row is prepared as, its pictures not decoded."""
         data = self._bytes(row)
-        return Prepared(self._head(data, row)[0], self._tokens(data, row))
+        sample, head = self._head(data, row)
+        return Prepared(sample, self._tokens(data, row, head.get("repeats")))
 
-    def _tokens(self, data: memoryview, row: int) -> Tokens:
+    def _tokens(self, data: memoryview, row: int, counts: list[int] | None = None) -> Tokens:
+        """counts: placeholders of each picture and frame, where they differ."""
         tokens = int(self.index["tokens"][row])
         ends = len(data) - (tokens + 7) // 8
         ids = np.frombuffer(data[ends - 4 * tokens : ends], np.int32)
         trains = np.unpackbits(np.frombuffer(data[ends:], np.uint8), count=tokens).astype(bool)
-        repeats = np.where(ids == self.image_token_id, self.num_image_tokens, 1)
+        repeats = np.ones(len(ids), np.int64)
+        repeats[ids == self.processor.image_token_id] = self.processor.num_image_tokens if counts is None else counts
         return Tokens(np.repeat(ids, repeats).astype(np.int64), np.repeat(trains, repeats))
 
     def _bytes(self, row: int) -> memoryview:
@@ -154,7 +158,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _appeared(made: Path) -> bool:
-    """Whether a picture exists now whose absence rejected a row."""
+    """Whether a picture or film exists now whose absence rejected a row."""
     missing = (read_json(made / REPORT) or {}).get("missing", [])
     return any(os.path.exists(path) for path in missing)  # noqa: PTH110 - once a picture
 
@@ -210,12 +214,24 @@ class StoreWriter:
         """Write a record of source `number` as a row. Raises RowError where it cannot be trained on."""
         _check(item)
         self.check_files(item)
-        tokens, cut = self._fitting(item)
-        counts.update(kept=1, tokens=len(tokens.ids), trained=int(tokens.trains.sum()), pictures=len(item.images), cut=int(cut))
-        self.put(item, tokens, number, len(tokens.ids))
+        films = self._films(item)
+        tokens, cut = self._fitting(item, films)
+        counts.update(kept=1, tokens=len(tokens.ids), trained=int(tokens.trains.sum()), cut=int(cut))
+        counts.update(pictures=len(item.images) - len(films), films=len(films))
+        repeats = _repeats(item, films, self.processor) if films else None
+        self.put(item, tokens, number, len(tokens.ids), repeats)
+
+    def _films(self, sample: Sample) -> tuple[Film, ...]:
+        """Read from each film's packets, which tell its length and times."""
+        try:
+            return films_before(sample, self.processor)
+        except BadImage as error:
+            self.missing += [str(film.path) for film in videos_of(sample) if error.reason == "video_missing" and film.path]
+            raise RowError(error.reason, error.detail) from error
 
     def check_files(self, sample: Sample) -> None:
-        for image in sample.images:
+        films = videos_of(sample)
+        for image in (image for image in sample.images if image not in films):
             if image.data is None and not _in_a_store(image.path or ""):
                 try:
                     open_image(image).close()
@@ -223,8 +239,8 @@ class StoreWriter:
                     self.missing += [image.path] if image.path and error.reason == "image_missing" else []
                     raise RowError(error.reason, error.detail) from error
 
-    def _fitting(self, sample: Sample) -> tuple[Tokens, bool]:
-        tokens, limit = _tokens(sample, self.processor), self.rules.max_length
+    def _fitting(self, sample: Sample, films: Sequence[Film]) -> tuple[Tokens, bool]:
+        tokens, limit = _tokens(sample, films, self.processor), self.rules.max_length
         if limit is None or len(tokens.ids) <= limit:
             return tokens, False
         if self.rules.too_long == "drop":
@@ -234,10 +250,12 @@ class StoreWriter:
         except ValueError as error:
             raise RowError("too_long", f"{len(tokens.ids)} tokens; {error}") from error
 
-    def put(self, sample: Sample, tokens: Tokens, number: int, length: int, **more: Any) -> None:
-        """Write the row. length: what it counts for where rows are arranged by length; more: what the store is to find in its head."""
-        kept = _once_a_picture(tokens, self.processor)
+    def put(self, sample: Sample, tokens: Tokens, number: int, length: int, repeats: list[int] | None = None, **more: Any) -> None:
+        """Write the row. length: what it counts for where rows are arranged by length; repeats: placeholders of each picture and frame,
+        where they differ; more: what the store is to find in its head."""
+        kept = _once_a_picture(tokens, self.processor, repeats)
         embedded = [image.data for image in sample.images if image.data is not None]
+        more |= {} if repeats is None else {"repeats": repeats}
         head = json.dumps(_head(sample) | more, default=plain).encode("ascii")
         parts = [head, *embedded, kept.ids.astype(np.int32).tobytes(), np.packbits(kept.trains).tobytes()]
         self.data.writelines(parts)
@@ -259,25 +277,38 @@ def _check(sample: Sample) -> None:
     answers = [m for m in sample.messages if m.trains and any(p.kind == "text" and p.text.strip() for p in m.parts)]
     if not answers:
         raise RowError("no_answer", "no turn of the assistant has text to train on")
-    places = sum(part.kind == "image" for message in sample.messages for part in message.parts)
+    places = sum(part.kind != "text" for message in sample.messages for part in message.parts)
     if places != len(sample.images):
-        raise RowError("image_count", f"the conversation places {places} pictures, the row has {len(sample.images)}")
+        raise RowError("image_count", f"the conversation places {places} pictures and films, the row has {len(sample.images)}")
 
 
-def _tokens(sample: Sample, processor: LvlmProcessor) -> Tokens:
+def _tokens(sample: Sample, films: Sequence[Film], processor: LvlmProcessor) -> Tokens:
     try:
-        return Tokens.of(processor.encode_for_training(sample.messages))
+        return Tokens.of(processor.encode_for_training(sample.messages, films=films))
     except TemplateError as error:
         raise RowError("chat_template", f"the chat template refuses the conversation: {error}") from error
     except ValueError as error:
         raise RowError("not_encodable", str(error)) from error
 
 
-def _once_a_picture(tokens: Tokens, processor: LvlmProcessor) -> Tokens:
-    """One placeholder for each picture; `RowStore` multiplies them again."""
+def _once_a_picture(tokens: Tokens, processor: LvlmProcessor, repeats: Sequence[int] | None) -> Tokens:
+    """One placeholder for each picture or frame; `RowStore` multiplies them again."""
     places = np.flatnonzero(tokens.ids == processor.image_token_id)
-    extra = np.delete(places, np.arange(0, len(places), processor.num_image_tokens))
+    firsts = np.arange(0, len(places), processor.num_image_tokens) if repeats is None else np.cumsum([0, *repeats[:-1]])
+    extra = np.delete(places, firsts)
     return Tokens(np.delete(tokens.ids, extra), np.delete(tokens.trains, extra))
+
+
+def _repeats(sample: Sample, films: Sequence[Film], processor: LvlmProcessor) -> list[int]:
+    """Placeholders of each picture and each frame in the prompt's order, but of those that have none."""
+    given = iter(films)
+    counts: list[int] = []
+    for part in (part for message in sample.messages for part in message.parts):
+        if part.kind == "image":
+            counts.append(processor.num_image_tokens)
+        elif part.kind == "video":
+            counts += next(given).tokens
+    return [count for count in counts if count]
 
 
 def _head(sample: Sample) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class AutoReader(Reader):
     def __init__(self, truth: PyavReader, threads: int = 1) -> None:
         super().__init__(truth, threads)
         self._readers = list(self._candidates())
-        log.info("%s: decoded by %s", self.info.path, self._readers[0].name)
+        log.debug("%s: decoded by %s", self.info.path, self._readers[0].name)
 
     @staticmethod
     def missing() -> str:

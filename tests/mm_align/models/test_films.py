@@ -13,7 +13,7 @@ from data_tools.calls import Sampling
 from data_tools.records import Image, Message, Part, Sample
 from mm_align.backends.loading import Loaded, prompts_for
 from mm_align.backends.transformers_ import TransformersBackend
-from mm_align.models import collate
+from mm_align.models import collate, collate_packs
 from mm_align.models.chat_templates import VICUNA
 from mm_align.models.films import Filmed, filmed
 from mm_align.models.lvlm_config import LvlmConfig
@@ -178,14 +178,40 @@ def test_plain_generate_keeps_the_length_of_its_prompt(make_model: Any, make_pro
     assert beams.shape[0] == 2
 
 
-def test_training_wants_a_fixed_number(make_model: Any, make_processor: Any, film: Path) -> None:
-    backend = backend_of(make_model, make_processor, {"frames": 4, "reducer": {"type": "vidcom2"}})
-    asked = question("colour?", film)
-    sample = Sample("s", (*asked.messages, Message("assistant", (Part("text", "red"),), trains=True)), asked.images)
-    batch = collate([sample], backend.prompts.processor, for_training=True)
-    assert batch["clips"].tolist() == [[0, 4]]
-    with pytest.raises(ValueError, match="train with one that keeps a fixed number"):
-        backend.model(**batch)
+def answered(asked: Sample, text: str) -> Sample:
+    return Sample(asked.id, (*asked.messages, Message("assistant", (Part("text", text),), trains=True)), asked.images)
+
+
+@pytest.mark.parametrize("name", ["diff_fp", "fastvid", "holitom", "prunevid", "vidcom2"])
+def test_training_sees_what_generate_sees(name: str, make_model: Any, make_processor: Any, film: Path, other: Path) -> None:
+    """Reducers whose number shows when they run, in a batch, in a pack, and with the answer right behind a frame's dropped placeholders:
+    what comes next is as likely as in `generate`, whose prompts lose those placeholders. The adapter learns."""
+    backend = backend_of(make_model, make_processor, {"frames": 6, "times": "none", "reducer": {"type": name} | KEEPS[name]})
+    processor, model = backend.prompts.processor, backend.model
+    asked = [question("what?", film), question("", other), question("which colour is it?", other, film)]
+    told = [backend.generate([one], Sampling(max_tokens=1))[0].logprob for one in asked]
+    rows = [answered(one, "red") for one in asked]
+    batch = collate(rows, processor, for_training=True)
+    with torch.no_grad():
+        groups = model.model.film_groups(batch["clips"], batch["pixel_values"], None, batch.get("picture_index"))
+        assert any(group.kept != group.offered for group in groups)
+        pack = collate_packs([rows[:2], rows[2:]], processor)
+        likely = model(**batch).logits.log_softmax(-1).max(-1).values
+        packed = model(**pack).logits.log_softmax(-1).max(-1).values
+    firsts = [int((line != -100).nonzero()[0]) for line in batch["labels"]]
+    assert [likely[row, at - 1].item() for row, at in enumerate(firsts)] == pytest.approx(told, abs=1e-4)
+    begins = [(0, 0), (0, int(batch["attention_mask"][0].sum())), (1, 0)]
+    assert [packed[row, at + first - 1].item() for (row, at), first in zip(begins, firsts, strict=True)] == pytest.approx(told, abs=1e-4)
+    model(**batch).loss.backward()
+    assert model.model.adapter.linear_1.weight.grad.abs().sum() > 0
+
+
+def test_what_shortened_rows_do_not_take_is_said(make_model: Any, make_processor: Any, film: Path) -> None:
+    backend = backend_of(make_model, make_processor, {"frames": 6, "reducer": {"type": "vidcom2"}})
+    batch = collate([answered(question("what?", film), "red")], backend.prompts.processor, for_training=True)
+    square = torch.ones(1, 1, *[batch["input_ids"].shape[1]] * 2, dtype=torch.bool)
+    with pytest.raises(ValueError, match=r"give an attention_mask \[B, L\], or position_ids of packs"):
+        backend.model(**batch | {"attention_mask": square})
 
 
 def test_gradients_reach_the_adapter_through_a_reducer(make_model: Any, make_processor: Any, film: Path, picture: Any) -> None:
