@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
+import contextlib
 import difflib
 import logging
 import os
 import sys
-import types
-import typing
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import __version__
+from .flags import COMMON, EXIT_CODES, build_parser
 
 if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
-
     from .config import JobConfig
 
 
@@ -226,9 +224,14 @@ VERBS = {
         "say what is installed, what is broken and how to mend it",
         "mmalign doctor --model HymanH/AITQE",
     ),
+    "completion": Verb(
+        "mm_align.completion",
+        "CompletionConfig",
+        "run",
+        "print a script by which bash, zsh or fish complete verbs, configs, flags and values",
+        "mmalign completion bash",
+    ),
 }
-EXIT_CODES = "exit codes: 0 done, 1 failed, 2 bad input or usage, 75 stopped but resumable (the same command continues)"
-COMMON = ("config", "set", "schema", "list", "verbose", "quiet", "help")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -280,7 +283,7 @@ def top_help() -> str:
     return (
         "usage: mmalign VERB [options]      (mmalign VERB --help shows a verb's options and an example)\n\n"
         f"{verbs}\n\n"
-        "options of every verb: --config FILE, --set key=value, --schema, --list, -v, --quiet; `mmalign --version`\n"
+        "options of every verb: --config FILE, --set key=value, --schema, --list, -v, --quiet, --debug; `mmalign --version`\n"
         f"{EXIT_CODES}"
     )
 
@@ -292,145 +295,52 @@ def run_verb(name: str, words: Sequence[str]) -> int:
     verb = VERBS[name]
     job = import_module(verb.module)
     kind: type[JobConfig] = getattr(job, verb.config)
-    given = vars(build_parser(name, kind).parse_args(words))
-    common = {key: given.pop(f"common_{key}") for key in ("config", "set", "schema", "list", "verbose", "quiet")}
-    recipe = given.pop("recipe", None)
+    given = vars(build_parser(name, verb, job).parse_args(words))
+    common = {key: given.pop(f"common_{key}") for key in COMMON if f"common_{key}" in given}
     if common["schema"]:
-        import json
-
-        print(json.dumps(kind.model_json_schema(), indent=2))
+        print(_json(kind.model_json_schema()))
         return 0
     if common["list"]:
         print("\n".join(configs.packaged(verb.folders)) or f"no config of `mmalign {name}` is packaged")
         return 0
     start_logging(verbose=common["verbose"], quiet=common["quiet"])
     try:
-        files = [configs.read_yaml(configs.find_config(file, *verb.folders)) for file in (recipe, common["config"]) if file]
-        result = getattr(job, verb.function)(configs.load(kind, *files, configs.parse_sets(common["set"]), given))
+        config = _config(kind, verb, given, common)
+        return _finished(getattr(job, verb.function), config, as_json=common.get("json", False))
     except (configs.UserError, configs.Stopped) as error:
+        if common["debug"]:
+            traceback.print_exc()
         label = "error" if isinstance(error, configs.UserError) else "stopped"
         print(f"{label}: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _config(kind: type[JobConfig], verb: Verb, given: dict[str, Any], common: Mapping[str, Any]) -> JobConfig:
+    from . import config as configs
+
+    files = [file for file in (given.pop("recipe", None), common["config"]) if file]
+    layers = [configs.read_yaml(configs.find_config(file, *verb.folders)) for file in files]
+    return configs.load(kind, *layers, configs.parse_sets(common["set"]), given)
+
+
+def _finished(job: Callable[[JobConfig], Any], config: JobConfig, *, as_json: bool) -> int:
+    """Run the job; as_json: standard output holds its report alone, what it prints for people goes to stderr."""
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        result = job(config)
+    if as_json:
+        print(_json(result))
     return result if isinstance(result, int) else int(getattr(result, "exit_code", 0))
 
 
-def build_parser(name: str, kind: type[JobConfig]) -> argparse.ArgumentParser:
-    """The verb's parser: one flag for each scalar field of `kind`; only what was typed appears in its result."""
-    verb = VERBS[name]
-    nested = [key for key, field in kind.model_fields.items() if not _is_flag(field)]
-    sets = f"parts set by --set or in a config file: {', '.join(nested)}\n" if nested else ""
-    recipe = ["[CONFIG]"] if verb.recipes else []
-    positionals = [f"[{key.upper()}]" for key, field in kind.model_fields.items() if _extra(field).get("positional")]
-    parser = _Parser(
-        prog=f"mmalign {name}",
-        usage=" ".join(["mmalign", name, *recipe, *positionals, "[options]"]),
-        description=f"{verb.help[0].upper()}{verb.help[1:]}.",
-        epilog=f"example:\n  {verb.example}\n\n{sets}{EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-    )
-    if verb.recipes:
-        parser.add_argument("recipe", nargs="?", metavar="CONFIG", help="YAML file, or the name of a packaged config (--list shows them)")
-    for key, field in kind.model_fields.items():
-        if key in COMMON:
-            raise TypeError(f"{kind.__name__}.{key}: --{key} belongs to every verb; choose another name")
-        if _is_flag(field):
-            _add_field(parser, key, field)
-    _add_common(parser)
-    return parser
+def _json(value: Any) -> str:
+    """JSON of a schema or a report; what JSON does not know (a path) as text."""
+    import dataclasses
+    import json
 
-
-class _Parser(argparse.ArgumentParser):
-    """argparse, with the nearest known flag for an unknown one."""
-
-    def error(self, message: str) -> typing.NoReturn:
-        unknown = message.partition("unrecognized arguments: ")[2].split()
-        flags = [flag for action in self._actions for flag in action.option_strings]
-        near = difflib.get_close_matches(unknown[0].partition("=")[0], flags, n=1) if unknown else []
-        hint = f"; did you mean {near[0]}?" if near else f"; `{self.prog} --help` lists what there is"
-        print(f"error: {message}{hint}", file=sys.stderr)
-        raise SystemExit(2)
-
-
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("options of every verb")
-    group.add_argument("--config", dest="common_config", default=None, metavar="FILE", help="YAML file, or the name of a packaged config")
-    group.add_argument(
-        "--set", dest="common_set", default=[], action="append", metavar="KEY=VALUE", help="one key, dots for parts; repeatable"
-    )
-    group.add_argument("--schema", dest="common_schema", default=False, action="store_true", help="print the config's JSON schema and stop")
-    group.add_argument("--list", dest="common_list", default=False, action="store_true", help="show the packaged configs and stop")
-    group.add_argument("-v", "--verbose", dest="common_verbose", default=False, action="store_true", help="say more")
-    group.add_argument("--quiet", dest="common_quiet", default=False, action="store_true", help="say only warnings and errors")
-
-
-def _add_field(parser: argparse.ArgumentParser, key: str, field: FieldInfo) -> None:
-    kinds = _alternatives(field.annotation)
-    flag = f"--{_extra(field).get('flag', key)}".replace("_", "-")
-    options: dict[str, Any] = {"help": _help(field)}
-    if kinds == [bool]:
-        parser.add_argument(flag, dest=key, action=argparse.BooleanOptionalAction, **options)
-        return
-    choices = _choices(kinds)
-    if choices:
-        options["choices"] = choices
-    several = _is_list(kinds)
-    if _extra(field).get("positional"):
-        parser.add_argument(key, nargs="*" if several else "?", metavar=key.upper(), **options)
-        return
-    options["metavar"] = None if choices else key.rpartition("_")[2].upper()
-    parser.add_argument(flag, dest=key, action="append" if several else "store", **options)
-
-
-def _extra(field: FieldInfo) -> dict[str, Any]:
-    """What a field says to this file: "positional" (it is one), "flag" (another name for its flag)."""
-    return dict(field.json_schema_extra) if isinstance(field.json_schema_extra, dict) else {}
-
-
-def _help(field: FieldInfo) -> str:
-    """The field's description and default, with argparse's `%` escaped."""
-    shown = (
-        "" if field.is_required() or field.get_default(call_default_factory=True) in (None, "", [], ()) else f" (default: {_text(field)})"
-    )
-    repeat = " (repeatable)" if _is_list(_alternatives(field.annotation)) else ""
-    return f"{field.description or ''}{repeat}{shown}".replace("%", "%%").strip()
-
-
-def _text(field: FieldInfo) -> str:
-    default = field.get_default(call_default_factory=True)
-    return {True: "yes", False: "no"}[default] if isinstance(default, bool) else str(default)
-
-
-def _alternatives(annotation: Any) -> list[Any]:
-    """The members of a union without None: `int | Literal["auto"] | None` -> [int, Literal["auto"]]."""
-    if typing.get_origin(annotation) is typing.Annotated:
-        return _alternatives(typing.get_args(annotation)[0])
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return [inner for member in typing.get_args(annotation) for inner in _alternatives(member)]
-    return [] if annotation is type(None) else [annotation]
-
-
-def _choices(kinds: Sequence[Any]) -> list[str]:
-    """The values of a field made of Literals only; anything wider is checked by pydantic alone."""
-    if not all(typing.get_origin(kind) is typing.Literal for kind in kinds):
-        return []
-    return [str(value) for kind in kinds for value in typing.get_args(kind)]
-
-
-def _is_list(kinds: Sequence[Any]) -> bool:
-    return any((typing.get_origin(kind) or kind) in (list, tuple, set, frozenset) for kind in kinds)
-
-
-def _is_flag(field: FieldInfo) -> bool:
-    """Scalars and lists of scalars are flags; mappings and nested parts are reached by --set."""
-    from .config import models_in
-
-    mapping = any((typing.get_origin(kind) or kind) is dict for kind in _alternatives(field.annotation))
-    return not mapping and not models_in(field.annotation)
+    return json.dumps(dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value, indent=2, default=str)  # type: ignore[arg-type]
 
 
 def start_logging(*, verbose: bool, quiet: bool) -> None:

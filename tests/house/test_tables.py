@@ -7,9 +7,14 @@ from typing import NamedTuple
 import pytest
 
 from mm_align import config as configs
-from mm_align.cli import VERBS, build_parser, find_verb, top_help
+from mm_align import flags
+from mm_align.cli import VERBS, find_verb, top_help
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def build_parser(verb):
+    return flags.build_parser(verb, VERBS[verb], importlib.import_module(VERBS[verb].module))
 
 
 class Room(NamedTuple):
@@ -81,7 +86,7 @@ def test_every_verb_has_its_job_help_and_example(verb):
     kind = getattr(job, VERBS[verb].config)
     assert callable(getattr(job, VERBS[verb].function))
     assert issubclass(kind, configs.JobConfig)
-    help_text = build_parser(verb, kind).format_help()
+    help_text = build_parser(verb).format_help()
     assert VERBS[verb].example in help_text
     assert find_verb(VERBS[verb].example.split()[1:]) == verb
     assert f"  {verb} " in top_help()
@@ -91,7 +96,7 @@ def test_every_verb_has_its_job_help_and_example(verb):
 def test_every_example_is_accepted(verb):
     kind = getattr(importlib.import_module(VERBS[verb].module), VERBS[verb].config)
     words = VERBS[verb].example.split()[1 + len(verb.split()) :]
-    given = {key: value for key, value in vars(build_parser(verb, kind).parse_args(words)).items() if not key.startswith("common_")}
+    given = {key: value for key, value in vars(build_parser(verb).parse_args(words)).items() if not key.startswith("common_")}
     recipe = given.pop("recipe", None)
     configs.load(kind, configs.read_yaml(configs.find_config(recipe, *VERBS[verb].folders)) if recipe else {}, given)
 
@@ -120,8 +125,7 @@ def test_every_command_shown_is_accepted(file):
         verb = find_verb(words)
         assert verb or words[0].startswith("-"), f"{file}: mmalign {' '.join(words)}"
         if verb:
-            kind = getattr(importlib.import_module(VERBS[verb].module), VERBS[verb].config)
-            recipe = getattr(build_parser(verb, kind).parse_args(words[len(verb.split()) :]), "recipe", "CONFIG")
+            recipe = getattr(build_parser(verb).parse_args(words[len(verb.split()) :]), "recipe", "CONFIG")
             assert recipe == "CONFIG" or configs.find_config(recipe, *VERBS[verb].folders), f"{file}: mmalign {' '.join(words)}"
 
 

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 import types
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -11,6 +13,7 @@ from pydantic import Field
 
 from mm_align import cli
 from mm_align.config import JobConfig, Stopped, UserError
+from mm_align.flags import build_parser
 
 
 class Part(JobConfig):
@@ -29,6 +32,15 @@ class FakeConfig(JobConfig):
     part: Part = Field(Part(), description="nested")
 
 
+@dataclass(frozen=True)
+class FakeReport:
+    """What the job came to."""
+
+    out: Path
+    rows: int
+    exit_code: int = 0
+
+
 @pytest.fixture
 def seen(monkeypatch):
     """A verb `fake run` whose job records its configs and raises what the test asks for."""
@@ -39,7 +51,8 @@ def seen(monkeypatch):
         error = {"user": UserError("no such folder"), "stop": Stopped("half way"), "int": KeyboardInterrupt()}.get(config.src)
         if error:
             raise error
-        return 1 if config.src == "failed" else None
+        print("for people")
+        return FakeReport(Path("there"), 3, exit_code=int(config.src == "failed"))
 
     job.FakeConfig, job.run = FakeConfig, run
     monkeypatch.setitem(sys.modules, "fake_job", job)
@@ -117,6 +130,30 @@ def test_schema_is_json(seen, capsys):
     assert not seen
 
 
+def test_json_is_all_that_standard_output_holds(seen, capsys):
+    assert cli.main(["fake", "run", "failed", "--json"]) == 1
+    out, errors = capsys.readouterr()
+    assert json.loads(out) == {"out": "there", "rows": 3, "exit_code": 1}
+    assert "for people" in errors
+
+
+def test_debug_shows_where_an_error_arose(seen, capsys):
+    assert cli.main(["fake", "run", "user", "--debug"]) == 2
+    errors = capsys.readouterr().err
+    assert "Traceback" in errors
+    assert errors.endswith("error: no such folder\n")
+
+
+def test_a_job_without_a_report_has_no_json(seen, monkeypatch, capsys):
+    def run(config) -> int: ...
+
+    run.__annotations__["return"] = "int"
+    monkeypatch.setattr(sys.modules["fake_job"], "run", run)
+    with pytest.raises(SystemExit):
+        cli.main(["fake", "run", "a", "--json"])
+    assert "unrecognized arguments: --json" in capsys.readouterr().err
+
+
 def test_version_and_bare_call(capsys):
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("mm-align ")
@@ -135,4 +172,4 @@ def test_a_field_may_not_take_a_common_flag():
         quiet: bool = False
 
     with pytest.raises(TypeError, match="--quiet belongs to every verb"):
-        cli.build_parser("doctor", Greedy)
+        build_parser("doctor", cli.VERBS["doctor"], types.SimpleNamespace(DoctorConfig=Greedy, run=print))
