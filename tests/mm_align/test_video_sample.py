@@ -73,6 +73,36 @@ def test_the_best_are_those_that_the_encoder_likes_best(
     assert sorted(found["scores"]) == pytest.approx(sorted(scores.topk(3).values.tolist()), abs=1e-4)
 
 
+def test_an_encoder_of_open_clip_in_its_published_layout(film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Config and weights in a folder, as its releases look; the scores are those that open_clip itself gives."""
+    open_clip = pytest.importorskip("open_clip")
+    import torch
+    from safetensors.torch import save_file
+
+    from video.decode import decode
+
+    text = {"context_length": 20, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2}
+    vision = {"layers": 2, "width": 32, "head_width": 16, "patch_size": 8, "image_size": 16}
+    sizes = {"embed_dim": 24, "vision_cfg": vision, "text_cfg": text}
+    folder = tmp_path / "released"
+    folder.mkdir()
+    told = {"model_cfg": sizes, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
+    (folder / "open_clip_config.json").write_text(json.dumps(told))
+    words = ["--method", "top_k", "--encoder", str(folder), "--library", "open_clip", "--query", "blue", "--rate", "6", "--device", "cpu"]
+    assert main(["video", "sample", str(film), "--out", str(tmp_path / "none.png"), *words]) == 2  # the weights are not there
+    assert "cannot load the image-text encoder" in capsys.readouterr().err
+    torch.manual_seed(0)
+    save_file(open_clip.CLIP(**sizes).state_dict(), folder / "open_clip_model.safetensors")
+    found = sample(capsys, film, tmp_path / "sheet.png", "--frames", "3", *words)
+    model, transform = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
+    frames = decode(film, indices=found["indices"]).frames.numpy()
+    pixels = torch.stack([transform(PIL.Image.fromarray(one.transpose(1, 2, 0))) for one in frames])
+    with torch.no_grad():
+        seen = model.encode_image(pixels, normalize=True)
+        asked = model.encode_text(open_clip.get_tokenizer(f"local-dir:{folder}")(["blue"]), normalize=True)[0]
+    assert found["scores"] == pytest.approx((seen @ asked).tolist(), abs=1e-4)
+
+
 def test_options_reach_the_method(film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = sample(capsys, film, tmp_path / "sheet.png", "--frames", "3", "--set", "options.at=ends")
     assert found["indices"] == [0, 29, 59]
