@@ -123,7 +123,7 @@ def tables(told: Mapping[str, Any]) -> list[str]:
         of_volume = {name: found[str(volume)] for name, found in told["figures"].items() if str(volume) in found}
         if of_volume:
             lines += ["", f"**{volume:,} raw pairs** (mean over seeds; least to most)", ""]
-            lines += ["| | pairs left | " + " | ".join(FIGURES) + " |", "|---" * (2 + len(FIGURES)) + "|"]
+            lines += ["| | seeds | pairs left | " + " | ".join(FIGURES) + " |", "|---" * (3 + len(FIGURES)) + "|"]
             lines += [_arm_line(told["arms"][name], found) for name, found in of_volume.items()]
     for key in list(FIGURES)[:3]:
         lines += ["", f"**{key}, differences** in points, paired by seed: mean [95 % interval over seeds], and each seed", ""]
@@ -136,7 +136,7 @@ def tables(told: Mapping[str, Any]) -> list[str]:
 
 def _arm_line(title: str, found: Mapping[str, Sequence[float]]) -> str:
     cells = [_spread(found[key]) if key in found else "" for key in FIGURES]
-    return f"| {title} | {sum(found['rows']) / len(found['rows']):,.0f} | {' | '.join(cells)} |"
+    return f"| {title} | {len(found['rows'])} | {sum(found['rows']) / len(found['rows']):,.0f} | {' | '.join(cells)} |"
 
 
 def _spread(values: Sequence[float]) -> str:
