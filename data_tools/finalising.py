@@ -25,6 +25,7 @@ from .plan import FIRST_DUPLICATES, RAW_CAPTION, Item, Plan, Summary, Watch, che
 from .records import Rejected, Sample, Verdict
 from .report.stats import Stats
 from .shards import CHANGED, RunDir, RunRefused, write_atomic
+from .steady import steady
 from .uids import UID, uid_of
 
 DROPPED = ("drop", "quarantine")
@@ -67,7 +68,8 @@ def finalise_shard(shard: Shard, plan: Plan, run_dir: RunDir, repeated: Repeated
     """
     ids = judged_ids(shard, run_dir)
     render = _Render(shard, plan, run_dir, repeated(ids))
-    summary = render.all_rows(watch)
+    with steady(shard, run_dir):
+        summary = render.all_rows(watch)
     run_dir.refuse_changed(shard.name, shard.path)
     write_atomic(run_dir.stats(shard.name), json.dumps(render.stats.to_dict()).encode("ascii"))
     write_atomic(run_dir.ids(shard.name), ids.tobytes())

@@ -19,6 +19,7 @@ from .journal import Entry, Journal, read_entries
 from .plan import Item, Look, Plan, Watch, outcome
 from .records import Image, Rejected, Sample, Verdict
 from .shards import RunDir, RunStopped
+from .steady import steady
 from .uids import uid_of
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ VERDICT_FIELDS = tuple(f.name for f in dataclasses.fields(Verdict))
 def judge_shard(shard: Shard, plan: Plan, run_dir: RunDir, watch: Watch, *, limit: int | None = None) -> None:
     """Pass 1: journal a verdict or a rejection for every row that the journal does not hold yet."""
     path = run_dir.journal(shard.name)
-    with Journal(path) as journal:
+    with steady(shard, run_dir), Journal(path) as journal:
         if journal.rows:
             watch.counts.update(outcome(entry) for entry in read_entries(path))
         if journal.complete:

@@ -12,6 +12,7 @@ from .io import Shard, extension, read
 from .journal import Entry
 from .records import Rejected, Sample, Verdict
 from .shards import RunStopped
+from .steady import read_on
 
 if TYPE_CHECKING:
     from .filters.calibrating import Calibration
@@ -69,7 +70,9 @@ class Plan:
             raise ValueError(f"block_rows is {self.block_rows}; a block has at least one row")
 
     def read(self, shard: Shard, skip: int = 0) -> Iterator[Item]:
-        return iter(read(shard, caption_key=self.caption_key, image_key=self.image_key, image_root=self.image_root, skip=skip))
+        """The rows of a shard from row `skip` on; see `steady.read_on` for one that cannot be read."""
+        keys: dict[str, Any] = {"caption_key": self.caption_key, "image_key": self.image_key, "image_root": self.image_root}
+        return read_on(shard, lambda: iter(read(shard, **keys, skip=skip)), skip)
 
     @property
     def added_fields(self) -> tuple[str, ...]:

@@ -54,6 +54,7 @@ class RunDir:
         self.root = root
         self.record = record
         self.condition = condition
+        self.looks: dict[str, tuple[int, ...]] = {}  # shard -> its file as this process first saw it (see `steady`)
         self.lock = lock  # its file descriptor: whoever inherits it keeps the directory locked as long as he lives
 
     def bind(self, part: str, value: Any) -> None:
@@ -129,8 +130,10 @@ class RunDir:
         return self._state("claims", f"{name}.txt")
 
     def forget(self, name: str) -> None:
-        """Drop what was journaled and marked done of `name`: its next start begins anew."""
-        for path in (self.journal(name), self._state("done", f"{name}.json")):
+        """Drop what was told, journaled and marked done of `name`: its next start begins anew."""
+        if self.scan_marks(name).exists():
+            remove(self.settled)
+        for path in (self.scan_marks(name), self.scan_journal(name), self.journal(name), self._state("done", f"{name}.json")):
             remove(path)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
@@ -339,11 +342,14 @@ def fingerprint(path: str) -> str:
         return f"{len(listing)} files, {_hash(json.dumps(listing).encode())}"
     if not local.is_file():
         return path
-    size = local.stat().st_size
-    with local.open("rb") as file:
-        edges = file.read(EDGE_BYTES)
-        file.seek(max(0, size - EDGE_BYTES))
-        edges += file.read(EDGE_BYTES)
+    try:
+        size = local.stat().st_size
+        with local.open("rb") as file:
+            edges = file.read(EDGE_BYTES)
+            file.seek(max(0, size - EDGE_BYTES))
+            edges += file.read(EDGE_BYTES)
+    except OSError as error:  # the run goes on without it
+        return f"unreadable: {error.strerror}"
     return f"{size} bytes, {_hash(edges)}"
 
 

@@ -21,6 +21,7 @@ from ..judging import Prepared, id_hash, prepared_blocks
 from ..plan import Look, Plan, Watch
 from ..records import Sample
 from ..shards import RunDir, write_atomic
+from ..steady import steady
 from .base import Comparing, Filter, Signals, grey_of, loose_of, side_of
 from .rules import Rule
 
@@ -64,7 +65,8 @@ def scan_shard(shard: Shard, plan: Plan, run_dir: RunDir, watch: Watch, *, limit
         raise ValueError("this plan has no scan")
     if not marks.exists():
         path = run_dir.scan_journal(shard.name)
-        _journal(shard, plan, scan, path, watch, limit)
+        with steady(shard, run_dir):
+            _journal(shard, plan, scan, path, watch, limit)
         write_atomic(marks, _packed(scan, path))
     with np.load(marks, allow_pickle=False) as arrays:
         return len(arrays[LEAVES])

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .enhance import EnhanceConfig
 
 log = logging.getLogger(__name__)
+LOST = ("shard_unreadable", "shard_truncated")  # reasons for which rows are missing that nobody could count
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,16 @@ class EnhanceReport:
     seconds: float = 0.0
     table: Sequence[str] = ()
     cascade: dict[str, Any] | None = None
-    exit_code: int = 0
+
+    @property
+    def lost(self) -> int:
+        """Shards that could not be read to their end, so that nobody knows how many rows are missing."""
+        return sum(self.summary.reasons.get(reason, 0) for reason in LOST) if self.summary else 0
+
+    @property
+    def exit_code(self) -> int:
+        """0, or that of bad input where a shard could not be opened; all others are done then."""
+        return 2 if self.summary and self.summary.reasons.get(LOST[0]) else 0
 
     def lines(self) -> list[str]:
         """The result for people: the identity of rows, what left and why, where the report is."""
@@ -42,6 +52,10 @@ class EnhanceReport:
         lines = [f"{s.rows} rows in = {s.kept} kept + {s.rewritten} rewritten + {s.quarantined} quarantined"]
         if s.reasons:
             lines.append("quarantined: " + ", ".join(f"{n} {reason}" for reason, n in s.reasons.items()))
+        if self.lost:
+            some = f"{self.lost} shard{'s' if self.lost > 1 else ''}"
+            where = f"see reasons {' and '.join(LOST)} in {self.out / 'quarantine'}"
+            lines.append(f"{some} could not be read to the end, and nobody knows how many rows are missing: {where}")
         if s.duplicates:
             lines.append(f"{s.duplicates} rows have an id that came before: " + "; ".join(s.first_duplicates[:3]))
         if self.cascade:

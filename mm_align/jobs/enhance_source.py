@@ -47,11 +47,13 @@ def refuse_absent_fields(config: EnhanceConfig, shards: Sequence[Shard]) -> None
     """UserError where none of the first rows has the field that --caption-key, --image-key or --uid-key names."""
     from data_tools.io import read
     from data_tools.records import Rejected
+    from data_tools.steady import read_on
 
     asked = {"missing_caption": config.caption_key, "missing_image": config.image_key}
     if not any(asked.values()) and config.uid_key is None:
         return
-    first = list(read(shards[0], caption_key=config.caption_key, image_key=config.image_key, image_root=config.image_root, limit=LOOK_ROWS))
+    keys: dict[str, Any] = {"caption_key": config.caption_key, "image_key": config.image_key, "image_root": config.image_root}
+    first = list(read_on(shards[0], lambda: read(shards[0], **keys, limit=LOOK_ROWS)))
     samples = [row for row in first if not isinstance(row, Rejected)]
     if config.uid_key is not None and samples and all(config.uid_key not in sample.meta for sample in samples):
         where = f"none of the first {len(samples)} rows of '{shards[0].path}' has it"

@@ -268,7 +268,13 @@ def test_a_row_with_our_fields_leaves(tmp_path):
     assert summary.reasons == {"field_collision": 1}
 
 
-def test_a_source_that_changes_under_the_run_is_refused(tmp_path):
+@pytest.fixture
+def timeless(monkeypatch):
+    """Files whose times tell nothing, as where a run goes on in another process."""
+    monkeypatch.setattr("data_tools.steady._state", lambda path: ())
+
+
+def test_a_source_that_changes_under_the_run_is_refused(tmp_path, timeless):
     """Same size, other rows: the id hashes of the journal do not fit what is read in the second pass."""
     folder = write_source(tmp_path / "src", shards=1, rows=10)
     path = folder / "part-0.jsonl"
@@ -281,7 +287,7 @@ def test_a_source_that_changes_under_the_run_is_refused(tmp_path):
         do(folder, tmp_path / "out", make_plan(step=changing, block_rows=4))
 
 
-def test_a_source_that_grows_under_the_run_is_refused(tmp_path, monkeypatch):
+def test_a_source_that_grows_under_the_run_is_refused(tmp_path, monkeypatch, timeless):
     folder = write_source(tmp_path / "src", shards=1, rows=10)
     path, finish = folder / "part-0.jsonl", Journal.finish
 

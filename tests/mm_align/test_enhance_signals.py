@@ -239,3 +239,37 @@ def test_pictures_that_look_alike_are_told_and_dropped(source, tmp_path):
     gone = rows_of(tmp_path / "out" / "quarantine" / "a.jsonl")
     assert [row["detail"] for row in gone] == ["perceptual.repeats = a:0"]
     assert len(rows_of(tmp_path / "out" / "quarantine" / "b.jsonl")) == 6
+
+
+@pytest.mark.parametrize("stages", ["signals", "aitqe"])
+def test_a_lost_shard_is_told_at_the_end_and_by_the_exit_code(source, tmp_path, capsys, stages, monkeypatch):
+    import mm_align.backends
+    from mm_align.backends.null import NullBackend
+
+    monkeypatch.setattr(mm_align.backends, "load_backend", lambda *a, **k: NullBackend())
+    (source / "gone.jsonl").symlink_to(source / "nowhere")
+    line = ["enhance-data", str(source), "--out", str(tmp_path / "out"), "--stages", stages]
+    assert main(line) == 2
+    said = capsys.readouterr().out
+    assert "7 rows in = 6 kept + 0 rewritten + 1 quarantined" in said
+    assert "1 shard could not be read to the end" in said
+    assert len(rows_of(tmp_path / "out" / "rows.jsonl")) == 6
+    assert main(line) == 2  # finished, and still without that shard
+
+
+def test_a_changed_source_forgets_what_was_told_of_it_and_goes_on_once_restored(source, tmp_path, monkeypatch):
+    """The picture's row changes while its shard is scanned."""
+    from data_tools.filters import scan
+
+    rows, original, pack = source / "rows.jsonl", (source / "rows.jsonl").read_text(), scan._entries
+
+    def meanwhile(block, plan):
+        rows.write_text(original.replace("of 5 squares", "of 9 squares"))
+        return pack(block, plan)
+
+    monkeypatch.setattr(scan, "_entries", meanwhile)
+    assert command(source, tmp_path / "out") == 2
+    monkeypatch.setattr(scan, "_entries", pack)
+    rows.write_text(original)
+    assert command(source, tmp_path / "out") == 0
+    assert len(rows_of(tmp_path / "out" / "rows.jsonl")) == 6
