@@ -92,11 +92,12 @@ class CallFailed(RuntimeError):
     """The model did not answer, though it was asked as often as its backend allows: an endpoint that stalls, refuses or breaks.
 
     `again`: another time it may answer (a timeout, 429, 5xx); otherwise it never will (a row that the endpoint refuses).
+    `gone`: it was found to answer nobody now, so that the failure says nothing of the row.
     """
 
-    def __init__(self, message: str, *, again: bool = True) -> None:
+    def __init__(self, message: str, *, again: bool = True, gone: bool = False) -> None:
         super().__init__(message)
-        self.again = again
+        self.again, self.gone = again, gone
 
 
 class Backend(Protocol):

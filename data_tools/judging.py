@@ -142,19 +142,22 @@ def judge_block(block: list[Prepared], plan: Plan, watch: Watch) -> list[Entry]:
     """One entry a row, in order."""
     samples = [row.sample for row in block if row.sample is not None]
     started = time.perf_counter()
-    answers = iter(_asked(samples, plan))
+    answers = iter(asked(samples, plan))
     watch.step_seconds += time.perf_counter() - started
     return [row.refused if row.refused is not None else next(answers) for row in block]
 
 
-def _asked(samples: list[Sample], plan: Plan) -> list[Entry]:
+def asked(samples: list[Sample], plan: Plan) -> list[Entry]:
     """The step's entries; where its model fails, each row's own, so that one bad row takes no other with it.
 
-    Raises RunStopped when rows fail one after the other for no fault of theirs: nothing of the block is journaled then.
+    Raises RunStopped when rows fail one after the other for no fault of theirs, or the model is gone: nothing of the block is
+    journaled then.
     """
     try:
         return _decided(samples, plan)
     except CallFailed as error:
+        if error.gone:
+            raise _stopped(error, "the model is gone") from error
         log.warning("the model failed for a block of %d rows (%s); asking row by row", len(samples), error)
     entries, in_a_row = [], 0
     for sample in samples:
@@ -163,12 +166,14 @@ def _asked(samples: list[Sample], plan: Plan) -> list[Entry]:
             in_a_row = 0
         except CallFailed as error:
             in_a_row += error.again
-            if in_a_row >= FAILURES:
-                raise RunStopped(
-                    f"the model failed {FAILURES} times in a row ({error}); see to it, then run the same command to continue"
-                ) from error
+            if error.gone or in_a_row >= FAILURES:
+                raise _stopped(error, "the model is gone" if error.gone else f"the model failed {FAILURES} times in a row") from error
             entries.append(_refusal("call_failed", str(error)))
     return entries
+
+
+def _stopped(error: CallFailed, why: str) -> RunStopped:
+    return RunStopped(f"{why} ({error}); see to it, then run the same command to continue")
 
 
 def _decided(samples: list[Sample], plan: Plan) -> list[Entry]:

@@ -155,6 +155,11 @@ class RunDir:
         if before is not None and before != fingerprint(path):
             raise RunRefused(f"'{path}' is not what it was when the run was started: {CHANGED}")
 
+    @property
+    def requests(self) -> Path:
+        """Where answers of endpoints may be kept until the run is finished."""
+        return self._state("requests.sqlite")
+
     def scratch(self, name: str) -> Path:
         """A path for a file under construction; cleared at every start."""
         return self._state("tmp", name)

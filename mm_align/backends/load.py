@@ -7,11 +7,14 @@ import json
 import re
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data_tools.calls import Backend
 
 from ..config import UserError
+
+if TYPE_CHECKING:
+    from .endpoint_options import EndpointOptions
 
 BACKENDS = {"hf": ("transformers_", "load"), "openai": ("openai_", "load"), "null": ("null", "load")}
 DEVICE = re.compile(r"auto|cpu|(cuda|mps)(:\d+)?")
@@ -27,20 +30,23 @@ def load_backend(
     dtype: str = "auto",
     batch_size: int | str = "auto",
     trust_remote_code: bool = False,
+    endpoint: EndpointOptions | None = None,
 ) -> Backend:
     """The backend that runs `model`.
 
     `model`: a local folder, a hub id, a name under `mm_align/zoo` (with or without `zoo:`),
     `openai:URL#MODEL` (an OpenAI-compatible endpoint, as in openai:http://localhost:8000/v1#NAME), or `null:REPLY`.
     `device` "auto" is CUDA where there is one, else the CPU; `dtype` "auto" is bfloat16 on CUDA and float32 elsewhere,
-    whatever the file says (float16 on a CPU is several times slower). `batch_size` "auto" follows free memory.
+    whatever the file says (float16 on a CPU is several times slower). `batch_size` "auto" follows free memory. `endpoint`: how an
+    endpoint is asked, should it be one.
     Raises UserError when the model cannot be found, is no image-text model, or lacks its processor, and for an unknown device or dtype.
     """
     check_device(device, dtype)
     scheme, name = find_name(model)
     module, attribute = BACKENDS[scheme]
     load = getattr(import_module(f".{module}", __package__), attribute)
-    backend: Backend = load(name, revision=revision, device=device, dtype=dtype, batch_size=batch_size, trust_remote_code=trust_remote_code)
+    placed = {"device": device, "dtype": dtype, "batch_size": batch_size}
+    backend: Backend = load(name, revision=revision, trust_remote_code=trust_remote_code, endpoint=endpoint, **placed)
     return backend
 
 

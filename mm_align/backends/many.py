@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -12,15 +10,16 @@ from typing import Any, TypeVar
 from data_tools.calls import CallFailed
 
 from .http import Endpoint
+from .request_cache import request_key
 
 Read = TypeVar("Read")
 
 
 class Many:
-    """Asks `concurrent` requests at a time."""
+    """Asks as many requests at a time as the endpoint's pace allows."""
 
-    def __init__(self, endpoint: Endpoint, concurrent: int) -> None:
-        self.endpoint, self.concurrent = endpoint, concurrent
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
         self._kept: dict[bytes, Any] = {}
         self._keys: list[bytes] = []
 
@@ -40,7 +39,7 @@ class Many:
         if not bodies:
             return []
         self.endpoint.closed.clear()
-        with ThreadPoolExecutor(min(self.concurrent, len(bodies))) as pool:
+        with ThreadPoolExecutor(min(self.endpoint.pace.most, len(bodies))) as pool:
             futures = [pool.submit(self._one, path, body, read) for body in bodies]
             try:
                 for done in as_completed(futures):
@@ -54,7 +53,7 @@ class Many:
         return [_result(future) for future in futures]
 
     def _one(self, path: str, body: Mapping[str, Any], read: Callable[[Any], Read]) -> Read:
-        key = hashlib.blake2b(json.dumps([path, body], sort_keys=True).encode(), digest_size=16).digest()
+        key = request_key(self.endpoint.url, path, body)
         self._keys.append(key)
         if key not in self._kept:
             self._kept[key] = self.endpoint.ask(path, body, read)

@@ -31,32 +31,35 @@ from .chat_completions import (
     text_part,
 )
 from .conversations import conversations
+from .endpoint_options import CONCURRENT, EndpointOptions
 from .http import Endpoint
 from .many import Many, settled
 from .probing import probed
 from .typed_decisions import AT_ONCE, DIALECTS, Dialect
 
 log = logging.getLogger(__name__)
-CONCURRENT = 16
 ASSUMED = Capabilities(images=True, top_logprobs=TOP)
 
 
 class OpenAiBackend:
     """Generate and Decide over a chat endpoint; it tells no likelihoods.
 
-    `batch_size` requests are under way at once. A request that fails for good raises `CallFailed` once the others of its call are
-    answered; asking row by row then costs none of these again. learn: tells what the endpoint offers, asked for when it is first needed
-    and believed from then on. Each (seed, sample, candidate) has a seed of its own in its request;
-    what an endpoint makes of it is its own affair. `stop` is applied here, a prefix cannot be forced, branches stay empty.
+    `batch_size`: samples to ask about in one call; how many requests are under way at once is the endpoint's pace. A request that fails
+    for good raises `CallFailed` once the others of its call are answered; asking row by row then costs none of these again.
+    learn: tells what the endpoint offers, asked for when it is first needed and believed from then on. Each (seed, sample, candidate)
+    has a seed of its own in its request; what an endpoint makes of it is its own affair. `stop` is applied here, a prefix cannot be
+    forced, branches stay empty.
     """
 
     faces = frozenset({"generate", "decide"})
 
     def __init__(
-        self, endpoint: Endpoint, model: str, batch_size: int = CONCURRENT, learn: Callable[[], Capabilities] = lambda: ASSUMED
+        self, endpoint: Endpoint, model: str, batch_size: int = 2 * CONCURRENT, learn: Callable[[], Capabilities] = lambda: ASSUMED
     ) -> None:
         self.name, self.batch_size = model, batch_size
-        self.requests = Many(endpoint, batch_size)
+        self.requests = Many(endpoint)
+        plain = [{"role": "user", "content": [text_part("Say yes.")]}]
+        endpoint.pulse = COMPLETIONS, {"model": model, "messages": plain, "max_tokens": 1}
         self.takes_n = True
         self._learn = learn
         self._offered: Capabilities | None = None
@@ -215,19 +218,23 @@ def seed_of(seed: int, sample_id: str, j: int) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-def load(name: str, *, batch_size: int | str = "auto", **_: Any) -> OpenAiBackend:
+def load(name: str, *, batch_size: int | str = "auto", endpoint: EndpointOptions | None = None, **_: Any) -> OpenAiBackend:
     """The backend of `openai:URL#MODEL`; without a model, the only one that the endpoint serves. UserError where there is none.
 
-    batch_size: requests under way at once, "auto" is 16. Device, dtype and revision are the endpoint's.
+    batch_size: samples in one call, "auto" is twice the requests under way at once, so that few wait for the slowest of a call.
+    Device, dtype and revision are the endpoint's.
     """
-    endpoint, model = open_endpoint(name)
-    return OpenAiBackend(endpoint, model, CONCURRENT if batch_size == "auto" else int(batch_size), partial(probed, endpoint, model))
+    options = endpoint or EndpointOptions()
+    opened, model = open_endpoint(name, options)
+    return OpenAiBackend(
+        opened, model, 2 * options.concurrency if batch_size == "auto" else int(batch_size), partial(probed, opened, model)
+    )
 
 
-def open_endpoint(name: str) -> tuple[Endpoint, str]:
+def open_endpoint(name: str, options: EndpointOptions | None = None) -> tuple[Endpoint, str]:
     """Endpoint and model of `URL#MODEL`; without a model, the only one that it serves. UserError where there is none."""
     url, _sign, model = name.partition("#")
-    endpoint = Endpoint(url)
+    endpoint = Endpoint(url, options)
     return endpoint, model or only_model(endpoint)
 
 

@@ -128,7 +128,7 @@ class Probe:
 
     def _or_none(self, path: str, body: dict[str, Any], read: Callable[[Any], Read]) -> Read | None:
         try:
-            return self.endpoint.ask(path, body, read, attempts=ATTEMPTS)
+            return self.endpoint.ask(path, body, read, attempts=ATTEMPTS, fresh=True)
         except (CallFailed, UserError) as error:
             log.debug("not offered: %s", error)
             return None
@@ -138,7 +138,7 @@ class Probe:
     def _refused(self) -> str:
         """Why it answers neither with a picture nor without one, if so; the first question of all, which tells whether anybody is there."""
         try:
-            self.endpoint.ask(COMPLETIONS, self._question(COLOUR), _whole)
+            self.endpoint.ask(COMPLETIONS, self._question(COLOUR), _whole, fresh=True)
         except CallFailed as failure:
             if failure.again:
                 raise

@@ -201,6 +201,6 @@ class TransformersBackend:
         return ids
 
 
-def load(name: str, *, batch_size: int | str = "auto", **settings: Any) -> TransformersBackend:
-    """The backend over `name`, a local folder or a hub id; see `load_backend`."""
+def load(name: str, *, batch_size: int | str = "auto", endpoint: object = None, **settings: Any) -> TransformersBackend:
+    """The backend over `name`, a local folder or a hub id; see `load_backend`. It is no endpoint."""
     return TransformersBackend(load_model(name, **settings), batch_size)

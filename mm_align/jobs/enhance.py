@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from ..config import JobConfig, Stopped, UserError, load, to_yaml
+from .endpoint_fields import Concurrency, Timeout, endpoint_options
 from .enhance_cascade import told as cascade_told
+from .enhance_costs import Spent, told_of_costs
 from .enhance_dry_run import DRY_ROWS, dry_run
 from .enhance_engine import check_engine, run_engine, wants_engine
 from .enhance_remote import bring, check_scratch, is_elsewhere
@@ -32,7 +34,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 UNBOUND = frozenset(
-    {"source", "out", "overwrite", "dry_run", "scratch", "engine", "workers", "ray_address", "gpus_per_worker", "shard"}
+    {
+        *("source", "out", "overwrite", "dry_run", "scratch", "engine", "workers", "ray_address", "gpus_per_worker", "shard"),
+        *("concurrency", "timeout", "request_cache", "price_in", "price_out"),
+    }
 )  # may differ between the starts of one run
 
 
@@ -127,6 +132,13 @@ class EnhanceConfig(JobConfig):
     limit: int | None = Field(None, ge=1, description="stop after this many rows of the source")
     seed: int = Field(0, description="of the rows that the report shows")
     trust_remote_code: bool = Field(False, description="run code that a hub model brings")
+    concurrency: Concurrency = 16
+    timeout: Timeout = 120.0
+    request_cache: str = Field(
+        "run", description="of an endpoint: `run` keeps its answers until this run is finished, `off`, or a file for later runs too"
+    )
+    price_in: float | None = Field(None, ge=0, description="of an endpoint: a million tokens of prompts cost this much")
+    price_out: float | None = Field(None, ge=0, description="of an endpoint: a million tokens of answers cost this much")
     dry_run: bool = Field(False, description=f"judge the first {DRY_ROWS} rows, show them and the cost of the rest, write nothing")
     overwrite: bool = Field(False, description="start anew: delete what an earlier run wrote to --out, and nothing else")
 
@@ -225,6 +237,7 @@ def _judge_all(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir, 
     from data_tools.plan import Watch
     from data_tools.shards import write_atomic
 
+    from ..backends.request_cache import RequestCache
     from .progress import stop_on_signals
 
     if run_dir.condition == "unfinished":
@@ -238,9 +251,13 @@ def _judge_all(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir, 
     told |= {"cascade": cascade} if cascade else {}
     seconds = time.monotonic() - started
     if config.shard is not None:
-        run_dir.remember("told", dict(told))  # for the report of all slices
-    report = EnhanceReport(run_dir.root, summary, watch.fresh_rows, watch.step_seconds, seconds, cascade=cascade)
+        run_dir.remember("told", {name: value for name, value in told.items() if name != "endpoint"})  # for the report of all slices
+    report = EnhanceReport(
+        run_dir.root, summary, watch.fresh_rows, watch.step_seconds, seconds, cascade=cascade, usage=told.get("endpoint")
+    )
     write_results(config, shards, run_dir, report, told)
+    if config.request_cache == "run":
+        RequestCache.delete(run_dir.requests)  # every answer is in the journal
     warn_of_nothing(run_dir, shards, summary)
     return report
 
@@ -254,7 +271,9 @@ def _in_this_process(
     from .progress import Progress as Shown
     from .progress import shown
 
-    backend, plan, told = ready(config, run_dir, backend)
+    asking = endpoint_options(config, run_dir.requests)
+    backend, plan, told = ready(config, run_dir, backend, asking)
+    spent = Spent(run_dir, asking.usage)
     refuse_taken_fields(shards, plan)
     told |= about_data(config, shards, plan, backend)
     started = time.monotonic()
@@ -263,9 +282,15 @@ def _in_this_process(
         def look(progress: Shown) -> None:
             show(progress)
             remember_batch(run_dir, backend)
+            spent.remember()
 
         watch.progress = look
-        return run_pipeline(shards, plan, run_dir, watch), told, started
+        try:
+            summary = run_pipeline(shards, plan, run_dir, watch)
+        finally:
+            spent.remember()
+    told |= {"endpoint": told_of_costs(config, spent.total())} if spent.total() else {}
+    return summary, told, started
 
 
 def _by_workers(

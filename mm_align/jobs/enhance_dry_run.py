@@ -6,7 +6,9 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .enhance_scorers import load_scorers
+from .endpoint_fields import endpoint_options
+from .enhance_costs import estimate_line
+from .enhance_scorers import Loaded, load_scorers
 from .enhance_setup import load_model, make_plan, make_step
 from .enhance_source import about_data, first_rows, refuse_taken_fields
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from data_tools.calls import Backend
     from data_tools.io import Shard
     from data_tools.journal import Entry
-    from data_tools.records import Sample, Verdict
+    from data_tools.judging import Prepared
 
     from .enhance import EnhanceConfig
 
@@ -23,28 +25,32 @@ DRY_ROWS = 20
 
 def dry_run(config: EnhanceConfig, shards: Sequence[Shard], backend: Backend | None) -> list[str]:
     """A line for each of the first rows as judged, and one with what all would cost; writes nothing."""
-    from data_tools.judging import prepare_row
+    from data_tools.judging import asked, prepare_row
 
     from .progress import count_rows
 
-    backend = (backend or load_model(config, {})) if "aitqe" in config.stages else None
-    scorers = load_scorers(config, {config.model: backend} if backend else {})
+    asking = endpoint_options(config)
+    backend = (backend or load_model(config, asking, {})) if "aitqe" in config.stages else None
+    scorers = load_scorers(config, Loaded(asking, {config.model: backend} if backend else {}))
     plan = make_plan(config, make_step(config, backend) if backend else None, backend, DRY_ROWS, scorers)
     refuse_taken_fields(shards, plan)
     about_data(config, shards, plan, backend)
     rows = [prepare_row(item, plan) for item in first_rows(shards, plan, min(DRY_ROWS, config.limit or DRY_ROWS))]
     samples = [row.sample for row in rows if row.sample is not None]
     started = time.monotonic()
-    verdicts = plan.step(samples)
+    entries = iter(asked(samples, plan))
     seconds = time.monotonic() - started
-    judged = iter(zip(samples, verdicts, strict=True))
-    table = [_row(*next(judged)) if row.refused is None else _gone(row.refused, number) for number, row in enumerate(rows)]
-    return [*table, _cost(len(samples), seconds, config.limit or count_rows(shards))]
+    table = [_row(row, next(entries) if row.refused is None else row.refused, number) for number, row in enumerate(rows)]
+    counts, total = asking.usage.to_dict(), config.limit or count_rows(shards)
+    spent = [estimate_line(config, counts, len(samples), total)] if samples and counts["answers"] else []
+    return [*table, *spent, _cost(len(samples), seconds, total)]
 
 
-def _row(sample: Sample, verdict: Verdict) -> str:
-    rewrite = f" -> {_short(verdict.text)}" if verdict.text else ""
-    return f"{verdict.action:8} {_shown(verdict.scores.get('overall')):>5}  {_short(sample.caption)}{rewrite}"
+def _row(row: Prepared, entry: Entry, number: int) -> str:
+    if row.sample is None or "rejected" in entry:
+        return _gone(entry, number)
+    rewrite = f" -> {_short(entry['text'])}" if entry.get("text") else ""
+    return f"{entry['action']:8} {_shown(entry.get('scores', {}).get('overall')):>5}  {_short(row.sample.caption)}{rewrite}"
 
 
 def _gone(refused: Entry, number: int) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .enhance_cascade import line as cascade_line
+from .enhance_costs import usage_line
 
 if TYPE_CHECKING:
     from data_tools.io import Shard
@@ -33,6 +34,7 @@ class EnhanceReport:
     seconds: float = 0.0
     table: Sequence[str] = ()
     cascade: dict[str, Any] | None = None
+    usage: dict[str, Any] | None = None
 
     @property
     def lost(self) -> int:
@@ -60,6 +62,8 @@ class EnhanceReport:
             lines.append(f"{s.duplicates} rows have an id that came before: " + "; ".join(s.first_duplicates[:3]))
         if self.cascade:
             lines.append(cascade_line(self.cascade))
+        if self.usage:
+            lines.append(usage_line(self.usage))
         if self.fresh_rows:
             lines.append(f"{self.fresh_rows} rows judged in {self.seconds:.1f} s ({self.fresh_rows / self.seconds:.1f} rows/s)")
         return [*lines, f"report: {self.out / 'report.html'}"]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from data_tools.calls import Backend
     from data_tools.filters import Filter
 
+    from ..backends.endpoint_options import EndpointOptions
     from .enhance import EnhanceConfig
 
 log = logging.getLogger(__name__)
@@ -27,25 +28,31 @@ class Scorer(NamedTuple):
     batch_size: int | None = None
 
 
-def mlm(config: EnhanceConfig, names: Sequence[str], loaded: Mapping[str, Backend]) -> Scorer:
+class Loaded(NamedTuple):
+    """What is there before scorers are loaded: how endpoints are asked, and backends by their name in the config."""
+
+    asking: EndpointOptions
+    backends: Mapping[str, Backend]
+
+
+def mlm(config: EnhanceConfig, names: Sequence[str], loaded: Loaded) -> Scorer:
     """MLM-Filter's metrics by any backend; one that the run loads anyway is not loaded twice."""
     from data_tools.filters.mlm_filter import MlmFilter, prompt_sha
 
     from ..backends import load_backend
 
     name = config.mlm_model or ""
-    if name in loaded:
-        backend = loaded[name]
+    if name in loaded.backends:
+        backend = loaded.backends[name]
     else:
         log.info("loading %s", name)
-        backend = load_backend(
-            name, device=config.device, dtype=config.dtype, batch_size=config.batch_size, trust_remote_code=config.trust_remote_code
-        )
+        placed: dict[str, Any] = {"device": config.device, "dtype": config.dtype, "batch_size": config.batch_size}
+        backend = load_backend(name, trust_remote_code=config.trust_remote_code, endpoint=loaded.asking, **placed)
     about = {**backend.describe(), "prompt_sha": prompt_sha()}
     return Scorer(MlmFilter(backend.generate, names), about, getattr(backend, "batch_size", None))
 
 
-def similarity(config: EnhanceConfig, names: Sequence[str], loaded: Mapping[str, Backend]) -> Scorer:
+def similarity(config: EnhanceConfig, names: Sequence[str], loaded: Loaded) -> Scorer:
     """Cosine of picture and caption by an encoder pair."""
     from data_tools.filters.similarity import SimilarityFilter
     from vision.safe_weights import digest, refuse_pickled_folder
@@ -60,7 +67,7 @@ def similarity(config: EnhanceConfig, names: Sequence[str], loaded: Mapping[str,
     return Scorer(SimilarityFilter(score, names), about)
 
 
-def aesthetic(config: EnhanceConfig, names: Sequence[str], loaded: Mapping[str, Backend]) -> Scorer:
+def aesthetic(config: EnhanceConfig, names: Sequence[str], loaded: Loaded) -> Scorer:
     """A LAION head on the encoder that it was trained on."""
     from data_tools.filters.aesthetic import AestheticFilter
     from vision.aesthetic import AestheticScorer, load_head
@@ -75,7 +82,7 @@ def aesthetic(config: EnhanceConfig, names: Sequence[str], loaded: Mapping[str, 
     return Scorer(AestheticFilter(score, names), {"head": digest(path), "encoder": encoder})
 
 
-def nsfw(config: EnhanceConfig, names: Sequence[str], loaded: Mapping[str, Backend]) -> Scorer:
+def nsfw(config: EnhanceConfig, names: Sequence[str], loaded: Loaded) -> Scorer:
     """An image classifier of transformers, and the labels of it that count as unsafe."""
     from data_tools.filters.nsfw import NsfwFilter
     from vision.classifier import load_label_scorer
@@ -110,7 +117,7 @@ def _placed(config: EnhanceConfig) -> dict[str, Any]:
 
 
 # stage -> how its filter is made, and the option that names its model
-STAGES: dict[str, tuple[Callable[[EnhanceConfig, Sequence[str], Mapping[str, Backend]], Scorer], str]] = {
+STAGES: dict[str, tuple[Callable[[EnhanceConfig, Sequence[str], Loaded], Scorer], str]] = {
     "similarity": (similarity, "similarity_model"),
     "mlm": (mlm, "mlm_model"),
     "aesthetic": (aesthetic, "aesthetic_head"),
@@ -147,6 +154,6 @@ def asked_stages(config: EnhanceConfig) -> list[str]:
     return [stage for stage in config.stages if stage in STAGES]
 
 
-def load_scorers(config: EnhanceConfig, loaded: Mapping[str, Backend]) -> dict[str, Scorer]:
-    """Every such stage's filter with its model. `loaded`: backends that are there already, by their name in the config."""
+def load_scorers(config: EnhanceConfig, loaded: Loaded) -> dict[str, Scorer]:
+    """Every such stage's filter with its model."""
     return {stage: STAGES[stage][0](config, names_of(config, stage), loaded) for stage in asked_stages(config)}

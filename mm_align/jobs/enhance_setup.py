@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..config import UserError
+from .endpoint_fields import endpoint_options
 from .enhance_filters import block_rows, check_stages, signal_parts, tells_signals, told_of
-from .enhance_scorers import Scorer, load_scorers
+from .enhance_scorers import Loaded, Scorer, load_scorers
 
 if TYPE_CHECKING:
     from data_tools.aitqe import AitqeStep, Guards, Policy
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from data_tools.plan import Plan
     from data_tools.shards import RunDir
 
+    from ..backends.endpoint_options import EndpointOptions
     from .enhance import EnhanceConfig
 
 log = logging.getLogger(__name__)
@@ -68,22 +70,23 @@ class Ready(NamedTuple):
     told: dict[str, Any]
 
 
-def ready(config: EnhanceConfig, run_dir: RunDir, backend: Backend | None) -> Ready:
+def ready(config: EnhanceConfig, run_dir: RunDir, backend: Backend | None, asking: EndpointOptions | None = None) -> Ready:
     """The model and what is done with it, after making sure that they are those of the run's first start."""
     earlier = run_dir.record.get("resolved", {})
+    asking = asking or endpoint_options(config, run_dir.requests)
     if "aitqe" not in config.stages:
-        scorers = load_scorers(config, {})
+        scorers = load_scorers(config, Loaded(asking, {}))
         resolved = earlier or {"batch_size": block_rows(config, [s.batch_size for s in scorers.values()])}
         run_dir.bind("resolved", resolved)
         told = bound_scorers(run_dir, scorers) | told_of(config)
         return Ready(None, make_plan(config, None, None, resolved["batch_size"], scorers, run_dir), told)
-    backend = backend or load_model(config, earlier | run_dir.record.get("shrunk", {}))
+    backend = backend or load_model(config, asking, earlier | run_dir.record.get("shrunk", {}))
     step = make_step(config, backend)
     run_dir.bind("model", backend.describe())
     run_dir.bind("prompt", step.prompt.sha)
     resolved = earlier or _resolved(backend)
     run_dir.bind("resolved", resolved)
-    scorers = load_scorers(config, {config.model: backend})
+    scorers = load_scorers(config, Loaded(asking, {config.model: backend}))
     told = {"model": backend.describe(), "policy": step.policy.describe(), **bound_scorers(run_dir, scorers), **told_of(config)}
     return Ready(backend, make_plan(config, step, backend, resolved["batch_size"], scorers, run_dir), told)
 
@@ -103,14 +106,15 @@ def remember_batch(run_dir: RunDir, backend: Backend | None) -> None:
         run_dir.remember("shrunk", {"batch_size": size})
 
 
-def load_model(config: EnhanceConfig, resolved: dict[str, Any]) -> Backend:
+def load_model(config: EnhanceConfig, asking: EndpointOptions, resolved: dict[str, Any]) -> Backend:
     """The model on the device, dtype and batch size of the run's first start, or as asked."""
     from ..backends import load_backend
 
     log.info("loading %s", config.model)
-    chosen = {key: resolved.get(key, getattr(config, key)) for key in ("batch_size", "device", "dtype")}
+    chosen: dict[str, Any] = {key: resolved.get(key, getattr(config, key)) for key in ("batch_size", "device", "dtype")}
+    chosen |= {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
     _set_threads(resolved.get("threads"))
-    return load_backend(config.model, revision=config.revision, trust_remote_code=config.trust_remote_code, **chosen)
+    return load_backend(config.model, endpoint=asking, **chosen)
 
 
 def _set_threads(threads: int | None) -> None:

@@ -16,6 +16,7 @@ from ..rlaif.judge import Judging
 from ..rlaif.pairs import Pairs
 from ..rlaif.questions import Questions
 from ..rlaif.scores import Scores
+from .endpoint_fields import Cache, Concurrency, Timeout
 
 Options = TypeVar("Options", bound=pydantic.BaseModel)
 
@@ -59,6 +60,9 @@ class ModelFields(JobConfig):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
     dtype: str = Field("auto", description="auto, float32, bfloat16 or float16")
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field("auto", description="rows in one forward")
+    concurrency: Concurrency = 16
+    timeout: Timeout = 120.0
+    request_cache: Cache = "off"
 
 
 class StageFields(JobConfig):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import UserError
+from .endpoint_fields import endpoint_options
 
 if TYPE_CHECKING:
     from data_tools.calls import Backend, Decision, Sampling
@@ -59,7 +60,10 @@ class Models:
         if self.held is None or self.held[0] != name:
             self._make_room()
             log.info("loading %s", name)
-            options = {} if self.config is None else self.config.model_dump(include={"device", "dtype", "batch_size"})
+            options: dict[str, Any] = {}
+            if self.config is not None:
+                placed = self.config.model_dump(include={"device", "dtype", "batch_size"})
+                options = {**placed, "endpoint": endpoint_options(self.config)}
             self.held = (name, load_backend(name, **options))
         return self.held[1]
 

@@ -183,9 +183,10 @@ class _Run:
 
     def _failed(self, unit: Unit, error: CallFailed) -> Done:
         self.in_a_row += error.again
-        if self.in_a_row >= FAILURES:
+        if error.gone or self.in_a_row >= FAILURES:
+            why = "the model is gone" if error.gone else f"the model failed {FAILURES} times in a row"
             raise RunStopped(
-                f"stage {self.stage.name}: the model failed {FAILURES} times in a row ({error}). What was done so far is kept: see to the "
+                f"stage {self.stage.name}: {why} ({error}). What was done so far is kept: see to the "
                 f"model, then run the same command to continue"
             ) from error
         return Done(gone=[Gone(subject, "call_failed", str(error), error.again) for subject in unit.subjects])

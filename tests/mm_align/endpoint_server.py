@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from mm_align.backends.endpoint_options import EndpointOptions
 from mm_align.backends.http import Endpoint
 from mm_align.backends.openai_ import OpenAiBackend
 
@@ -49,12 +50,15 @@ class Server:
         return f"http://127.0.0.1:{self.http.server_address[1]}/v1"
 
     def backend(self, **options) -> OpenAiBackend:
-        return OpenAiBackend(Endpoint(self.url, **{"timeout": 5.0, "attempts": 3, "first_wait": 0.01, **options}), "m", 4)
+        asked = EndpointOptions(concurrency=4)
+        return OpenAiBackend(Endpoint(self.url, asked, **{"timeout": 5.0, "attempts": 3, "first_wait": 0.01, **options}), "m")
 
     def route(self, path: str, body: dict) -> object:
-        """The answer to a question at a path; paths beside chat completions may be added to `paths_too`."""
+        """The answer to a question at a path; paths beside chat completions are those of `paths_too`."""
         place = path.rpartition("/")[2]
-        return self.paths_too[place](body) if place in self.paths_too else self.answer(body)
+        if place not in ("completions", *self.paths_too):
+            raise Refusal(404, "Not Found")
+        return self.paths_too.get(place, self.answer)(body)
 
     def close(self) -> None:
         self.released.set()
@@ -77,6 +81,8 @@ class Server:
                         fault(self)
                     else:
                         answer_with(self, 200, server.route(self.path, body))
+                except Faulty as faulty:
+                    faulty.fault(self)
                 except Refusal as refusal:
                     answer_with(self, refusal.status, {"error": {"message": refusal.message}})
 
@@ -91,6 +97,13 @@ class Server:
                 pass
 
         return Handler
+
+
+class Faulty(Exception):
+    """What happens instead of an answer."""
+
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
 
 
 class Refusal(Exception):

@@ -171,11 +171,28 @@ def test_asks_again_after_silence(server, samples, kind, request):
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_gives_up_after_so_many_attempts(server, samples, fault):
-    server.faults = [FAULTS[fault]] * 3
+    """Then a plain question tells whether anybody is answered; here nobody is."""
+    server.faults = [FAULTS[fault]] * 4 if "no_" not in fault else [FAULTS[fault]] * 3 + [status(500)]
     with pytest.raises(CallFailed, match="did not answer in 3 attempts: ") as caught:
         server.backend().generate(samples[:1], Sampling())
-    assert caught.value.again
-    assert len(server.asked) == 3
+    assert (caught.value.again, caught.value.gone) == (True, True)
+    assert len(server.asked) == 4
+    assert words(server.asked[3]) == "Say yes."
+
+
+def test_where_others_are_answered_it_is_the_request_that_fails(server, samples):
+    """Three attempts, a plain question that is answered, one attempt more."""
+    server.faults = [status(500)] * 3
+    assert server.backend().generate(samples[:1], Sampling())[0].text.endswith("0")
+    assert len(server.asked) == 5
+
+    def answer(body: dict) -> dict:
+        raise Refusal(500 if words(body) != "Say yes." else 400, "no")
+
+    server.answer = answer
+    with pytest.raises(CallFailed) as caught:
+        server.backend().generate(samples[:1], Sampling())
+    assert (caught.value.again, caught.value.gone) == (True, False)
 
 
 def test_nobody_there(server, samples):
@@ -258,7 +275,7 @@ def test_no_such_model(server, samples):
 def test_the_key_is_sent_and_never_shown(server, samples, monkeypatch, caplog):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     echo = lambda handler: answer_with(handler, 500, {"error": "bad " + handler.headers["Authorization"]})  # noqa: E731
-    server.faults = [echo] * 3
+    server.faults = [echo] * 4
     with caplog.at_level(logging.DEBUG), pytest.raises(CallFailed) as caught:
         server.backend().generate(samples[:1], Sampling())
     assert {headers["Authorization"] for headers in server.headers} == {"Bearer sk-secret"}
@@ -406,7 +423,7 @@ def test_feedback_by_an_endpoint(server, pictures, tmp_path, fast, unprobed):
 def test_chat_says_that_nobody_answers(server, fast, unprobed, capsys):
     assert main(["chat", f"openai:{server.url}#m", "Who is there?"]) == 0
     assert capsys.readouterr().out.strip() == "Who is there? 0"
-    server.faults = [status(503)] * 3
+    server.faults = [status(503)] * 4
     assert main(["chat", f"openai:{server.url}#m", "Who is there?"]) == 2
     assert "no answer: the endpoint did not answer in 3 attempts: HTTP 503" in capsys.readouterr().err
 
