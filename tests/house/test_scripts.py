@@ -23,6 +23,7 @@ STARTED = [
         "zoo/quality_start.py",
         "zoo/scene_judge.py",
         "proving/tiny_lvlm.py",
+        "proving/injections.py",
     )
 ]
 
