@@ -98,8 +98,8 @@ def build_lvlm(folder: Path) -> None:
     LvlmProcessor(SquareImageProcessor(32), tokenizer, num_image_tokens=config.num_image_tokens).save_pretrained(folder)
 
 
-def build_llava(folder: Path) -> None:
-    tokenizer = tiny_tokenizer("<image>", bos=True)
+def build_llava(folder: Path, verdicts: tuple[str, ...] = VERDICTS) -> None:
+    tokenizer = tiny_tokenizer("<image>", bos=True, verdicts=verdicts)
     vision = CLIPVisionConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=8)
     config = LlavaConfig(
         vision_config=vision, text_config=_text(LlamaConfig, tokenizer), image_token_index=tokenizer.convert_tokens_to_ids("<image>")
@@ -177,6 +177,14 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory):
             FAMILIES[family](built[family])
         return built[family]
 
+    return folder
+
+
+@pytest.fixture(scope="session")
+def decided_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny LLaVA whose tokenizer has "Yes" and "No" as single tokens, as typed decisions of transformers need them."""
+    folder = tmp_path_factory.mktemp("models") / "llava-no"
+    build_llava(folder, (*VERDICTS, "No"))
     return folder
 
 
