@@ -33,7 +33,10 @@ log = logging.getLogger(__name__)
 DONE = "round.json"
 # what may differ between the starts of one run
 UNBOUND = frozenset(
-    {"out", "overwrite", "rounds", "images_per_round", "keep_checkpoints", "title", "shown", "device", "dtype", "batch_size"}
+    {
+        *("out", "overwrite", "rounds", "images_per_round", "keep_checkpoints", "title", "shown", "device", "dtype", "batch_size"),
+        *("concurrency", "timeout", "request_cache"),
+    }
 )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ..config import JobConfig, UserError, load
+from .endpoint_fields import Cache, Concurrency, Timeout
 from .feedback_config import FeedbackConfig, ModelFields, SourceFields
 from .train_config import TrainConfig
 
@@ -66,6 +67,9 @@ class RoundsConfig(SourceFields):
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description="rows in one forward of models that answer and judge"
     )
+    concurrency: Concurrency = 16
+    timeout: Timeout = 120.0
+    request_cache: Cache = "off"
     overwrite: bool = Field(False, description="start anew: delete what an earlier run wrote to --out, and nothing else")
 
     @property
@@ -82,7 +86,7 @@ def feedback_config(config: RoundsConfig, number: int, model: str, rows: str, ou
     """The feedback of a round. UserError for what its config does not take."""
     drawn = {part: {"seed": config.round_seed(number)} for part in DRAWN}
     run = {"model": model, "judge": model if config.judge == SELF else config.judge, "data": rows, "out": out}
-    same = {"device": config.device, "dtype": config.dtype, "batch_size": config.batch_size}
+    same = {key: getattr(config, key) for key in ModelFields.model_fields}
     return _built(FeedbackConfig, "feedback", drawn, _given(config, "feedback"), same | run)
 
 

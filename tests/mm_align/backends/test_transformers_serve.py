@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -46,8 +47,8 @@ def _wait(url, server, log):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    with open(log, encoding="utf-8", errors="replace") as file:
-        pytest.fail(f"transformers serve did not come up:\n{file.read()[-2000:]}")
+    said = Path(log).read_text(encoding="utf-8", errors="replace")
+    pytest.fail(f"transformers serve did not come up:\n{said[-2000:]}")
 
 
 @pytest.fixture(autouse=True)
