@@ -10,9 +10,9 @@ from typing import Any
 
 from aitqe_arms import ABLATION, arms_of
 from aitqe_runs import NO_PAIRS, Plan, shifts
+from figures_page import write_figures
 from scipy.stats import t as student
 
-MARKS = ("<!-- figures: begin -->", "<!-- figures: end -->")
 Run = Mapping[str, Any]
 FIGURES: dict[str, Callable[[Run], float | None]] = {
     "VQA accuracy": lambda run: run["questions"]["accuracy"],
@@ -61,8 +61,7 @@ def write_report(plan: Plan, names: Sequence[str], seeds: Sequence[int], out: Pa
     plot(told, images / "aitqe_arms.png")
     lines = tables(told)
     if page is not None:
-        before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
-        page.write_text(f"{before}{MARKS[0]}\n\n" + "\n".join(lines) + f"\n\n{MARKS[1]}{rest.partition(MARKS[1])[2]}", encoding="utf-8")
+        write_figures(page, "\n".join(lines))
     print("\n".join(lines))
 
 

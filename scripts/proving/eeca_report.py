@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from figures_page import write_figures
 
 from data_tools.scenes.extract import f1
 
@@ -62,7 +63,7 @@ def write_report(work: Path, worlds: list[dict[str, Any]], out: Path, images: Pa
     if told["selections"]:
         plot_selections(told["selections"], images / "eeca_selections.png")
     if page is not None:
-        page.write_text(_between_marks(page.read_text(encoding="utf-8"), tables(told)), encoding="utf-8")
+        write_figures(page, tables(told), MARKS)
     print(f"{out}, {sum(map(len, runs.values()))} runs; plots in {images}")
 
 
@@ -248,11 +249,6 @@ def _cell(cells: dict[str, Any], metric: str, part: str, signed: bool) -> str:
     sign = "+" if signed else ""
     value, low, high = (f"{100 * v:{sign}.1f}" for v in found)
     return f"{value} [{low}, {high}]"
-
-
-def _between_marks(text: str, new: str) -> str:
-    before, rest = text.split(MARKS[0])
-    return f"{before}{MARKS[0]}\n\n{new}\n\n{MARKS[1]}{rest.split(MARKS[1])[1]}"
 
 
 # -- plots -------------------------------------------------------------------------------------------------------------

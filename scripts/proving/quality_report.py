@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from figures_page import write_figures
 from quality_runs import SUBTLE, VARIANTS, Plan
 
-MARKS = ("<!-- figures: begin -->", "<!-- figures: end -->")
 NAMES = {"both": "contrast and rewriting", "contrast": "contrast alone", "rewriting": "rewriting alone", "neither": "neither"}
 POOLS = {"": "raw captions of all kinds", "gross_": "raw captions without subtle errors"}
 COMPARED = (("contrast", "neither"), ("rewriting", "neither"), ("both", "neither"), ("both", "contrast"), ("both", "rewriting"))
@@ -69,8 +69,7 @@ def write_report(plan: Plan, seeds: Sequence[int], out: Path, images: Path, page
     plot(told, images / "quality_ablation.png")
     lines = tables(told)
     if page is not None:
-        before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
-        page.write_text(f"{before}{MARKS[0]}\n" + "\n".join(lines) + f"\n{MARKS[1]}{rest.partition(MARKS[1])[2]}", encoding="utf-8")
+        write_figures(page, "\n".join(lines))
     print("\n".join(lines))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from figures_page import write_figures
 from rlaif_measures import NS, answers_of, cut_to, start_model, suite_of, told_of
 from rlaif_runs import Plan, final_model
 
@@ -26,7 +27,6 @@ NAMES = {
     "whole": "one round, answers judged as wholes",
 }
 COMPARED = (("rounds", "start"), ("rounds", "cut"), ("rounds", "big"), ("self", "start"), ("one_model", "two_models"), ("first", "whole"))
-MARKS = ("<!-- figures: begin -->", "<!-- figures: end -->")
 
 
 class Seen(NamedTuple):
@@ -66,7 +66,7 @@ def write_report(plan: Plan, seeds: Sequence[int], out: Path, images: Path, page
     if told["best_of"]:
         plot_best_of(told, images / "rlaif_best_of.png")
     if page is not None:
-        page.write_text(_between_marks(page.read_text(encoding="utf-8"), tables(told)), encoding="utf-8")
+        write_figures(page, "\n".join(tables(told)))
     print("\n".join(tables(told)))
 
 
@@ -281,12 +281,6 @@ def _percent(found: Interval) -> str:
 
 def _points(found: Interval) -> str:
     return f"{100 * found.mean:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
-
-
-def _between_marks(text: str, lines: Sequence[str]) -> str:
-    before, _, rest = text.partition(MARKS[0])
-    after = rest.partition(MARKS[1])[2]
-    return "\n".join([before + MARKS[0], "", *lines, "", MARKS[1] + after])
 
 
 # -- plots -------------------------------------------------------------------------------------------------------------

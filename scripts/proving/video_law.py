@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 sys.path.append(sys.path.pop(0))  # a script beside this one has the name of a package: their folder must not come first
 
 import numpy as np
+from figures_page import write_figures
 
 from video.budget import Law, Limit, Refused, Runs, fit, optimum
 from video.budget.cost import window
@@ -79,7 +80,7 @@ def main(words: Sequence[str] | None = None) -> None:
     text = tables(told)
     print(text)
     if args.page:
-        write_page(Path(args.page), text)
+        write_figures(Path(args.page), text, MARKS)
 
 
 # The law and the designs
@@ -222,15 +223,6 @@ def tables(told: dict[str, Any]) -> str:
         forms = ", ".join(f"{name} {count}" for name, count in sorted(row["forms"].items()))
         lines.append(f"| {row['truth']} | {row['refused']} of {told['repeats']} | {forms} |")
     return "\n".join(lines)
-
-
-def write_page(page: Path, text: str) -> None:
-    """The part between the marks is replaced."""
-    before, begin, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
-    _, end, after = rest.partition(MARKS[1])
-    if not end:
-        raise SystemExit(f"{page} has no part between {MARKS[0]} and {MARKS[1]}")
-    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
