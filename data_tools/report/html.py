@@ -14,7 +14,7 @@ from markupsafe import Markup
 from .charts import SMALL, Series, columns, length_bins, overlay, tallest
 from .diff import Span, word_diff
 from .gallery import CRISP_SIDE, Gallery, Item
-from .page import css, environment, label
+from .page import css, environment, figure, label
 from .stats import RESCORED, Stats
 from .summary import ASPECTS, NAMES, summarise
 from .visible import visible
@@ -144,7 +144,7 @@ def _signal_chart(name: str, figures: Mapping[str, Any]) -> Markup:
     counts = [0] * SIGNAL_BINS
     for value, n in figures["histogram"]:
         counts[max(0, min(SIGNAL_BINS - 1, int((value - low) / width)))] += n
-    ends = [f"{low:g}", *[""] * (SIGNAL_BINS - 2), f"{top:.3g}{'' if top == high else '+'}"]
+    ends = [figure(low), *[""] * (SIGNAL_BINS - 2), f"{figure(top)}{'' if top == high else '+'}"]
     return columns([Series("raw", "rows", counts)], ends, axis="", name=name, frame=SMALL)
 
 

@@ -22,7 +22,7 @@ def environment(package: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.filters |= {"number": number, "yaml": to_yaml, "label": label, "share": percent}
+    env.filters |= {"number": number, "figure": figure, "yaml": to_yaml, "label": label, "share": percent}
     return env
 
 
@@ -38,6 +38,11 @@ def number(value: Any, digits: int = 2) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}"
+
+
+def figure(value: float) -> str:
+    """Four digits, and whole with separators from a thousand on: sizes and bytes are not read as powers of ten."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def percent(part: int, whole: int) -> str:

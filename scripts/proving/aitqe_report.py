@@ -182,7 +182,7 @@ def plot(told: Mapping[str, Any], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     keys = list(FIGURES)[:3]
-    figure, panels = plt.subplots(1, len(keys), figsize=(4.2 * len(keys), 4), layout="constrained")
+    figure, panels = plt.subplots(1, len(keys), figsize=(4.2 * len(keys), 4.4), layout="constrained")
     for panel, key in zip(panels, keys, strict=True):
         for name, found in told["figures"].items():
             points = {int(v): values[key] for v, values in found.items() if key in values}
@@ -195,7 +195,7 @@ def plot(told: Mapping[str, Any], path: Path) -> None:
         panel.set_xscale("log", base=2)
         panel.set_xticks(told["volumes"], [f"{v:,}" for v in told["volumes"]])
         panel.set(xlabel="raw pairs", ylabel="%", title=key)
-    panels[0].legend(fontsize=7)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
     figure.suptitle(f"{told['title']}, {len(told['seeds'])} seeds", fontsize=11)
     figure.savefig(path, dpi=110)
     plt.close(figure)

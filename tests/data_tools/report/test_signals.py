@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from data_tools.report.page import figure
 from data_tools.report.signals import FREQUENT, SignalStats, two_digits
 
 
@@ -73,3 +74,8 @@ def test_numbers_that_are_none_are_known_and_not_counted():
     out = stats_of([("", {"a": float("nan")}), ("", {"a": float("inf")}), ("", {"a": 2.5})])
     assert out.summary()["signals"]["a"]["known"] == 3
     assert out.summary()["signals"]["a"]["max"] == 2.5
+
+
+@pytest.mark.parametrize(("value", "shown"), [(0.226, "0.226"), (13.4, "13.4"), (999.96, "1000"), (17930.4, "17,930"), (-2100, "-2,100")])
+def test_large_figures_are_written_out(value, shown):
+    assert figure(value) == shown
