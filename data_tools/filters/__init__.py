@@ -12,6 +12,7 @@ from .image import ImageSignals
 from .mlm_filter import MlmFilter
 from .near_text import NearTextSignals
 from .nsfw import NsfwFilter
+from .ocr import OcrFilter
 from .perceptual import PerceptualSignals
 from .pii import PiiSignals
 from .rights import RightsSignals
@@ -28,6 +29,12 @@ FILTERS: dict[str, type[Filter]] = {
     "pii": PiiSignals,
     "rights": RightsSignals,
 }
-SCORERS: dict[str, Any] = {"mlm": MlmFilter, "similarity": SimilarityFilter, "aesthetic": AestheticFilter, "nsfw": NsfwFilter}
+SCORERS: dict[str, Any] = {
+    "mlm": MlmFilter,
+    "similarity": SimilarityFilter,
+    "aesthetic": AestheticFilter,
+    "nsfw": NsfwFilter,
+    "ocr": OcrFilter,
+}
 
 __all__ = ["FILTERS", "SCORERS", "Filter", "FilterStep", "Signals", "Value", "kinds_of"]

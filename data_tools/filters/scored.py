@@ -18,6 +18,7 @@ class ScoredPicture:
 
     kinds: dict[str, type] = {}
     needs: frozenset[Need] = frozenset({"pixels"})
+    side = 0  # the model's own preprocessing makes pictures smaller
 
     def __init__(self, score: ScorePictures, names: Sequence[str] = ()) -> None:
         self.score = score

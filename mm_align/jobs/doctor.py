@@ -29,6 +29,7 @@ OPTIONAL = {
     "bitsandbytes": "4- and 8-bit models",
     "ray": "several machines",
     "simplejpeg": "small pictures for signals a little faster (--fast-pictures)",
+    "rapidocr": "text in pictures (--stages ocr)",
     "s3fs": "s3:// paths",
     "gcsfs": "gs:// paths",
     "matplotlib": "plots of result pages",

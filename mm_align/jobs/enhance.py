@@ -73,7 +73,7 @@ class EnhanceConfig(JobConfig):
     scratch: str | None = Field(None, description="local folder of the run where --out is s3://, gs://, hf://, ...: brought there whole")
     stages: list[str] = Field(
         ["aitqe"],
-        description="signals (cheap filters, no model), similarity, mlm, aesthetic, nsfw (numbers by models), aitqe (the quality model)",
+        description="signals (cheap, no model); similarity, mlm, aesthetic, nsfw, ocr (numbers by models); aitqe (the quality model)",
     )
     signals: list[str] = Field([], description="what the stages tell, by room or name: image,text.words; default: all")
     similarity_model: str | None = Field(
@@ -86,6 +86,7 @@ class EnhanceConfig(JobConfig):
         None, description="stage nsfw: an image classifier of transformers, a folder with safetensors or a hub id"
     )
     nsfw_labels: list[str] = Field([], description="its labels that count as unsafe; default: those called nsfw, porn, hentai, sexy, ...")
+    ocr_model: str | None = Field(None, description="stage ocr: a folder with *det*.onnx and *rec*.onnx; default: those of the extra `ocr`")
     opt_outs: Literal["drop", "keep"] = Field("drop", description="stage signals: rows whose fields refuse their use for training")
     license_allow: list[str] = Field([], description="stage signals: rows of other licences, or of none, leave: cc-by-4.0")
     near_text_threshold: float = Field(0.8, gt=0, le=1, description="likeness from which a caption repeats an earlier one")

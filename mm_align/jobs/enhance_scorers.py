@@ -95,6 +95,16 @@ def nsfw(config: EnhanceConfig, names: Sequence[str], loaded: Loaded) -> Scorer:
     return Scorer(NsfwFilter(score, names), about)
 
 
+def ocr(config: EnhanceConfig, names: Sequence[str], loaded: Loaded) -> Scorer:
+    """Text in pictures, by the networks that come with the extra or those of a folder."""
+    from data_tools.filters.ocr import OcrFilter
+    from vision.ocr import load_text_reader
+
+    with _said():
+        read = load_text_reader(config.ocr_model)
+    return Scorer(OcrFilter(read, names), {"networks": read.digest})
+
+
 @contextlib.contextmanager
 def _said() -> Iterator[None]:
     """What a model's loader says in a sentence is a mistake of the user's."""
@@ -122,17 +132,19 @@ STAGES: dict[str, tuple[Callable[[EnhanceConfig, Sequence[str], Loaded], Scorer]
     "mlm": (mlm, "mlm_model"),
     "aesthetic": (aesthetic, "aesthetic_head"),
     "nsfw": (nsfw, "nsfw_model"),
+    "ocr": (ocr, "ocr_model"),
 }
+BRINGS_ITS_OWN = frozenset({"ocr"})  # stages whose extra comes with a model
 
 # stages whose model is local and small enough to be asked about every row where a rule wants a share of all rows
-SCANNED = frozenset({"similarity"})
+SCANNED = frozenset({"similarity", "aesthetic", "nsfw", "ocr"})
 
 
 def check_scorers(config: EnhanceConfig) -> None:
     """ValueError for a stage without its model, or a model without its stage."""
     for stage, (_, option) in STAGES.items():
         flag, given = f"--{option.replace('_', '-')}", getattr(config, option)
-        if stage in config.stages and not given:
+        if stage in config.stages and not given and stage not in BRINGS_ITS_OWN:
             raise ValueError(f"stage {stage} asks a model: say which by {flag}")
         if stage not in config.stages and given is not None:
             raise ValueError(f"{flag} has no effect without its stage: add {stage} to --stages")

@@ -161,6 +161,25 @@ def test_heads_of_local_models_are_signals_like_others(source, tmp_path, classif
     assert all(len(told[stage][key]) == 16 for stage, key in (("aesthetic", "head"), ("aesthetic", "encoder"), ("nsfw", "weights")))
 
 
+def test_shares_of_what_heads_tell(source, tmp_path, classifier, head, encoder):
+    """The values are those of a run without shares, of pictures larger than filters see by themselves; the rows that leave are the least
+    pleasing quarter and the least safe quarter."""
+    names = [f"{i}.png" for i in range(4)]
+    for i, name in enumerate(names):
+        PIL.Image.effect_noise((700, 500), 30 + 60 * i).convert("RGB").save(source / name)
+    rows = [{"id": name, "image": name, "caption": "a picture"} for name in names]
+    (source / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    stages = ["--stages", "aesthetic,nsfw", "--aesthetic-head", head, "--aesthetic-encoder", encoder, "--nsfw-model", classifier]
+    assert run(source, tmp_path / "all", *stages) == 0
+    plain = {row["id"]: row["filters"]["signals"] for row in rows_of(tmp_path / "all")}
+    shares = ["--drop-if", "aesthetic.score in bottom 25%", "--drop-if", "nsfw.score in top 25%"]
+    assert run(source, tmp_path / "out", *stages, *shares) == 0
+    least = min(plain, key=lambda name: plain[name]["aesthetic.score"])
+    worst = max(plain, key=lambda name: plain[name]["nsfw.score"])
+    wanted = {name: told for name, told in plain.items() if name not in (least, worst)}
+    assert {row["id"]: row["filters"]["signals"] for row in rows_of(tmp_path / "out")} == wanted
+
+
 def test_a_changed_head_does_not_continue_a_run(source, tmp_path, head, encoder, capsys, monkeypatch):
     import torch
     from safetensors.torch import save_file
