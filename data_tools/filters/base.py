@@ -25,7 +25,8 @@ class Filter(Protocol):
     One mapping a sample, in order, with every name; a value that cannot be told is None, and one bad row never raises.
     A class of the table is made with the names that are wanted, () for all, so that what nobody asked for is not worked out.
     An attribute `kinds` may give the types of values that are not floats ({"text.words": int}); columns are typed by it. `hidden` names are
-    for a comparison of rows (`Comparing`) and stay out of the output.
+    for a comparison of rows (`Comparing`) and stay out of the output. A class with names that cost much may have them `on_request`, told
+    only where they are named, and then says which are `usual`.
     """
 
     @property

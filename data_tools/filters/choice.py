@@ -29,4 +29,7 @@ def chosen(
 
 def _made(kind: Callable[..., Filter], room: str, wanted: Sequence[str], options: Mapping[str, Any]) -> Filter:
     names = [name for name in wanted if name.startswith(f"{room}.")]
-    return kind(names if room not in wanted else (), **options)
+    if room in wanted:  # all of it, but for what is told on request only
+        more = [name for name in names if name in getattr(kind, "on_request", ())]
+        names = [*getattr(kind, "usual", ()), *more] if more else []
+    return kind(names, **options)

@@ -1,9 +1,9 @@
-"""Which rows repeat an earlier one to the letter: the same encoded picture, the same caption, or both; and how often a caption occurs."""
+"""Which rows repeat an earlier one to the letter: the same picture as encoded or as decoded, the same caption; and how often it occurs."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b, sha256
 from typing import NamedTuple
 
@@ -13,57 +13,72 @@ from ..io.images import BadImage, encoded
 from ..records import Sample
 from .base import Need, Signals, narrowed
 
-SHA, CAPTION = "exact.sha256", "exact.caption_key"
+SHA, PIXELS, CAPTION = "exact.sha256", "exact.pixels", "exact.caption_key"
 ACROSS: dict[str, type] = {
     "exact.image_repeats": str,
     "exact.image_copies": int,
     "exact.caption_repeats": str,
     "exact.caption_copies": int,
     "exact.pair_repeats": str,
+    "exact.pixels_repeats": str,
+    "exact.pixels_copies": int,
 }
+KEYS: dict[str, tuple[str, ...]] = {"image": (SHA,), "caption": (CAPTION,), "pair": (SHA, CAPTION), "pixels": (PIXELS,)}
+BITS = {SHA: 128, CAPTION: 64, PIXELS: 128}  # of each key that are compared
 
 
 class ExactSignals:
     """`exact.sha256` of the first picture's encoded bytes. Among all rows: `exact.image_repeats`, `exact.caption_repeats`,
     `exact.pair_repeats`: the first row that has the same picture's bytes, the same caption, or both, "shard:row", where one came before;
     `exact.image_copies`, `exact.caption_copies`: how many rows have it, this one counted.
+    Only where they are named: `exact.pixels`, the SHA-256 of what the first picture is decoded to (upright, its first frame, transparency
+    over white, 8 bits), with its size and mode; `exact.pixels_repeats`, `exact.pixels_copies`: as above, of pictures whose pixels are the
+    same in whatever file. Every picture is decoded whole for them.
 
     Captions are the same when they are after Unicode NFKC, in lower case and with one space for each run of white space. An empty caption
     repeats nothing. Of 10^8 different captions two share a key with probability 3e-4 (64 bits; pictures are compared by 128).
     """
 
-    kinds: dict[str, type] = {SHA: str, CAPTION: str, **ACROSS}
+    kinds: dict[str, type] = {SHA: str, PIXELS: str, CAPTION: str, **ACROSS}
+    on_request = frozenset(name for name in (PIXELS, *ACROSS) if "pixels" in name)
+    usual = tuple(name for name in (SHA, *ACROSS) if "pixels" not in name)
+    side = 0
 
     def __init__(self, names: Sequence[str] = ()) -> None:
-        wanted = narrowed((SHA, *ACROSS), names)
+        wanted = narrowed((SHA, PIXELS, *ACROSS), names or self.usual)
         self.across = tuple(name for name in wanted if name in ACROSS)
         self.references = frozenset(name for name in wanted if name.endswith("_repeats"))
-        parts = {name: name.split(".")[1].partition("_")[0] for name in wanted}
-        pictures, captions = ({part, "pair"} & set(parts.values()) for part in ("image", "caption"))
-        self.names = (*((SHA,) if pictures or SHA in wanted else ()), *((CAPTION,) if captions else ()))
-        self.hidden = frozenset({SHA, CAPTION}) - set(wanted)
-        needs: dict[str, Need] = {SHA: "bytes", CAPTION: "caption"}
+        self.parts = [part for part in KEYS if any(name.startswith(f"exact.{part}_") for name in self.across)]
+        compared = {key for part in self.parts for key in KEYS[part]}
+        self.names = tuple(key for key in TELL if key in compared or key in wanted)
+        self.hidden = frozenset(self.names) - set(wanted)
+        needs: dict[str, Need] = {SHA: "bytes", PIXELS: "pixels", CAPTION: "caption"}
         self.needs = frozenset(needs[name] for name in self.names)
 
     def __call__(self, samples: Sequence[Sample]) -> list[Signals]:
-        tell = {SHA: _sha, CAPTION: _caption_key}
-        return [{name: tell[name](sample) for name in self.names} for sample in samples]
+        return [{name: TELL[name](sample) for name in self.names} for sample in samples]
 
     def pack(self, rows: Sequence[Signals]) -> np.ndarray:
-        """uint64 [n, 3]: 128 bits of the picture's hash, 64 of the caption's; 0 for what there is none of."""
-        keys = [(str(row.get(SHA) or "0" * 32)[:32], str(row.get(CAPTION) or "0")) for row in rows]
-        numbers = [(int(sha[:16], 16), int(sha[16:], 16), int(caption, 16)) for sha, caption in keys]
-        return np.array(numbers, np.uint64).reshape(-1, 3)
+        """uint64 [n, K]: the keys' bits that are compared, side by side, 64 a column; 0 for what there is none of."""
+        keys = ["".join(str(row.get(name) or "").ljust(BITS[name] // 4, "0")[: BITS[name] // 4] for name in self.names) for row in rows]
+        return np.array([[int(key[at : at + 16], 16) for at in range(0, len(key), 16)] for key in keys], np.uint64).reshape(-1, self._width)
 
     def compare(self, packed: np.ndarray) -> Mapping[str, np.ndarray]:
         told: dict[str, np.ndarray] = {}
-        picture, caption = packed[:, :2].any(axis=1), packed[:, 2] != 0
-        columns = {"image": (packed[:, :2], picture), "caption": (packed[:, 2:], caption), "pair": (packed, picture & caption)}
-        for part, (keys, known) in columns.items():
-            if any(name.startswith(f"exact.{part}_") for name in self.across):
-                same = _same(keys, known)
-                told |= {f"exact.{part}_repeats": same.first, f"exact.{part}_copies": same.copies}
+        for part in self.parts:
+            columns = [packed[:, self._columns(key)] for key in KEYS[part]]
+            known = np.logical_and.reduce([column.any(axis=1) for column in columns])
+            same = _same(np.concatenate(columns, axis=1), known)
+            told |= {f"exact.{part}_repeats": same.first, f"exact.{part}_copies": same.copies}
         return {name: told[name] for name in self.across}
+
+    @property
+    def _width(self) -> int:
+        return sum(BITS[name] for name in self.names) // 64
+
+    def _columns(self, key: str) -> slice:
+        start = sum(BITS[name] for name in self.names[: self.names.index(key)]) // 64
+        return slice(start, start + BITS[key] // 64)
 
 
 class Same(NamedTuple):
@@ -97,3 +112,13 @@ def _sha(sample: Sample) -> str | None:
 def _caption_key(sample: Sample) -> str | None:
     flat = " ".join(unicodedata.normalize("NFKC", sample.caption or "").lower().split())
     return blake2b(flat.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest() if flat else None
+
+
+def _pixels(sample: Sample) -> str | None:
+    picture = sample.images[0].pixels if sample.images else None
+    if picture is None:
+        return None
+    return sha256(f"{picture.mode} {picture.width} {picture.height}\n".encode() + picture.tobytes()).hexdigest()
+
+
+TELL: dict[str, Callable[[Sample], str | None]] = {SHA: _sha, PIXELS: _pixels, CAPTION: _caption_key}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,8 @@ def _filters(config: EnhanceConfig) -> list[Filter]:
     from data_tools.filters.choice import chosen
 
     cheap = [name for name in config.signals if _room(name) not in asked_stages(config)]
+    if dear := _dear(config):
+        cheap = [*(cheap if config.signals else FILTERS), *dear]
     wanted = "signals" in config.stages and (cheap or not config.signals)
     if cheap:
         cheap += _rights(config)  # honoured whatever else is asked for
@@ -79,6 +82,14 @@ def _filters(config: EnhanceConfig) -> list[Filter]:
         "rights": {"allowed": config.license_allow},
     }
     return chosen(cheap, FILTERS, options) if wanted else []
+
+
+def _dear(config: EnhanceConfig) -> list[str]:
+    """The signals told on request only that a rule names."""
+    from data_tools.filters import FILTERS
+
+    names = [name for kind in FILTERS.values() for name in sorted(getattr(kind, "on_request", ()))]
+    return [name for name in names if any(re.search(rf"\b{re.escape(name)}\b", rule) for rule in (*config.drop_if, *config.keep_if))]
 
 
 def _rights(config: EnhanceConfig) -> dict[str, str]:

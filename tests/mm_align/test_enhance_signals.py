@@ -241,6 +241,43 @@ def test_pictures_that_look_alike_are_told_and_dropped(source, tmp_path):
     assert len(rows_of(tmp_path / "out" / "quarantine" / "b.jsonl")) == 6
 
 
+def test_the_same_pixels_in_other_files_are_told_across_shards_and_dropped(source, tmp_path):
+    """One picture as PNG, as BMP, as PNG with a comment, and lying on its side with EXIF that turns it; a fifth differs in one point.
+    What costs much is told where --signals or a rule names it."""
+    (source / "rows.jsonl").rename(source / "a.jsonl")
+    shutil.copy(source / "a.jsonl", source / "b.jsonl")
+    one = PIL.Image.effect_noise((600, 400), 80).convert("RGB")
+    one.save(source / "0.png")
+    one.save(source / "1.png", "BMP")
+    one.save(source / "2.png", pnginfo=comment("another file"))
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    one.transpose(PIL.Image.Transpose.ROTATE_90).save(source / "3.png", exif=exif)
+    one.putpixel((599, 399), tuple(255 - value for value in one.getpixel((599, 399))))
+    one.save(source / "4.png")
+    asked = ["--signals", "exact,exact.pixels_repeats,perceptual", "--drop-if", "exact.pixels_repeats is known"]
+    assert command(source, tmp_path / "out", *asked) == 0
+    assert [row["id"] for row in rows_of(tmp_path / "out" / "a.jsonl")] == ["r0", "r4", "r5"]
+    assert rows_of(tmp_path / "out" / "b.jsonl") == []
+    gone = [rows_of(tmp_path / "out" / "quarantine" / f"{name}.jsonl") for name in "ab"]
+    assert [row["detail"] for row in gone[0]] == ["exact.pixels_repeats = a:0"] * 3
+    assert [row["detail"] for row in gone[1]] == [f"exact.pixels_repeats = a:{row}" for row in (0, 0, 0, 0, 4, 5)]
+    assert rows_of(tmp_path / "out" / "a.jsonl")[0]["filters"]["signals"]["exact.image_copies"] == 2
+    assert command(source, tmp_path / "unasked") == 0
+    assert command(source, tmp_path / "by rule", "--drop-if", "exact.pixels_repeats is known") == 0
+    usual, more = (set(rows_of(tmp_path / name / "a.jsonl")[0]["filters"]["signals"]) for name in ("unasked", "by rule"))
+    assert more - usual == {"exact.pixels_repeats"}
+    assert usual < more
+
+
+def comment(text):
+    import PIL.PngImagePlugin
+
+    info = PIL.PngImagePlugin.PngInfo()
+    info.add_text("comment", text)
+    return info
+
+
 @pytest.mark.parametrize("stages", ["signals", "aitqe"])
 def test_a_lost_shard_is_told_at_the_end_and_by_the_exit_code(source, tmp_path, capsys, stages, monkeypatch):
     import mm_align.backends
