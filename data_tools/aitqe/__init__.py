@@ -5,9 +5,10 @@ from .guards import Guards
 from .parser import ASPECTS, SCORE_KEYS, Reply, parse, render
 from .policy import Policy, ShardRule, quota
 from .prompt import AITQE_PROMPT, GENERAL_PROMPT, Prompt
+from .similarity_guard import SimilarityGuard
 from .step import AitqeStep
 
 __all__ = [
     "AITQE_PROMPT", "ASPECTS", "GENERAL_PROMPT", "SCORE_KEYS", "AitqeStep", "Guards", "Policy", "Prompt", "Reply", "ShardRule",
-    "audit_arrow_type", "audit_fields", "parse", "quota", "render",
+    "SimilarityGuard", "audit_arrow_type", "audit_fields", "parse", "quota", "render",
 ]  # fmt: skip

@@ -13,6 +13,7 @@ from .guards import Guards, unchanged
 from .parser import RESCORED, Reply, parse
 from .policy import Decision, Policy
 from .prompt import AITQE_PROMPT, Prompt
+from .similarity_guard import SimilarityGuard
 
 Mode = Literal["full", "scores", "decide"]
 
@@ -49,6 +50,7 @@ class AitqeStep:
     Only the first picture of a sample is looked at; a sample without one is kept with reason "no_image".
     A sample whose prompt is too long for the model, so that nothing was generated, is kept with reason (and flag) "prompt_too_long".
     poor: "drop" lets the rows leave that the policy would have rewritten, with reason "poor:" and the policy's; no rewrite is asked for.
+    similarity: one more guard on rewrites, which asks a model about the picture.
     max_tokens: None takes the prompt's.
     Raises ValueError for a mode that lacks what the policy compares, `CallNotSupported` for mode "decide" without a `likelihood`.
     """
@@ -63,6 +65,7 @@ class AitqeStep:
     min_branch_mass: float = 0.5
     rescore: bool = False
     poor: Literal["rewrite", "drop"] = "rewrite"
+    similarity: SimilarityGuard | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
@@ -84,6 +87,8 @@ class AitqeStep:
         verdicts = [Verdict("keep", reason="no_image")] * len(samples)
         for i, at in enumerate(seen):
             verdicts[at] = self._verdict(samples[at].caption or "", judged[i], decisions[i], offers.get(i))
+        if self.similarity is not None:
+            verdicts = self.similarity(samples, verdicts)
         return self._rescored(samples, verdicts) if self.rescore else verdicts
 
     def describe(self) -> dict[str, str | bool]:

@@ -109,6 +109,9 @@ class EnhanceConfig(JobConfig):
     mode: Literal["full", "scores", "decide"] = Field("full", description="explanations too, overall score only, decision only")
     max_tokens: int | None = Field(None, ge=1, description="longest answer; default: the prompt's (384 for AITQE)")
     guards: GuardsConfig = Field(default_factory=lambda: GuardsConfig.model_validate({}), description="limits on rewrites")
+    max_similarity_drop: float | None = Field(
+        None, ge=0, description="refuse a rewrite whose similarity.cosine is below the raw caption's by more than this"
+    )
     format: Literal["jsonl", "parquet", "webdataset", "folder", "hf"] | None = Field(
         None, description="of the output; default: the source's"
     )

@@ -150,6 +150,18 @@ def check_scorers(config: EnhanceConfig) -> None:
             raise ValueError(f"{flag} has no effect without its stage: add {stage} to --stages")
     if config.nsfw_labels and "nsfw" not in config.stages:
         raise ValueError("--nsfw-labels has no effect without its stage: add nsfw to --stages")
+    _check_similarity_guard(config)
+
+
+def _check_similarity_guard(config: EnhanceConfig) -> None:
+    """ValueError for a guard on rewrites where none are made, or without the model that it asks."""
+    if config.max_similarity_drop is None:
+        return
+    lacking = next((stage for stage in ("similarity", "aitqe") if stage not in config.stages), None)
+    if lacking is not None:
+        raise ValueError(f"--max-similarity-drop compares rewrites with their pictures: add {lacking} to --stages")
+    if config.poor == "drop":
+        raise ValueError("--max-similarity-drop has no effect with --poor drop, by which nothing is rewritten")
 
 
 def names_of(config: EnhanceConfig, stage: str) -> tuple[str, ...]:

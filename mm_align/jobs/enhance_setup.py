@@ -5,6 +5,7 @@ What "auto" came to is bound to the run, so that a continued run computes the sa
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -164,6 +165,15 @@ def make_step(config: EnhanceConfig, backend: Backend) -> AitqeStep:
         raise UserError(str(error)) from error
 
 
+def _guarded(step: AitqeStep, scorer: Scorer, max_drop: float) -> AitqeStep:
+    """The step with the guard that compares rewrites by the model of stage similarity."""
+    from data_tools.aitqe import SimilarityGuard
+    from data_tools.filters.similarity import SimilarityFilter
+
+    assert isinstance(scorer.filter, SimilarityFilter)
+    return dataclasses.replace(step, similarity=SimilarityGuard(scorer.filter.score, max_drop))
+
+
 def _model_parts(step: AitqeStep, backend: Backend) -> dict[str, Any]:
     """What a plan needs to know of the model's stage."""
     from data_tools.aitqe import audit_arrow_type, audit_fields
@@ -194,6 +204,8 @@ def make_plan(
     """What the pipeline is to do with every shard; each row's audit names the model and the step (run_dir: see `signal_parts`)."""
     from data_tools.plan import Plan
 
+    if step is not None and scorers and config.max_similarity_drop is not None:
+        step = _guarded(step, scorers["similarity"], config.max_similarity_drop)
     parts = _model_parts(step, backend) if step is not None and backend is not None else {}
     if tells_signals(config):
         parts |= signal_parts(config, step, parts, [scorer.filter for scorer in (scorers or {}).values()], run_dir)

@@ -254,9 +254,41 @@ def test_the_least_similar_share_of_all_rows_leaves(source, tmp_path, encoder):
     assert {row["reason"] for row in gone} == {"rule:similarity.cosine in bottom 25%"}
 
 
+def test_a_rewrite_that_is_less_like_its_picture_is_refused(source, tmp_path, encoder):
+    """What each caption's cosine falls by is known from two runs that only tell it; a margin between the falls parts the rows."""
+    words = "a picture of something else"
+    stages = ["--similarity-model", encoder, "--batch-size", "3"]
+    model = ["--model", "null:" + json.dumps({"Recaption": words, "Overall Score": "2<Overall>"})]
+    assert run(source, tmp_path / "plain", "--stages", "similarity,aitqe", *stages, *model) == 0
+    rows = rows_of(tmp_path / "plain")
+    assert [row["caption"] for row in rows] == [words] * 4
+    raw = {row["id"]: row["aitqe"]["signals"]["similarity.cosine"] for row in rows}
+    assert run(tmp_path / "plain", tmp_path / "again", "--stages", "similarity", *stages) == 0
+    falls = {row["id"]: raw[row["id"]] - row["filters"]["signals"]["similarity.cosine"] for row in rows_of(tmp_path / "again")}
+    low, high = max(min(falls.values()), 0.0), max(falls.values())
+    assert high > low
+    guard = ["--max-similarity-drop", f"{(low + high) / 2:.6f}"]
+    assert run(source, tmp_path / "out", "--stages", "similarity,aitqe", *stages, *model, *guard, "--rescore") == 0
+    before = [json.loads(line)["caption"] for line in (source / "rows.jsonl").read_text().splitlines()]
+    for row, old in zip(rows_of(tmp_path / "out"), before, strict=True):
+        refused = falls[row["id"]] > (low + high) / 2
+        assert row["caption"] == (old if refused else words)
+        assert (row["aitqe"]["reason"] == "guard:similarity") == refused
+        assert [float(flag.removeprefix("similarity_fell:")) for flag in row["aitqe"]["flags"]] == (
+            [pytest.approx(falls[row["id"]], abs=1e-4)] if refused else []
+        )
+        assert (row["aitqe"]["scores"]["overall_after"] is None) == refused
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
+        (["--stages", "aitqe", "--max-similarity-drop", "0.1"], "add similarity to --stages"),
+        (["--stages", "similarity", "--similarity-model", "{encoder}", "--max-similarity-drop", "0.1"], "add aitqe to --stages"),
+        (
+            ["--stages", "similarity,aitqe", "--similarity-model", "{encoder}", "--max-similarity-drop", "0.1", "--poor", "drop"],
+            "by which nothing is rewritten",
+        ),
         (["--stages", "similarity"], "say which by --similarity-model"),
         (["--stages", "similarity", "--similarity-model", "./absent"], "no folder ./absent"),
         (
