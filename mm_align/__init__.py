@@ -7,7 +7,7 @@ from . import _neighbours
 
 _neighbours.check()
 
-_LAZY = {"enhance": ("mm_align.jobs.enhance", "enhance")}
+_LAZY = {"enhance": ("mm_align.jobs.enhance.enhance", "enhance")}
 __version__ = "0.1.0"
 __all__ = ["__version__", "enhance"]
 

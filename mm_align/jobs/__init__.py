@@ -1,1 +1,1 @@
-"""One file a verb: `run(config) -> Report`, thin, nothing heavy at module level."""
+"""One file a verb: `run(config) -> Report`, thin, nothing heavy at module level; a verb of many parts, or a family, has a room."""

@@ -95,7 +95,7 @@ def live_judge(config: ScoreConfig, bench: Official) -> ModelJudge:
     """The model `judge`, with its ledger. ValueError for a benchmark that asks none, and for replies beside it."""
     from ..backends import load_backend
     from ..evals.judges import ModelJudge
-    from .evaluate_judge import shown
+    from .evaluate.judge import shown
 
     if not hasattr(bench, "judge"):
         raise ValueError("its answers are not judged by a model; leave --judge out")

@@ -23,7 +23,7 @@ RUNS = 5
 WORKER = """
 import json, sys, time
 from pathlib import Path
-from mm_align.jobs.enhance import enhance
+from mm_align.jobs.enhance.enhance import enhance
 source, out, model = sys.argv[1:4]
 import data_tools.pipeline, data_tools.report, pyarrow  # imports are not what is measured
 from mm_align.backends import load_backend

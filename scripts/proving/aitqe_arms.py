@@ -21,7 +21,7 @@ from data_tools.report.summary import summarise
 from data_tools.scenes.extract import agreement, f1
 from data_tools.scenes.world import Scene
 from mm_align.jobs import scenes
-from mm_align.jobs.enhance import enhance
+from mm_align.jobs.enhance.enhance import enhance
 
 ITM = "mlm.image_text_matching"
 SCENES = {  # name -> split, seed, options. Splits share no scene: the bundled models were trained on split `train` alone

@@ -17,8 +17,9 @@ from data_tools.io.jsonl import dump
 from mm_align import config as configs
 from mm_align.backends import load_backend
 from mm_align.evals import build_benchmark
-from mm_align.jobs import scenes, train
-from mm_align.jobs.train_config import TrainConfig
+from mm_align.jobs import scenes
+from mm_align.jobs.train import train
+from mm_align.jobs.train.config import TrainConfig
 
 BRIEF = "Describe the image briefly."
 # Tower and language model of tiny-lvlm around a new adapter: what the pairs must teach is which words a picture's tokens mean.

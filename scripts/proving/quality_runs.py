@@ -20,8 +20,9 @@ from data_tools.io import list_shards, read
 from data_tools.io.jsonl import dump
 from data_tools.records import Message, Part, Sample
 from mm_align import config as configs
-from mm_align.jobs import aitqe_data, scenes
-from mm_align.jobs.aitqe_data import AitqeDataConfig
+from mm_align.jobs import scenes
+from mm_align.jobs.aitqe import data as aitqe_data
+from mm_align.jobs.aitqe.data import AitqeDataConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 # MLM-Filter's metric -> the aspect of the judge's answer that teaches it.

@@ -18,7 +18,7 @@ from mm_align import config as configs
 from mm_align.backends import load_backend
 from mm_align.evals import build_benchmark
 from mm_align.evals.objects import ObjectsBenchmark, Told
-from mm_align.jobs.feedback import FeedbackConfig, feedback
+from mm_align.jobs.feedback.feedback import FeedbackConfig, feedback
 from mm_align.rewards import ImplicitReward, LikelihoodReward
 from mm_align.rlaif.files import answered, scores
 from mm_align.search import best_of_n, replay_audit

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from mm_align import config as configs
 from mm_align.jobs import scenes
-from mm_align.jobs.feedback import FeedbackConfig, FeedbackReport, feedback
-from mm_align.jobs.rounds import Parts, RoundsConfig, own_parts, rounds
+from mm_align.jobs.feedback.feedback import FeedbackConfig, FeedbackReport, feedback
+from mm_align.jobs.rounds.rounds import Parts, RoundsConfig, own_parts, rounds
 
 SCENES = {"train": (800, 11), "validation": (100, 0), "heldout": (300, 0)}  # split -> rows, seed
 SCENES_QUICK = {"train": (8, 11), "validation": (4, 0), "heldout": (6, 0)}

@@ -193,7 +193,7 @@ def draw_example(path: Path) -> None:
     """What `mmalign video fit` draws of a grid at the middle noise."""
     from PIL import Image
 
-    from mm_align.jobs.video_law_report import budgets, plot
+    from mm_align.jobs.video.law_report import budgets, plot
 
     runs = draw(designs()["grid"], NOISES[1], (0,))
     law = fit(runs, resamples=400)

@@ -20,8 +20,8 @@ from data_tools.records import Message, Part
 from data_tools.scenes.film_rows import frames, make_film
 from data_tools.scenes.films import DURATION, KINDS
 from data_tools.shards import to_json, write_atomic
-from mm_align.jobs.train_config import ModelConfig
-from mm_align.jobs.train_model import build
+from mm_align.jobs.train.config import ModelConfig
+from mm_align.jobs.train.model import build
 from mm_align.losses.base import IGNORE
 from mm_align.models import LvlmForConditionalGeneration, LvlmProcessor
 from video.clip import VideoInfo

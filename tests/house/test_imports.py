@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,9 +43,9 @@ def test_every_folder_with_python_is_a_package(package):
 
 
 def test_records_jobs_config_and_command_line_import_nothing_heavy():
-    jobs = [m.name for m in pkgutil.iter_modules(importlib.import_module("mm_align.jobs").__path__)]
+    jobs = modules("mm_align.jobs")
     light = [name for name in ("mm_align.rlaif", "mm_align.search", "mm_align.evals", "video.budget") if importlib.util.find_spec(name)]
-    extra = ["mm_align.config", "mm_align.cli", *(f"mm_align.jobs.{job}" for job in jobs), *light]
+    extra = ["mm_align.config", "mm_align.cli", *jobs, *light]
     done = python(LIGHT.format(packages=["data_tools"], extra=extra, heavy=HEAVY))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == []

@@ -130,10 +130,10 @@ def test_every_command_shown_is_accepted(file):
 
 
 GUIDES = {
-    "benchmarks": ["jobs.evaluate_config.EvaluateConfig"],
-    "train": ["jobs.train_config.TrainConfig", "jobs.train_config.ModelConfig", "jobs.train_config.LoraConfig", "train.sources.Source"],
+    "benchmarks": ["jobs.evaluate.config.EvaluateConfig"],
+    "train": ["jobs.train.config.TrainConfig", "jobs.train.config.ModelConfig", "jobs.train.config.LoraConfig", "train.sources.Source"],
     "feedback": [
-        "jobs.feedback_config.FeedbackConfig",
+        "jobs.feedback.config.FeedbackConfig",
         "rlaif.candidates.Candidates",
         "rlaif.claims.Claims",
         "rlaif.questions.Questions",

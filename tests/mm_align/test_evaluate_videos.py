@@ -9,7 +9,7 @@ from data_tools.io import BadImage
 from data_tools.records import Image, Message, Part, Response, Sample
 from mm_align.cli import main
 from mm_align.evals import BENCHMARKS, Benchmark, Judged
-from mm_align.jobs.evaluate_videos import with_frames
+from mm_align.jobs.evaluate.videos import with_frames
 
 av = pytest.importorskip("av")
 GREYS = tuple(range(0, 240, 24))  # of ten frames

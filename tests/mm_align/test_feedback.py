@@ -7,8 +7,8 @@ import pytest
 from data_tools.preference import read_pairs
 from mm_align.cli import main
 from mm_align.config import load
-from mm_align.jobs.feedback import FeedbackConfig, feedback
-from mm_align.jobs.feedback_config import PRESETS
+from mm_align.jobs.feedback.config import PRESETS
+from mm_align.jobs.feedback.feedback import FeedbackConfig, feedback
 
 # What comes out
 

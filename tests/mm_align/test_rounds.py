@@ -9,9 +9,9 @@ import pytest
 from data_tools.records import Claim, PreferencePair, Response, Sample
 from mm_align.cli import main
 from mm_align.config import Stopped, UserError, load
-from mm_align.jobs.feedback import FeedbackReport
-from mm_align.jobs.rounds import Parts, RoundsConfig, rounds
-from mm_align.jobs.train_results import TrainReport
+from mm_align.jobs.feedback.feedback import FeedbackReport
+from mm_align.jobs.rounds.rounds import Parts, RoundsConfig, rounds
+from mm_align.jobs.train.results import TrainReport
 
 START = "somebody/start"
 
@@ -310,7 +310,7 @@ def test_a_command_that_fails_or_is_stopped():
     import sys
     import threading
 
-    from mm_align.jobs.rounds_launch import wait
+    from mm_align.jobs.rounds.launch import wait
 
     assert wait([sys.executable, "-c", "raise SystemExit(3)"]) == 3
     assert wait([sys.executable, "-c", ""]) == 0
@@ -322,8 +322,8 @@ def test_a_command_that_fails_or_is_stopped():
 @pytest.mark.slow
 def test_training_in_two_processes(tmp_path, capfd):
     """torchrun takes the config that is written beside the run, and what is wrong in it is told."""
-    from mm_align.jobs.rounds_launch import train_in
-    from mm_align.jobs.train_config import TrainConfig
+    from mm_align.jobs.rounds.launch import train_in
+    from mm_align.jobs.train.config import TrainConfig
 
     config = {"model": {"from": "tiny-lvlm"}, "data": [{"path": str(tmp_path / "none")}], "out": str(tmp_path / "run"), "device": "cpu"}
     report = train_in(2)(load(TrainConfig, config))

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from mm_align.config import UserError
-from mm_align.jobs.train_config import ModelConfig
-from mm_align.jobs.train_model import build
+from mm_align.jobs.train.config import ModelConfig
+from mm_align.jobs.train.model import build
 
 TEXT = {
     "model_type": "qwen2",

@@ -183,7 +183,7 @@ def test_a_stop_signal_leaves_a_checkpoint_and_exit_code_75(recipe, tmp_path, mo
 
 
 def test_a_run_killed_before_its_export_only_exports(recipe, tmp_path, monkeypatch):
-    from mm_align.jobs import train_results
+    from mm_align.jobs.train import results as train_results
 
     monkeypatch.setattr(train_results, "export", lambda *a: (_ for _ in ()).throw(SystemExit(9)))
     with pytest.raises(SystemExit):
@@ -458,7 +458,7 @@ def test_list_and_schema(capsys):
 def test_batches_are_shared_evenly():
     """128 over 8 processes is 16 each: 2 forwards of 8; over 3 processes it is nothing whole."""
     from mm_align.config import UserError
-    from mm_align.jobs.train_arguments import batches
+    from mm_align.jobs.train.arguments import batches
 
     assert batches(128, None, 8) == (8, 2)
     assert batches(12, None, 1) == (6, 2)

@@ -116,7 +116,7 @@ def test_without_a_noted_checkpoint_nothing_is_exported(train, rows, tmp_path, m
 )
 def test_of_every_loss_the_lowest_is_the_best_and_benchmarks_know_their_own(name, lower):
     from mm_align.evals import ObjectsBenchmark, QaBenchmark
-    from mm_align.jobs.train_suites import lower_is_better
+    from mm_align.jobs.train.suites import lower_is_better
 
     assert lower_is_better(name, {"qa": QaBenchmark("any"), "seen": ObjectsBenchmark("any")}) is lower
 

@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from mm_align.cli import main
-from mm_align.jobs.contact_sheet import contact_sheet
+from mm_align.jobs.video.contact_sheet import contact_sheet
 
 
 def sample(capsys: pytest.CaptureFixture[str], film: Path, out: Path, *words: str) -> dict[str, Any]:

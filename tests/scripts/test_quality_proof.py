@@ -23,7 +23,7 @@ from data_tools.scenes.rows import Captioned
 from data_tools.scenes.world import Scene
 from mm_align import config as configs
 from mm_align.cli import main
-from mm_align.jobs.aitqe_data import AitqeDataConfig, build
+from mm_align.jobs.aitqe.data import AitqeDataConfig, build
 
 ROOT = Path(__file__).resolve().parents[2]
 

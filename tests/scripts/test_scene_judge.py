@@ -18,7 +18,7 @@ from data_tools.scenes.extract import agreement
 from data_tools.scenes.world import Scene
 from mm_align.cli import main
 from mm_align.config import load
-from mm_align.jobs.aitqe_data import AitqeDataConfig, build
+from mm_align.jobs.aitqe.data import AitqeDataConfig, build
 
 
 @pytest.fixture(scope="module")

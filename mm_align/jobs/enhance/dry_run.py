@@ -1,0 +1,74 @@
+"""`mmalign enhance-data --dry-run`: the first rows judged and shown, the cost of all estimated, nothing written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..endpoint_fields import endpoint_options
+from .costs import estimate_line
+from .scorers import Loaded, load_scorers
+from .setup import load_model, make_plan, make_step
+from .source import about_data, first_rows, refuse_taken_fields
+
+if TYPE_CHECKING:
+    from data_tools.calls import Backend
+    from data_tools.io import Shard
+    from data_tools.journal import Entry
+    from data_tools.judging import Prepared
+
+    from .enhance import EnhanceConfig
+
+DRY_ROWS = 20
+
+
+def dry_run(config: EnhanceConfig, shards: Sequence[Shard], backend: Backend | None) -> list[str]:
+    """A line for each of the first rows as judged, and one with what all would cost; writes nothing."""
+    from data_tools.judging import asked, prepare_row
+
+    from ..progress import count_rows
+
+    asking = endpoint_options(config)
+    backend = (backend or load_model(config, asking, {})) if "aitqe" in config.stages else None
+    scorers = load_scorers(config, Loaded(asking, {config.model: backend} if backend else {}))
+    plan = make_plan(config, make_step(config, backend) if backend else None, backend, DRY_ROWS, scorers)
+    refuse_taken_fields(shards, plan)
+    about_data(config, shards, plan, backend)
+    rows = [prepare_row(item, plan) for item in first_rows(shards, plan, min(DRY_ROWS, config.limit or DRY_ROWS))]
+    samples = [row.sample for row in rows if row.sample is not None]
+    started = time.monotonic()
+    entries = iter(asked(samples, plan))
+    seconds = time.monotonic() - started
+    table = [_row(row, next(entries) if row.refused is None else row.refused, number) for number, row in enumerate(rows)]
+    counts, total = asking.usage.to_dict(), config.limit or count_rows(shards)
+    spent = [estimate_line(config, counts, len(samples), total)] if samples and counts["answers"] else []
+    return [*table, *spent, _cost(len(samples), seconds, total)]
+
+
+def _row(row: Prepared, entry: Entry, number: int) -> str:
+    if row.sample is None or "rejected" in entry:
+        return _gone(entry, number)
+    rewrite = f" -> {_short(entry['text'])}" if entry.get("text") else ""
+    return f"{entry['action']:8} {_shown(entry.get('scores', {}).get('overall')):>5}  {_short(row.sample.caption)}{rewrite}"
+
+
+def _gone(refused: Entry, number: int) -> str:
+    return f"{'gone':8} {'-':>5}  row {number} would go to quarantine: {refused['rejected']}: {' '.join(refused['detail'].split())[:200]}"
+
+
+def _shown(score: float | None) -> str:
+    return "-" if score is None else f"{score:g}"
+
+
+def _short(text: str | None) -> str:
+    flat = " ".join((text or "").split())
+    return repr(flat if len(flat) <= 60 else flat[:57] + "...")
+
+
+def _cost(rows: int, seconds: float, total: int | None) -> str:
+    if not rows:
+        return "none of the first rows could be judged"
+    asked, what = (total, "rows in all") if total else (1_000_000, "rows")
+    hours = seconds / rows * asked / 3600
+    return f"dry run: {rows} rows in {seconds:.1f} s of model time; {asked} {what} would take about {hours:.2f} h. Nothing was written."

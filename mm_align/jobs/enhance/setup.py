@@ -1,0 +1,225 @@
+"""Before `mmalign enhance-data` judges a row: options that cannot work are refused, model, step and plan made ready.
+
+What "auto" came to is bound to the run, so that a continued run computes the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ...config import UserError
+from ..endpoint_fields import endpoint_options
+from .filters import block_rows, check_stages, signal_parts, tells_signals, told_of
+from .scorers import Loaded, Scorer, load_scorers
+
+if TYPE_CHECKING:
+    from data_tools.aitqe import AitqeStep, Guards, Policy
+    from data_tools.calls import Backend
+    from data_tools.plan import Plan
+    from data_tools.shards import RunDir
+
+    from ...backends.endpoint_options import EndpointOptions
+    from .enhance import EnhanceConfig
+
+log = logging.getLogger(__name__)
+
+
+def check_options(config: EnhanceConfig) -> None:
+    """What can be refused before a model is loaded."""
+    from data_tools.io.paths import is_remote, local
+
+    if config.image_root and not is_remote(config.image_root) and not Path(local(config.image_root)).is_dir():
+        raise UserError(f"--image-root '{config.image_root}' is no folder; it is where relative picture paths start from")
+    _refuse_idle_limits(config)
+    try:
+        _policy(config)
+        _guards(config)
+        check_stages(config)
+        _check_library(config)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    source, out = Path(config.source).resolve(), Path(config.out).resolve()
+    if source == out or (source.is_dir() and (source in out.parents or out in source.parents)):
+        raise UserError(f"--out '{config.out}' and the source '{config.source}' lie inside each other; choose a folder outside the source")
+
+
+def _check_library(config: EnhanceConfig) -> None:
+    """SourceError (a ValueError) where the extra that is asked for is absent."""
+    if config.fast_pictures:
+        from data_tools.io import fast_jpeg
+
+        fast_jpeg.library()
+
+
+def _refuse_idle_limits(config: EnhanceConfig) -> None:
+    """UserError for limits that only policy threshold compares with; the default, written out, is no wish."""
+    floors = config.floors and f"--set floors.{next(iter(config.floors))}"
+    idle = "--min-overall" if config.min_overall != type(config).model_fields["min_overall"].default else floors
+    if idle and config.policy != "threshold":
+        raise UserError(f"{idle} has no effect with policy {config.policy!r}: add --policy threshold")
+
+
+class Ready(NamedTuple):
+    """`backend`: None where no stage asks a model. `told`: what the report says of model, policy and filters."""
+
+    backend: Backend | None
+    plan: Plan
+    told: dict[str, Any]
+
+
+def ready(config: EnhanceConfig, run_dir: RunDir, backend: Backend | None, asking: EndpointOptions | None = None) -> Ready:
+    """The model and what is done with it, after making sure that they are those of the run's first start."""
+    earlier = run_dir.record.get("resolved", {})
+    asking = asking or endpoint_options(config, run_dir.requests)
+    if "aitqe" not in config.stages:
+        scorers = load_scorers(config, Loaded(asking, {}))
+        resolved = earlier or {"batch_size": block_rows(config, [s.batch_size for s in scorers.values()])}
+        run_dir.bind("resolved", resolved)
+        told = bound_scorers(run_dir, scorers) | told_of(config)
+        return Ready(None, make_plan(config, None, None, resolved["batch_size"], scorers, run_dir), told)
+    backend = backend or load_model(config, asking, earlier | run_dir.record.get("shrunk", {}))
+    step = make_step(config, backend)
+    run_dir.bind("model", backend.describe())
+    run_dir.bind("prompt", step.prompt.sha)
+    resolved = earlier or _resolved(backend)
+    run_dir.bind("resolved", resolved)
+    scorers = load_scorers(config, Loaded(asking, {config.model: backend}))
+    told = {"model": backend.describe(), "policy": step.policy.describe(), **bound_scorers(run_dir, scorers), **told_of(config)}
+    return Ready(backend, make_plan(config, step, backend, resolved["batch_size"], scorers, run_dir), told)
+
+
+def bound_scorers(run_dir: RunDir, scorers: Mapping[str, Scorer]) -> dict[str, Any]:
+    """For the report: the models of stages that tell signals, after making sure that they are those of the first start."""
+    about = {stage: scorer.about for stage, scorer in scorers.items()}
+    if about:
+        run_dir.bind("scorers", about)
+    return {"scorers": about} if about else {}
+
+
+def remember_batch(run_dir: RunDir, backend: Backend | None) -> None:
+    """When memory ran out the backend went on with fewer rows at once; a continued run then starts with as many."""
+    size = getattr(backend, "batch_size", None)
+    if size is not None and size < run_dir.record["resolved"]["batch_size"]:
+        run_dir.remember("shrunk", {"batch_size": size})
+
+
+def load_model(config: EnhanceConfig, asking: EndpointOptions, resolved: dict[str, Any]) -> Backend:
+    """The model on the device, dtype and batch size of the run's first start, or as asked."""
+    from ...backends import load_backend
+
+    log.info("loading %s", config.model)
+    chosen: dict[str, Any] = {key: resolved.get(key, getattr(config, key)) for key in ("batch_size", "device", "dtype")}
+    chosen |= {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
+    _set_threads(resolved.get("threads"))
+    return load_backend(config.model, endpoint=asking, **chosen)
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _resolved(backend: Backend) -> dict[str, Any]:
+    """What "auto" came to; a continued run uses the same, so that it computes the same."""
+    resolved: dict[str, Any] = {"batch_size": int(getattr(backend, "batch_size", 16))}
+    model: Any = getattr(backend, "model", None)
+    if model is not None and hasattr(model, "device"):
+        import torch
+
+        resolved |= {"device": str(model.device), "dtype": str(model.dtype).removeprefix("torch."), "threads": torch.get_num_threads()}
+    return resolved
+
+
+def _policy(config: EnhanceConfig) -> Policy:
+    from data_tools.aitqe import Policy
+
+    return Policy(config.policy, config.min_overall, config.floors, max_rewrite_fraction=config.max_rewrite_fraction)
+
+
+def _guards(config: EnhanceConfig) -> Guards:
+    from data_tools.aitqe import Guards
+
+    return Guards(**config.guards.model_dump())
+
+
+def make_step(config: EnhanceConfig, backend: Backend) -> AitqeStep:
+    """The model's question, policy and guards as one step; UserError where the model cannot do what they need."""
+    from data_tools.aitqe import AITQE_PROMPT, GENERAL_PROMPT, AitqeStep
+    from data_tools.calls import CallNotSupported
+
+    kind = config.prompt if config.prompt != "auto" else _own_prompt(backend)
+    likelihood = backend.likelihood if "likelihood" in backend.faces else None
+    prompt = AITQE_PROMPT if kind == "aitqe" else GENERAL_PROMPT
+    try:
+        policy, guards = _policy(config), _guards(config)
+        return AitqeStep(
+            backend.generate, likelihood, prompt, config.mode, policy, guards, config.max_tokens, rescore=config.rescore, poor=config.poor
+        )
+    except (ValueError, CallNotSupported) as error:
+        raise UserError(str(error)) from error
+
+
+def _guarded(step: AitqeStep, scorer: Scorer, max_drop: float) -> AitqeStep:
+    """The step with the guard that compares rewrites by the model of stage similarity."""
+    from data_tools.aitqe import SimilarityGuard
+    from data_tools.filters.similarity import SimilarityFilter
+
+    assert isinstance(scorer.filter, SimilarityFilter)
+    return dataclasses.replace(step, similarity=SimilarityGuard(scorer.filter.score, max_drop))
+
+
+def _model_parts(step: AitqeStep, backend: Backend) -> dict[str, Any]:
+    """What a plan needs to know of the model's stage."""
+    from data_tools.aitqe import audit_arrow_type, audit_fields
+
+    provenance = {**backend.describe(), **step.describe()}
+    return {
+        "step": step,
+        "audit": lambda verdict: audit_fields(verdict, provenance),
+        "audit_type": audit_arrow_type,
+        "rule": step.policy.shard_rule(),
+    }
+
+
+def _own_prompt(backend: Backend) -> str:
+    """The question the model was trained on: AITQE's for models that take plain prompts, the general one for chat models."""
+    processor = getattr(getattr(backend, "prompts", None), "processor", None)
+    return "general" if processor is not None and getattr(processor, "prompt_style", "chat") != "plain" else "aitqe"
+
+
+def make_plan(
+    config: EnhanceConfig,
+    step: AitqeStep | None,
+    backend: Backend | None,
+    block_rows: int,
+    scorers: Mapping[str, Scorer] | None = None,
+    run_dir: RunDir | None = None,
+) -> Plan:
+    """What the pipeline is to do with every shard; each row's audit names the model and the step (run_dir: see `signal_parts`)."""
+    from data_tools.plan import Plan
+
+    if step is not None and scorers and config.max_similarity_drop is not None:
+        step = _guarded(step, scorers["similarity"], config.max_similarity_drop)
+    parts = _model_parts(step, backend) if step is not None and backend is not None else {}
+    if tells_signals(config):
+        parts |= signal_parts(config, step, parts, [scorer.filter for scorer in (scorers or {}).values()], run_dir)
+    return Plan(
+        **parts,
+        block_rows=block_rows,
+        format=config.format,
+        caption_key=config.caption_key,
+        image_key=config.image_key,
+        image_root=config.image_root,
+        uid_key=config.uid_key,
+        max_pixels=config.max_pixels,
+        fast_pictures=config.fast_pictures,
+        limit=config.limit,
+        on_duplicate=config.on_duplicate,
+        seed=config.seed,
+    )

@@ -1,0 +1,103 @@
+"""A first look at what `mmalign enhance-data` is to read: its shards, its first rows, whether they suit the command and the model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...config import UserError
+
+if TYPE_CHECKING:
+    from data_tools.calls import Backend
+    from data_tools.io import Shard
+    from data_tools.plan import Item, Plan
+    from data_tools.records import Sample
+
+    from .enhance import EnhanceConfig
+
+log = logging.getLogger(__name__)
+LOOK_ROWS = 20  # show whether the data is of the model's domain
+
+
+def shards_of(config: EnhanceConfig) -> list[Shard]:
+    """The shards of the source; SourceError where there is nothing to read."""
+    from data_tools.io import list_shards
+
+    shards = list_shards(config.source)
+    log.info("%s: %d shard%s of %s", config.source, len(shards), "" if len(shards) == 1 else "s", shards[0].format)
+    return shards
+
+
+def first_rows(shards: Sequence[Shard], plan: Plan, n: int) -> list[Item]:
+    """The first `n` rows, whether they can be read or not."""
+    from itertools import chain, islice
+
+    return list(islice(chain.from_iterable(plan.read(shard) for shard in shards), n))
+
+
+def first_samples(shards: Sequence[Shard], plan: Plan, n: int) -> list[Sample]:
+    """The readable ones of the first `n` rows."""
+    from data_tools.records import Sample
+
+    return [item for item in first_rows(shards, plan, n) if isinstance(item, Sample)]
+
+
+def refuse_absent_fields(config: EnhanceConfig, shards: Sequence[Shard]) -> None:
+    """UserError where none of the first rows has the field that --caption-key, --image-key or --uid-key names."""
+    from data_tools.io import read
+    from data_tools.records import Rejected
+    from data_tools.steady import read_on
+
+    asked = {"missing_caption": config.caption_key, "missing_image": config.image_key}
+    if not any(asked.values()) and config.uid_key is None:
+        return
+    keys: dict[str, Any] = {"caption_key": config.caption_key, "image_key": config.image_key, "image_root": config.image_root}
+    first = list(read_on(shards[0], lambda: read(shards[0], **keys, limit=LOOK_ROWS)))
+    samples = [row for row in first if not isinstance(row, Rejected)]
+    if config.uid_key is not None and samples and all(config.uid_key not in sample.meta for sample in samples):
+        where = f"none of the first {len(samples)} rows of '{shards[0].path}' has it"
+        raise UserError(f"--uid-key {config.uid_key}: {where}{_near(config.uid_key, samples[0])}")
+    rows = [(row.reason, row.detail) if isinstance(row, Rejected) else ("", "") for row in first]
+    reason, detail = rows[0] if rows else ("", "")
+    if asked.get(reason) and all(other == reason for other, _ in rows):
+        flag = "--caption-key" if reason == "missing_caption" else "--image-key"
+        raise UserError(f"{flag} {asked[reason]}: none of the first {len(rows)} rows of '{shards[0].path}' has it: {detail}")
+
+
+def _near(key: str, sample: Sample) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(key, sample.meta, 1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; its fields are {', '.join(sample.meta)}"
+
+
+def refuse_taken_fields(shards: Sequence[Shard], plan: Plan) -> None:
+    """UserError where the first row already has a field that this command adds."""
+    from data_tools.judging import taken_fields
+
+    for sample in first_samples(shards[:1], plan, 1):
+        if taken := taken_fields(sample, plan):
+            raise UserError(
+                f"the rows of '{shards[0].path}' already have a field '{taken[0]}', which this command adds: is this the output of an "
+                f"earlier run? Rename or remove the field."
+            )
+
+
+def about_data(config: EnhanceConfig, shards: Sequence[Shard], plan: Plan, backend: Backend | None) -> dict[str, Any]:
+    """For the report: the domain in its title where a model of one domain meets its own data, a warning where it meets other data."""
+    domain = _domain(config, backend) if backend is not None else None
+    samples = first_samples(shards, plan, LOOK_ROWS) if domain else []
+    if domain is None or not samples:
+        return {}
+    if all(domain["row_key"] in sample.meta for sample in samples):
+        return {"domain": str(domain["name"])}
+    log.warning("WARNING: %s", domain["message"])
+    return {"notes": [str(domain["message"])]}
+
+
+def _domain(config: EnhanceConfig, backend: Backend) -> dict[str, Any] | None:
+    from ...backends.load import domain_of
+
+    told: dict[str, Any] | None = getattr(backend, "domain", None)
+    return told if told is not None else domain_of(config.model)

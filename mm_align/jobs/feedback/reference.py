@@ -1,0 +1,95 @@
+"""`mmalign rlaif reference`: what a model gives every answer token of preference pairs, once, for any number of training runs."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from ...config import JobConfig, UserError
+
+if TYPE_CHECKING:
+    from ...train.pair_data import PairSet
+
+log = logging.getLogger(__name__)
+ROWS = ".rows"
+
+
+class ReferenceConfig(JobConfig):
+    """Scores of a reference model for `mmalign train ... --reference OUT`."""
+
+    pairs: str = Field(description="file or folder of preference pairs", json_schema_extra={"positional": True})
+    model: str = Field(description="the reference: folder, hub id or bundled name; the model that training will start from")
+    out: str = Field(description="folder of scores; what is there already is kept, and scored pairs are not scored again")
+    format: str | None = Field(None, description="of the pairs: mm_align, rlaifv, trl, llama_factory, ms_swift (default: by the columns)")
+    image_root: str | None = Field(None, description="folder that relative picture paths start from (default: beside the file)")
+    max_length: int = Field(2048, ge=8, description="tokens of prompt and answer, as in training; longer pairs go to quarantine")
+    pair_layout: Literal["shared", "duplicated"] = Field("shared", description="as in training: one row a pair, or a row for each answer")
+    contrast: Literal["crop", "noise", "black"] | None = Field(
+        None, description="score corrupted pictures too, as the objective's contrast"
+    )
+    seed: int = Field(0, description="of corrupted pictures, as in training")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="as in training: bf16 on a GPU, fp32 elsewhere")
+    device: Literal["auto", "cpu"] = Field("auto", description="auto: the accelerator where there is one")
+    batch: int = Field(8, ge=1, description="pairs of one forward")
+
+
+@dataclass(frozen=True)
+class ReferenceReport:
+    """Pairs that were scored now, that had scores before, and that left with a reason."""
+
+    scored: int
+    known: int
+    quarantined: int
+
+
+def run(config: ReferenceConfig) -> ReferenceReport:
+    """Score what has no scores yet. UserError for bad input."""
+    import torch
+    from accelerate import PartialState
+
+    from ...models.corruptions import Corruption
+    from ...train.pair_data import PairCollator
+    from ..train.config import ModelConfig
+    from ..train.model import build
+    from ..train.pairs import computed_in, layout_for, score
+
+    model, processor = build(ModelConfig.model_validate({"from": config.model}), config.seed)
+    out = Path(config.out)
+    data = read(config, processor, out)
+    model.to(PartialState(cpu=config.device == "cpu").device)
+    low = config.precision == "bf16" or (config.precision == "auto" and config.device == "auto" and torch.cuda.is_available())
+    corruption = Corruption(config.contrast, config.seed) if config.contrast else None
+    collate = PairCollator(processor, layout=config.pair_layout, corruption=corruption)
+    if collate.layout == "shared":
+        collate.layout = layout_for(model, collate, data, computed_in(low))
+    done = score(out, model, data, collate, computed_in(low), config.batch)
+    shutil.rmtree(out / ROWS, ignore_errors=True)
+    lines = data.quarantine.read_text(encoding="utf-8").splitlines()
+    report = ReferenceReport(sum(way.scored for way in done), sum(way.known for way in done), len(set(lines)))
+    left = f", {report.quarantined} quarantined ({data.quarantine})" if report.quarantined else ""
+    print(f"{report.scored} scored, {report.known} known{left}: {out}")
+    return report
+
+
+def read(config: ReferenceConfig, processor: Any, out: Path) -> PairSet:
+    """The pairs as training reads them. UserError where none is left."""
+    from data_tools.io import SourceError
+
+    from ...train.pair_data import pair_set
+    from ...train.sources import Source
+
+    given = {"path": config.pairs, "format": config.format, "image_root": config.image_root}
+    source = Source.model_validate({key: value for key, value in given.items() if value is not None})
+    try:
+        data = pair_set(
+            [source], processor, quarantine=out / "quarantine.jsonl", max_length=config.max_length, shuffle=False, cache=out / ROWS
+        )
+    except (SourceError, ValueError) as error:
+        raise UserError(f"the pairs: {error}") from error
+    log.info("%s", data.summary())
+    return data

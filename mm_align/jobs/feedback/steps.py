@@ -1,0 +1,228 @@
+"""The stages of feedback as steps of a run: settings, inputs, and which model is asked what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...config import UserError
+from .folder import Session, Step, count_lines, inputs
+from .models import known_by
+
+if TYPE_CHECKING:
+    from data_tools.io import Shard
+    from data_tools.records import Rejected, Sample
+
+    from ...rlaif.candidates import Candidates
+    from ...rlaif.claims import Claims
+    from ...rlaif.implicit import Implicit
+    from ...rlaif.pairs import Pairs
+    from ...rlaif.prompts import Asking
+    from ...rlaif.questions import Questions
+    from ...rlaif.scores import Scores
+    from ...rlaif.stage import Places, StageSummary, Watch
+    from .config import SourceFields
+
+
+# Prompts
+
+
+def prompts_step(run: Session, source: SourceFields) -> Step:
+    """Data -> samples.jsonl. Raises SourceError and UserError for data that cannot be read."""
+    from data_tools.shards import fingerprint
+
+    from ...rlaif.prompts import collect
+
+    shards, asking = shards_of(source), asking_of(source)
+    chosen = {name: getattr(source, name) for name in ("question_key", "image_key", "limit")}
+    bound = {**chosen, "questions": list(asking.questions), "source": {shard.name: fingerprint(shard.path) for shard in shards}}
+
+    def work(at: Places, _: Watch) -> StageSummary:
+        summary = collect(rows_of(source, shards), asking, run.root, at)
+        if not summary.out:
+            reasons = ", ".join(f"{n} {reason}" for reason, n in summary.reasons.items()) or "there are none"
+            raise UserError(f"none of the {summary.rows} rows can be asked about ({reasons}); {at.quarantine} tells more")
+        return summary
+
+    return Step("samples", bound, {}, work)
+
+
+def shards_of(source: SourceFields) -> list[Shard]:
+    from data_tools.io import list_shards
+
+    if bool(source.data) == bool(source.images or _rows_file(source)):
+        raise UserError("give either --data (rows of pictures with questions) or --images (a folder of pictures)")
+    return list_shards(source.data or _rows_file(source) or str(source.images))
+
+
+def _rows_file(source: SourceFields) -> str | None:
+    """`--questions` where it is a file of rows that name their pictures."""
+    return None if source.questions == "default" or _is_text(source.questions) else source.questions
+
+
+def _is_text(path: str) -> bool:
+    return path.lower().endswith(".txt")
+
+
+def asking_of(source: SourceFields) -> Asking:
+    """The question of a row: its own, else one of the given ones."""
+    from ...rlaif.prompts import DEFAULT_QUESTION, Asking
+
+    if not _is_text(source.questions):
+        return Asking((DEFAULT_QUESTION,), key=source.question_key)
+    try:
+        lines = Path(source.questions).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read --questions {source.questions}: {error}") from error
+    questions = [line.strip() for line in lines if line.strip()]
+    if not questions:
+        raise UserError(f"--questions {source.questions} holds no question; give one a line")
+    return Asking(questions, own=False)
+
+
+def rows_of(source: SourceFields, shards: list[Shard]) -> Iterator[Sample | Rejected]:
+    """The first rows of all shards, with or without words of their own."""
+    from data_tools.io import read
+
+    options: dict[str, Any] = {"image_key": source.image_key, "conversations_first": True, "caption_optional": True}
+    root = source.image_root or (source.images if _rows_file(source) else None)
+    return islice((row for shard in shards for row in read(shard, image_root=root, **options)), source.limit)
+
+
+# Stages that ask a model
+
+
+def candidates_step(run: Session, options: Candidates, model: str) -> Step:
+    from ...rlaif.candidates import candidates_stage
+    from ...rlaif.stage import run_stage
+
+    def work(at: Places, watch: Watch) -> StageSummary:
+        asked = run.models.get(model, "generate", "candidates")
+        return run_stage(candidates_stage(run.root, options, asked.generate, asked.describe(), asked.block), at, watch)
+
+    bound = {"model": known_by(model), **options.model_dump(mode="json")}
+    return Step("candidates", bound, inputs(run.root, ["samples"], pictures=True), work, _lines(run, "samples"))
+
+
+def claims_step(run: Session, options: Claims, model: str | None) -> Step:
+    from ...rlaif.claims import claims_stage
+    from ...rlaif.stage import run_stage
+
+    def work(at: Places, watch: Watch) -> StageSummary:
+        asked = run.models.get(str(model), "generate", "claims") if model else None
+        stage = claims_stage(run.root, options, asked.generate if asked else None, asked.describe() if asked else None)
+        return run_stage(stage, at, watch)
+
+    model = _wanted(model, options.splitter, "an answer is divided by a model (splitter llm)")
+    return Step("claims", _bound(options, model), inputs(run.root, ["samples", "candidates"]), work, _lines(run, "candidates"))
+
+
+def questions_step(run: Session, options: Questions, model: str | None) -> Step:
+    from ...rlaif.questions import questions_stage
+    from ...rlaif.stage import run_stage
+
+    def work(at: Places, watch: Watch) -> StageSummary:
+        asked = run.models.get(str(model), "generate", "questions") if model else None
+        stage = questions_stage(run.root, options, asked.generate if asked else None, asked.describe() if asked else None)
+        return run_stage(stage, at, watch)
+
+    model = _wanted(model, options.writer, "questions are written by a model (writer llm)")
+    return Step("questions", _bound(options, model), inputs(run.root, ["claims"]), work, _lines(run, "candidates"))
+
+
+def _wanted(model: str | None, how: str, what: str) -> str | None:
+    """The model, where one is needed. UserError where it is not named."""
+    if how != "llm":
+        return None
+    if model is None:
+        raise UserError(f"{what}, but no model is named for it: give --divider (rlaif feedback) or --model (a stage's own verb)")
+    return model
+
+
+def _bound(options: Claims | Questions, model: str | None) -> Mapping[str, Any]:
+    return {**options.model_dump(mode="json"), **({"model": known_by(model)} if model else {})}
+
+
+def judge_step(run: Session, model: str) -> Step:
+    from ...rlaif.judge import judge_stage
+    from ...rlaif.stage import run_stage
+
+    def work(at: Places, watch: Watch) -> StageSummary:
+        asked = run.models.get(model, "decide", "judged")
+        return run_stage(judge_stage(run.root, asked.decide, asked.describe_decisions(), asked.block), at, watch)
+
+    held = inputs(run.root, ["samples", "candidates", "questions"], pictures=True)
+    return Step("judged", {"model": known_by(model)}, held, work, _lines(run, "samples"))
+
+
+def _lines(run: Session, stage: str) -> Any:
+    return lambda: count_lines(run.root / f"{stage}.jsonl")
+
+
+# Stages that ask none
+
+
+def scores_step(run: Session, options: Scores) -> Step:
+    from ...rlaif.scores import scores_stage
+    from ...rlaif.stage import run_stage
+
+    def work(at: Places, watch: Watch) -> StageSummary:
+        return run_stage(scores_stage(run.root, options, left_before(run)), at, watch)
+
+    return Step("scores", options.model_dump(mode="json"), inputs(run.root, ["candidates", "judged"]), work)
+
+
+def left_before(run: Session) -> dict[str, str]:
+    """Answers that left before they were scored: `stage: reason`."""
+    from ...rlaif.stage import read_quarantine
+
+    gone = {stage: read_quarantine(run.run_dir.quarantine(stage)) for stage in ("claims", "questions", "judged")}
+    return {subject: f"{stage}: {reason}" for stage, left in gone.items() for subject, reason in left.items()}
+
+
+def pairs_step(run: Session, options: Pairs) -> Step:
+    from ...rlaif.pairs import make_pairs, write_pairs
+
+    def work(at: Places, _: Watch) -> StageSummary:
+        return write_pairs(*make_pairs(run.root, options), at)
+
+    return Step("pairs", options.model_dump(mode="json"), inputs(run.root, ["samples", "candidates", "scores"]), work)
+
+
+# Labels of the implicit reward
+
+
+def logprob_step(run: Session, name: str, model: str) -> Step:
+    """`name`: policy or reference."""
+    from ...rlaif.implicit import logprob_stage
+    from ...rlaif.stage import run_stage
+
+    def work(at: Places, watch: Watch) -> StageSummary:
+        asked = run.models.get(model, "likelihood", name)
+        return run_stage(logprob_stage(run.root, name, asked.likelihood, asked.describe()), at, watch)
+
+    held = inputs(run.root, ["samples", "candidates"], pictures=True)
+    return Step(name, {"model": known_by(model)}, held, work, _lines(run, "samples"))
+
+
+def implicit_scores_step(run: Session, options: Implicit) -> Step:
+    from ...rlaif.implicit import scores_stage
+    from ...rlaif.stage import run_stage
+
+    def work(at: Places, watch: Watch) -> StageSummary:
+        return run_stage(scores_stage(run.root, options), at, watch)
+
+    return Step("scores", {"implicit": options.beta}, inputs(run.root, ["candidates", "policy", "reference"]), work)
+
+
+def implicit_pairs_step(run: Session, options: Implicit) -> Step:
+    from ...rlaif.implicit import make_pairs
+    from ...rlaif.pairs import write_pairs
+
+    def work(at: Places, _: Watch) -> StageSummary:
+        return write_pairs(*make_pairs(run.root, options), at)
+
+    bound = {"labeller": "implicit", **options.model_dump(mode="json")}
+    return Step("pairs", bound, inputs(run.root, ["samples", "candidates", "policy", "reference"]), work)

@@ -1,0 +1,160 @@
+"""What `mmalign train` does for preference pairs before the first step: the layout of their rows, and the reference's scores."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...config import UserError
+from .arguments import batches, in_bf16
+from .folder import rank, world
+from .setup import OWN_REFERENCE, objective_class
+
+if TYPE_CHECKING:
+    import torch
+
+    from ...losses import Objective
+    from ...models import LvlmProcessor
+    from ...models.pairs import Layout
+    from ...train.pair_data import PairCollator, PairSet, Scored
+    from ...train.preference_watch import PreferenceDynamics
+    from ...train.reference import ReferenceCache, References
+    from ...train.reference_scores import Filled
+    from ...train.trainer import ObjectiveTrainer
+    from .config import TrainConfig
+    from .setup import Ready
+
+log = logging.getLogger(__name__)
+SHOWN = 2  # pairs on which both layouts are compared
+
+
+def reads_pairs(config: TrainConfig) -> bool:
+    """Whether the config's objective reads preference pairs."""
+    return objective_class(config).records == "pairs"
+
+
+def check_pairs(config: TrainConfig) -> None:
+    """UserError for settings that pairs do not have."""
+    if config.packing:
+        raise UserError("packing is for samples; pairs put prompt and answers into one row by themselves: leave packing away")
+    if config.too_long == "cut":
+        raise UserError("too_long: cut would cut answers of pairs; leave it away, or raise max_length")
+
+
+def pair_collator(config: TrainConfig, processor: LvlmProcessor, objective: Objective) -> PairCollator:
+    """Batches as the objective needs them, in the layout that the config wants."""
+    from ...models.corruptions import Corruption
+    from ...train.pair_data import PairCollator
+
+    corruption = Corruption(config.contrast, config.seed) if getattr(objective, "needs_contrast", False) else None
+    weight = getattr(objective, "token_weights", None)
+    return PairCollator(processor, layout=config.pair_layout, corruption=corruption, token_weight=weight)
+
+
+def scored(config: TrainConfig, parts: Ready, root: Path) -> Ready:
+    """The parts with the layout that the model can read, and the reference's scores with every pair where the objective needs them.
+
+    The reference is the model as it is now, before the first step: low-rank updates are switched off.
+    """
+    from accelerate import PartialState
+
+    collate = pair_collator(config, parts.processor, parts.objective)
+    sets: list[Any] = [data for data in (parts.data, parts.eval_data) if data is not None]
+    parts.model.to(PartialState(cpu=config.device == "cpu").device)
+    dtype = computed_in(in_bf16(config))
+    if collate.layout == "shared":
+        collate.layout = layout_for(parts.model, collate, sets[0], dtype)
+    if getattr(parts.objective, "needs_reference", False):
+        folder = Path(config.reference) if config.reference else root / OWN_REFERENCE
+        micro = batches(config.batch_size, config.micro_batch, world()).micro
+        for data in sets:
+            score(folder, parts.model, data, collate, dtype, micro)
+    return parts._replace(collate=collate)
+
+
+def computed_in(low: bool) -> torch.dtype:
+    """What a forward computes in: bfloat16 by automatic mixed precision, or float32."""
+    import torch
+
+    return torch.bfloat16 if low else torch.float32
+
+
+def layout_for(model: Any, collate: PairCollator, data: PairSet, dtype: torch.dtype) -> Layout:
+    """The layout that the model can read, with a line in the log where it is not the shared one."""
+    import torch
+
+    from ...models.pairs import collate_pairs
+    from ...train.pair_layouts import check_shared_prompt
+
+    pairs = [pair for pair in data.pairs(range(min(SHOWN, len(data.store)))) if pair is not None]
+    if not pairs:
+        return collate.layout
+    device = next(model.parameters()).device
+    shared, duplicated = (collate_pairs(pairs, collate.processor, layout=name, device=device) for name in ("shared", "duplicated"))
+    with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+        found = check_shared_prompt(model, shared, duplicated, longest=int(data.store.lengths.max()))
+    if found.layout == "duplicated" and rank() == 0:
+        log.warning("pairs are read with a row for each answer, which takes longer: %s", found.reason)
+    return found.layout
+
+
+def score(folder: Path, model: Any, data: PairSet, collate: PairCollator, dtype: torch.dtype, micro: int) -> list[Filled]:
+    """Give a pair set its references: from the cache in `folder`, or scored now and added to it; of the real pictures, and where the
+    collator corrupts pictures of these too."""
+    from ...train.pair_data import PairCollator
+    from ...train.reference import ReferenceCache, context_of
+
+    cache = ReferenceCache(folder, context_of(model, collate.processor, dtype=dtype, layout=collate.layout))
+    tell_others(cache)
+    plain = PairCollator(collate.processor, layout=collate.layout)
+    ways: dict[Scored, PairCollator] = {"reference": plain}
+    if collate.corruption is not None:
+        ways["contrast_reference"] = collate
+    done = {name: score_way(cache, data, model, way, dtype, micro) for name, way in ways.items()}
+    data.references = {name: references for name, (references, _) in done.items()}
+    return [filled for _, filled in done.values()]
+
+
+def tell_others(cache: ReferenceCache) -> None:
+    """Say that a folder holds scores of other models or settings, which are left alone."""
+    if rank() == 0 and not len(cache):
+        for differs in cache.others():
+            log.warning("%s holds scores of another model (%s differ); they are not used", cache.root, ", ".join(differs))
+
+
+def score_way(
+    cache: ReferenceCache, data: PairSet, model: Any, collate: PairCollator, dtype: torch.dtype, micro: int
+) -> tuple[References, Filled]:
+    """The references of a pair set; processes share the work and wait for each other."""
+    from accelerate import PartialState
+
+    from ...train.reference import Keys
+    from ...train.reference_scores import Scorer, fill, references_of
+
+    references = references_of(cache, data, Keys(collate.corruption))
+    done = fill(references, data, Scorer(model, collate, dtype=dtype), micro, rank=rank(), world=world())
+    if world() > 1:
+        PartialState().wait_for_everyone()
+    cache.refresh()
+    if rank() == 0:
+        what = "reference" if collate.corruption is None else f"reference of corrupted pictures ({collate.corruption.kind})"
+        log.info("%s: %d pairs scored in %.1f s, %d known", what, done.scored, done.seconds, done.known)
+    return references, done
+
+
+def dynamics(parts: Ready, trainer: ObjectiveTrainer) -> PreferenceDynamics:
+    """The watch over chosen, rejected and unseen answers: the last are those to other prompts, of `eval_data` where there is some."""
+    from ...train.preference_watch import PreferenceDynamics, unseen_answers, unseen_batch
+
+    data: Any = parts.data if parts.eval_data is None else parts.eval_data
+    collate: Any = parts.collate
+    batch = unseen_batch(data, collate)
+    if batch is None:
+        return PreferenceDynamics()
+
+    def probe() -> dict[str, float]:
+        with trainer.compute_loss_context_manager():
+            return unseen_answers(trainer.accelerator.unwrap_model(trainer.model), batch)
+
+    return PreferenceDynamics(probe, trainer.log)

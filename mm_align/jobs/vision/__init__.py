@@ -1,0 +1,1 @@
+"""`mmalign vision knowledge` and `mmalign vision landmarks`: a file each."""
