@@ -107,28 +107,6 @@ def test_every_option_is_explained(verb):
     assert not [key for key, field in kind.model_fields.items() if not field.description]
 
 
-def commands(text: str) -> list[list[str]]:
-    """The words after `mmalign` on lines that are commands (a shell's, a recipe's), line continuations joined."""
-    lines = (line.strip() for line in text.replace("\\\n", " ").splitlines())
-    return [
-        line.partition("mmalign ")[2].split(" #")[0].split()
-        for line in lines
-        if line.startswith(("mmalign ", "$(BIN)/mmalign ", "$ mmalign "))
-    ]
-
-
-@pytest.mark.parametrize(
-    "file", ["Makefile", "README.md", "docs/train.md", "docs/feedback.md", "docs/benchmarks.md", "docs/video.md", "docs/aitqe.md"]
-)
-def test_every_command_shown_is_accepted(file):
-    for words in commands((ROOT / file).read_text(encoding="utf-8")):
-        verb = find_verb(words)
-        assert verb or words[0].startswith("-"), f"{file}: mmalign {' '.join(words)}"
-        if verb:
-            recipe = getattr(build_parser(verb).parse_args(words[len(verb.split()) :]), "recipe", "CONFIG")
-            assert recipe == "CONFIG" or configs.find_config(recipe, *VERBS[verb].folders), f"{file}: mmalign {' '.join(words)}"
-
-
 GUIDES = {
     "benchmarks": ["jobs.evaluate.config.EvaluateConfig"],
     "train": ["jobs.train.config.TrainConfig", "jobs.train.config.ModelConfig", "jobs.train.config.LoraConfig", "train.sources.Source"],
