@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import __version__
 from .flags import COMMON, EXIT_CODES, build_parser
+from .jobs import TRAIN_RECIPES
 
 if TYPE_CHECKING:
     from .config import JobConfig
@@ -59,7 +60,7 @@ VERBS = {
         "run",
         "train a vision-language model: adapter, instruction tuning, LoRA, EECA, preference pairs",
         "mmalign train pretrain/tiny --out run/",
-        ("pretrain", "sft", "eeca", "adapters", "preference", "aitqe"),
+        TRAIN_RECIPES,
     ),
     "chat": Verb(
         "mm_align.jobs.chat",
@@ -223,6 +224,13 @@ VERBS = {
         "run",
         "say what is installed, what is broken and how to mend it",
         "mmalign doctor --model HymanH/AITQE",
+    ),
+    "memory": Verb(
+        "mm_align.jobs.memory.memory",
+        "MemoryConfig",
+        "run",
+        "tell from sizes what training or asking a model takes of a device's memory, and which cards it fits",
+        "mmalign memory --train sft/llava15 --processes 8 --device-memory 80",
     ),
     "completion": Verb(
         "mm_align.completion",

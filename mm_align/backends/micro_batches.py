@@ -74,7 +74,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 def auto_size(model: Any, device: torch.device, tokens: int = 1536, rows: int = 1) -> int:
     """A power of two up to 64: so many samples of `rows` rows of `tokens` tokens should fill at most half of the free memory
     (this toolkit's estimate)."""
-    room = free_memory(device) // 2
+    return size_for(model, free_memory(device), tokens, rows)
+
+
+def size_for(model: Any, free: int, tokens: int = 1536, rows: int = 1) -> int:
+    """`auto_size` where `free` bytes are free; 1 where not even one fits."""
+    room = free // 2
     size = LARGEST
     while size > 1 and size * rows * row_bytes(model, tokens) > room:
         size //= 2

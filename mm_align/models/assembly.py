@@ -36,7 +36,7 @@ def assemble(vision: Mapping[str, Any], text: Mapping[str, Any], **options: Any)
     """
     tower, language = load_tower(vision), load_language_model(text)
     more = {name: load_tower(described) for name, described in (options.pop("more_towers", None) or {}).items()}
-    config = _checked_config(
+    config = checked_config(
         vision_config=tower.config, text_config=language.config, more_towers={name: t.config for name, t in more.items()}, **options
     )
     with torch.device("meta"):
@@ -62,7 +62,7 @@ def replace_parts(model: LvlmForConditionalGeneration, **changes: Any) -> LvlmFo
     kept = {key: getattr(old, key) for key in (*REPLACED, "image_token_id", "tie_word_embeddings")}
     more = {name: load_tower(described) for name, described in (changes.get("more_towers") or {}).items()}
     changes |= {"more_towers": old.more_towers | {name: tower.config for name, tower in more.items()}}
-    config = _checked_config(vision_config=old.vision_config, text_config=old.text_config, **(kept | changes))
+    config = checked_config(vision_config=old.vision_config, text_config=old.text_config, **(kept | changes))
     for name, tower in more.items():
         model.model.more_towers[name] = tower
     adapter = build_adapter(config.adapter, config.token_facts, config.text_config.hidden_size)
@@ -83,7 +83,7 @@ def _keep_weights(old: nn.Module, new: nn.Module) -> None:
     new.load_state_dict(weights)
 
 
-def _checked_config(**fields: Any) -> LvlmConfig:
+def checked_config(**fields: Any) -> LvlmConfig:
     """The config, once its adapter fits its towers and its language model. UserError where it does not."""
     try:
         config = LvlmConfig(**fields)

@@ -18,11 +18,10 @@ from .headers import DTYPES, Header, has_weights, read_headers
 from .layout import Layout, read_json
 from .lvlm import LvlmForConditionalGeneration
 from .lvlm_config import LvlmConfig
-from .memory import kv_bytes_per_token
+from .memory import kv_bytes_per_token, shown
 
 PROMPT = 1024  # tokens of one row assumed for the cache estimate, picture and answer included
 BATCH = 64
-GIB, MIB = 1 << 30, 1 << 20
 
 
 class Match(NamedTuple):
@@ -83,17 +82,12 @@ class Inspection:
         return told
 
     def _memory_lines(self) -> list[str]:
-        sizes = [f"{memory(self.parameters * width)} in {name}" for name, width in (("float32", 4), ("bfloat16", 2))]
-        cache = memory(self.kv_bytes * PROMPT * BATCH)
+        sizes = [f"{shown(self.parameters * width)} in {name}" for name, width in (("float32", 4), ("bfloat16", 2))]
+        cache = shown(self.kv_bytes * PROMPT * BATCH)
         return [
             f"memory for the weights: {', '.join(sizes)}",
             f"keys and values: {self.kv_bytes:,} bytes a token in bfloat16, {cache} for {BATCH} rows of {PROMPT} tokens",
         ]
-
-
-def memory(count: int) -> str:
-    """Bytes in GiB, or in MiB where less than a tenth of a GiB."""
-    return f"{count / GIB:.2f} GiB" if count >= GIB / 10 else f"{count / MIB:.1f} MiB"
 
 
 def inspect_model(name: str, *, revision: str | None = None) -> Inspection:
@@ -123,7 +117,7 @@ def _on_hub(name: str, revision: str | None) -> Inspection:
 
 
 def _inspection(name: str, written: Mapping[str, Any], headers: Mapping[str, Header] | None, folder: Path | None) -> Inspection:
-    config = _config(written, headers, folder)
+    config = config_of(written, headers, folder)
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(config)
     match = None if headers is None else _match(written, model, headers)
@@ -138,7 +132,8 @@ def _inspection(name: str, written: Mapping[str, Any], headers: Mapping[str, Hea
     )
 
 
-def _config(written: Mapping[str, Any], headers: Mapping[str, Header] | None, folder: Path | None) -> Any:
+def config_of(written: Mapping[str, Any], headers: Mapping[str, Header] | None, folder: Path | None) -> Any:
+    """The config object of a config.json: ours where ours reads it, else the library's. UserError for one that neither knows."""
     kind = written.get("model_type")
     if kind == aitqe_layout.MODEL_TYPE:
         return _released(written).to_lvlm_config(written, headers, folder)

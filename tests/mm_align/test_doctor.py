@@ -98,8 +98,8 @@ def test_a_bundled_model_is_inspected_and_small_sizes_are_in_mib(tiny_model, mon
 
 
 @pytest.mark.parametrize(("count", "said"), [(1 << 20, "1.0 MiB"), (100 << 20, "100.0 MiB"), (103 << 20, "0.10 GiB")])
-def test_memory(count, said):
+def test_shown(count, said):
     """A tenth of a GiB is 102.4 MiB."""
-    from mm_align.models.inspect import memory
+    from mm_align.models.memory import shown
 
-    assert memory(count) == said
+    assert shown(count) == said

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from .config import TrainConfig
 
 SHOWN_PARTS = 24  # lines of the first row, at most
-GIB = 1 << 30
 
 
 def dry_run(config: TrainConfig) -> list[str]:
@@ -69,10 +68,12 @@ def steps(config: TrainConfig, parts: Ready) -> str:
 
 
 def memory(config: TrainConfig, parts: Ready, groups: list[dict[str, Any]]) -> str:
-    """Bytes of weights, gradients and AdamW's two moments in float32; frozen weights in 2 bytes where the run is bf16."""
+    """Bytes of weights, gradients and optimiser in one process, as `mmalign memory` counts them."""
+    from ...models.memory import GIB
+    from ...train.footprint import Step, states
+
     trained = sum(p.numel() for group in groups for p in group["params"])
     frozen = sum(p.numel() for p in parts.model.parameters() if not p.requires_grad)
-    width = 2 if in_bf16(config) and not config.fsdp else 4
-    moments = 8 if "adam" in config.optimizer else 0
-    weights, moving = (frozen * width + trained * 4) / GIB, trained * (4 + moments) / GIB
-    return f"memory: {weights:.2f} GiB of weights + {moving:.2f} GiB of gradients and optimiser; activations come on top"
+    held = states(trained, frozen, Step(1, 1, 1, bf16=in_bf16(config), fsdp=config.fsdp, optimizer=config.optimizer))
+    weights, moving = (held.frozen_bytes + held.trained_bytes) / GIB, (held.gradients + held.moments) / GIB
+    return f"memory: {weights:.2f} GiB of weights + {moving:.2f} GiB of gradients and optimiser; `mmalign memory` counts activations too"

@@ -1,0 +1,152 @@
+"""`mmalign memory --train`: a training run's own config, its model without weights, and what a step of it takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ...config import UserError, find_config, load, read_yaml
+from .. import TRAIN_RECIPES
+from ..train.arguments import batches
+from ..train.config import TrainConfig
+from .cards import trained_on
+from .memory import MemoryReport, reported
+from .models import to_train
+
+if TYPE_CHECKING:
+    from ...models.memory import Part
+    from ...train.footprint import Peak, Step
+    from .memory import MemoryConfig
+
+NEW_MODEL = ("from", "vision", "text", "revision", "tokenizer", "image_token")  # what a named model replaces of the config's
+
+
+def training(config: MemoryConfig) -> MemoryReport:
+    """The busiest moment of a step on one device. UserError for a config or a model that is not at hand."""
+    train = train_config(config)
+    counted = Counted(config)
+    parts = counted.parts(train, config.processes)
+    cards = [trained_on(card, train, config.processes, counted.bytes) for card in config.device_memory]
+    micro, accumulation = batches(train.batch_size, train.micro_batch, config.processes)
+    each = f"{micro} row{'s' if micro > 1 else ''} a forward x {accumulation}" + (
+        f", {config.processes} processes" if config.processes > 1 else ""
+    )
+    return reported(f"training by {config.train}, {counted.told}: {each}", parts, cards, notes(train))
+
+
+def train_config(config: MemoryConfig) -> TrainConfig:
+    """What `mmalign train` would read, with the changes, of the named model where one is named."""
+    layer = read_yaml(find_config(str(config.train), *TRAIN_RECIPES))
+    if config.model is not None:
+        model = {key: value for key, value in (layer.get("model") or {}).items() if key not in NEW_MODEL}
+        layer = layer | {"model": model | {"from": config.model}}
+    return load(TrainConfig, {"out": "."}, layer, config.change)
+
+
+def notes(train: TrainConfig) -> list[str]:
+    """What is assumed, and what is not in the sum."""
+    kind = str(train.objective.get("type"))
+    told = ["assumed: rows of full length, fused attention; tokens, answer_tokens and pictures say otherwise"]
+    if kind == "eeca":
+        told.append("not counted: the heads of the EECA objective, whose classes are the data's")
+    if kind == "preference":
+        told.append("reference model: none in memory during training; its scores are made before the first step and kept in a file")
+    return told
+
+
+class Sizes(NamedTuple):
+    """Parameters that train and that do not; tokens of a picture."""
+
+    trained: int
+    frozen: int
+    picture: int
+
+
+class Counted:
+    """Bytes of runs that differ from each other in switches; what was counted once is not counted again."""
+
+    def __init__(self, config: MemoryConfig) -> None:
+        self.config = config
+        self.told = ""
+        self._models: dict[Any, Sizes] = {}
+        self._peaks: dict[Any, Peak] = {}
+
+    def bytes(self, train: TrainConfig, processes: int, room: int) -> int:
+        """On one device; what stays over the steps alone where that is more than `room` already."""
+        from ...train.footprint import states
+
+        sizes = self._sizes(train)
+        staying = states(sizes.trained, sizes.frozen, self._step(train, processes, sizes.picture))
+        least = staying.trained_bytes + staying.frozen_bytes + staying.moments
+        return least if least > room else sum(part.bytes for part in self.parts(train, processes))
+
+    def parts(self, train: TrainConfig, processes: int) -> list[Part]:
+        """See `mm_align.train.footprint`. UserError for switches that contradict each other."""
+        from ...train.footprint import parts_of, peak_of
+
+        step = self._step(train, processes, self._sizes(train).picture)
+        key = (step._replace(processes=1, accumulation=min(step.accumulation, 2)), str(train.lora), tuple(train.train))
+        model = self._model(train)
+        if key not in self._peaks:
+            self._peaks[key] = peak_of(model, step)
+        return parts_of(model, step, self._peaks[key])
+
+    def _sizes(self, train: TrainConfig) -> Sizes:
+        key = (str(train.lora), tuple(train.train))
+        if key not in self._models:
+            model = self._model(train)
+            trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+            frozen = sum(p.numel() for p in model.parameters()) - trained
+            self._models[key] = Sizes(trained, frozen, model.config.num_image_tokens)
+        return self._models[key]
+
+    def _model(self, train: TrainConfig) -> Any:
+        """Without weights, with low-rank updates and frozen parts as the run has them."""
+        from ...train.lora import apply_lora
+        from ...train.optim import train_only
+        from ..train.setup import check_options
+
+        check_options(train)
+        try:
+            model, self.told = to_train(train.model)
+        except UserError as error:
+            if self.config.model is not None:
+                raise
+            raise UserError(f"{error}\nName the model before --train: mmalign memory MODEL --train {self.config.train}") from error
+        try:
+            if train.lora is not None:
+                apply_lora(model, train.lora.model_dump(exclude={"parts"}), train.lora.parts)
+            train_only(model, train.train)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        return model
+
+    def _step(self, train: TrainConfig, processes: int, picture: int) -> Step:
+        from ...train.footprint import Step
+        from ..train.setup import objective_class
+
+        micro, accumulation = batches(train.batch_size, train.micro_batch, processes)
+        seen, tokens = picture * self.config.pictures, self.config.tokens or train.max_length
+        answered = tokens - seen if self.config.answer_tokens is None else self.config.answer_tokens
+        if not 0 < answered <= tokens - seen:
+            room = f"a row of {tokens} tokens has no room for {seen} of pictures and {max(answered, 1)} of answers"
+            raise UserError(f"{room}; change --tokens, --pictures or --answer-tokens")
+        pairs = objective_class(train).records == "pairs"
+        rows = micro
+        if pairs and train.pair_layout == "shared":  # the prompt once, both answers
+            tokens, answered = tokens + answered, 2 * answered
+        elif pairs:
+            rows = 2 * micro
+        return Step(
+            rows,
+            tokens,
+            answered,
+            pictures=self.config.pictures,
+            pairs=pairs,
+            bf16=train.precision == "bf16" or (train.precision == "auto" and train.device == "auto"),
+            checkpointing=train.gradient_checkpointing,
+            accumulation=accumulation,
+            processes=processes,
+            fsdp=train.fsdp,
+            optimizer=train.optimizer,
+            foreach=train.device == "auto" and "fused" not in train.optimizer,
+        )

@@ -1,0 +1,63 @@
+"""How many bytes of tensors live at once while code runs, also of tensors that have sizes only (torch's fake tensors)."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts storages from the operator that makes them until nothing holds them; views and in-place operators add nothing.
+
+    now, peak: bytes of what was made within the context; what was there before is not counted. gradients: those of `now` that
+    became a parameter's gradient; gradients_at_peak: when `peak` was reached.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = self.gradients = self.gradients_at_peak = 0
+        self._sizes: dict[int, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        known = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)}
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, torch.Tensor):
+                self._see(leaf.untyped_storage(), known)
+        return out
+
+    def _see(self, storage: torch.UntypedStorage, known: set[int]) -> None:
+        key = storage._cdata
+        if key in self._sizes or key in known:
+            return
+        self._sizes[key] = storage.nbytes()
+        weakref.finalize(storage, self._forget, key)
+        self.now += self._sizes[key]
+        if self.now > self.peak:
+            self.peak, self.gradients_at_peak = self.now, self.gradients
+
+    def _forget(self, key: int) -> None:
+        self.now -= self._sizes.pop(key)
+
+    @contextmanager
+    def watching(self, model: nn.Module, *, keep: bool) -> Iterator[None]:
+        """Tells gradients from the rest; keep=False lets each go as soon as it is whole, as sharding does."""
+        hooks = [p.register_post_accumulate_grad_hook(lambda p: self._made(p, keep)) for p in model.parameters() if p.requires_grad]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _made(self, parameter: torch.Tensor, keep: bool) -> None:
+        if not keep:
+            parameter.grad = None
+        elif parameter.grad is not None and parameter.grad.untyped_storage()._cdata in self._sizes:
+            self.gradients += parameter.grad.untyped_storage().nbytes()
