@@ -1,9 +1,12 @@
 """mm-align: the roof over `data_tools`, `vision` and `video`. Names below are imported when first used."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _neighbours
+
+if TYPE_CHECKING:
+    from .jobs.enhance.enhance import enhance
 
 _neighbours.check()
 

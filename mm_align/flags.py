@@ -31,7 +31,7 @@ def build_parser(name: str, verb: Verb, job: ModuleType) -> argparse.ArgumentPar
     parser = _Parser(
         prog=f"mmalign {name}",
         usage=" ".join(["mmalign", name, *recipe, *positionals, "[options]"]),
-        description=f"{verb.help[0].upper()}{verb.help[1:]}.",
+        description=f"{verb.help[0].upper()}{verb.help[1:].removesuffix(', ...')}.",
         epilog=f"example:\n  {verb.example}\n\n{sets}{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
@@ -58,6 +58,11 @@ class _Parser(argparse.ArgumentParser):
         hint = f"; did you mean {near[0]}?" if near else f"; `{self.prog} --help` lists what there is"
         print(f"error: {message}{hint}", file=sys.stderr)
         raise SystemExit(2)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Python 3.11 holds a positional that was not given, whose default is SUPPRESS, against its choices."""
+        if value is not argparse.SUPPRESS:
+            super()._check_value(action, value)
 
 
 def _add_common(parser: argparse.ArgumentParser, *, reports: bool) -> None:

@@ -2,10 +2,7 @@
 
 import ast
 import re
-import subprocess
-import sys
 import tomllib
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -59,6 +56,7 @@ def test_init_files_hold_no_code():
         for path in (ROOT / package).rglob("__init__.py"):
             body = ast.parse(path.read_text(encoding="utf-8")).body
             functions = [node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name != "__getattr__"]
+            body = [node for node in body if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")]
             others = [node for node in body if not isinstance(node, (*plain, ast.Expr, ast.FunctionDef, ast.ClassDef))]
             if functions or others:
                 loud[where(path)] = functions or [type(node).__name__ for node in others]
@@ -116,18 +114,3 @@ def test_no_download_addresses_are_pinned():
         if re.search(r"index-url|find-links|https?://", (ROOT / name).read_text())
     ]
     assert not told
-
-
-def test_the_wheel_holds_the_packages_and_the_configs(tmp_path):
-    """Built without isolation or network by the hatchling of the environment."""
-    build = "from hatchling.build import build_wheel; import sys; build_wheel(sys.argv[1])"
-    done = subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    names = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
-    assert {f"{package}/py.typed" for package in PACKAGES} <= names
-    assert "mm_align/_neighbours.py" in names
-    wanted = {f"mm_align/configs/{path.relative_to(ROOT / 'configs').as_posix()}" for path in (ROOT / "configs").rglob("*.yaml")}
-    assert wanted <= names
-    weights = {where(path) for path in (ROOT / "mm_align" / "zoo").rglob("*.safetensors")}
-    assert weights <= names
-    assert not [name for name in names if name.split("/")[0] in ("tests", "scripts", "docs")]
