@@ -1,4 +1,4 @@
-# make demo · make test · make check · make bench. Each makes the virtual environment it needs from a bare Python >= 3.11.
+# make demo · make test · make check · make docs · make bench. Each makes the virtual environment it needs from a bare Python >= 3.11.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,13 +13,14 @@ PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 $(BIN)
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all check bench zoo format clean
+.PHONY: help install demo test test-all check docs bench zoo format clean
 
 help:
 	@echo "make demo      find, explain and rewrite poor captions with the bundled tiny model; ends with a report to open"
 	@echo "make test      make check, then every test but the slow ones"
 	@echo "make test-all  the slow ones too"
 	@echo "make check     style, types, import contracts"
+	@echo "make docs      the docs as a site, in site/; needs no network"
 	@echo "make bench     speed and memory figures, beside peers where they install"
 	@echo "make zoo       train the bundled models again (CPU, hours)"
 	@echo "make format    let ruff rewrite what it can"
@@ -53,6 +54,10 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "open site/index.html in a browser"
+
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -73,5 +78,5 @@ zoo: $(STAMP)
 	$(BIN)/python scripts/build_zoo.py
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) demo-out build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(BENCH_VENV) demo-out build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
