@@ -12,6 +12,7 @@ import json
 import os
 import time
 import zlib
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -122,6 +123,31 @@ def read_entries(path: Path) -> Iterator[Entry]:
     """Every row's entry in order."""
     for line in read_lines(path):
         yield from line.entries()
+
+
+class EntriesByRow:
+    """A journal's entries by the number of their row, a block of them in memory: for rows in order each is read once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        lines = [(line.row, line.n, line.at) for line in read_lines(path) if line.n]
+        self._rows, self._at = [row for row, _, _ in lines], [at for _, _, at in lines]
+        self._len = lines[-1][0] + lines[-1][1] if lines else 0
+        self._block: tuple[int, list[Entry]] = (0, [])
+
+    def __len__(self) -> int:
+        return self._len
+
+    def __getitem__(self, row: int) -> Entry:
+        """Raises IndexError for a row that the journal does not hold."""
+        start, entries = self._block
+        if not start <= row < start + len(entries):
+            if not 0 <= row < self._len:
+                raise IndexError(f"row {row} of the {self._len} in '{self.path}'")
+            at = bisect_right(self._rows, row) - 1
+            with self.path.open("rb") as file:
+                self._block = start, entries = self._rows[at], line_at(file, self._at[at]).entries()
+        return entries[row - start]
 
 
 def _recover(path: Path) -> tuple[int, int, bool]:

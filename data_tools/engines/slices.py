@@ -15,8 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..durable import put_in_place, remove
+from ..filters.scan import Scan
+from ..filters.settling import Settled, read_settled, settle
 from ..finalising import SeenIds
 from ..io import Shard
+from ..journal import EntriesByRow
 from ..shards import SLICES, STATE, RunDir, RunRefused, read_json, refuse_differences
 
 SLURM = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT")
@@ -154,6 +157,15 @@ def _in_order(records: Sequence[Mapping[str, Any]]) -> list[Shard]:
     return [shards[i] for i in range(total)]
 
 
+def _among_all(rows: np.ndarray, before: Settled, now: Settled) -> np.ndarray:
+    """Numbers of rows among those of a slice (int64 [N], -1 for none) as numbers among all rows."""
+    if not len(rows) or rows.max() < 0:
+        return rows
+    starts = np.array([now.starts[now.shards.index(name)] for name in before.shards])
+    at = np.searchsorted(before.starts, rows, "right") - 1
+    return np.where(rows < 0, -1, rows - np.array(before.starts)[at] + starts[at])
+
+
 class Merging:
     """Shard by shard, in the order of the source: whether its rows repeat ids of other slices, and the move of what was made of it."""
 
@@ -184,6 +196,28 @@ class Merging:
             self._move(getattr(theirs, place)(name), getattr(ours, place)(name), needed=place != "uids")
         self._move(theirs.output(name, suffix), ours.output(name, suffix))
         ours.mark_done(name, theirs.done(name) or {})
+
+    def adopt_scans(self, scan: Scan) -> None:
+        """Bring the scans of all slices together and compare the rows of all, unless that is done."""
+        for number, shard in enumerate(self.division.shards):
+            theirs = self.slice_of(number)
+            for place in ("scan_journal", "scan_marks"):
+                self._move(getattr(theirs, place)(shard.name), getattr(self.run_dir, place)(shard.name))
+        settle(self.division.shards, scan, self.run_dir)
+
+    def told_otherwise(self, number: int, name: str, scan: Scan) -> bool:
+        """Whether rows of a shard are told something else among all rows than among those of their slice."""
+        theirs, ours = self.slice_of(number), self.run_dir
+        before, now = read_settled(theirs), read_settled(ours)
+        references = {name for one in scan.comparing.values() for name in one.references}
+        with np.load(theirs.scan_told(name)) as old, np.load(ours.scan_told(name)) as new:
+            return before.cuts != now.cuts or any(
+                not np.array_equal(_among_all(old[key], before, now) if key in references else old[key], new[key]) for key in new.files
+            )
+
+    def entries(self, number: int, name: str) -> EntriesByRow:
+        """What a shard's slice made of each of its rows."""
+        return EntriesByRow(self.slice_of(number).journal(name))
 
     def adopt_journal(self, number: int, name: str) -> None:
         """Move only what was judged."""

@@ -8,7 +8,7 @@ from threading import Lock
 
 import numpy as np
 
-from ..journal import Entry, line_at, read_lines
+from ..journal import EntriesByRow, Entry
 from ..records import Sample
 from ..shards import CHANGED, RunDir, RunRefused
 from .base import Value
@@ -63,23 +63,11 @@ class _Shard:
     """One shard's scan: its journal by block, and what the comparison told of its rows."""
 
     def __init__(self, name: str, run_dir: RunDir) -> None:
-        self.name, self.path = name, run_dir.scan_journal(name)
-        lines = [(line.row, line.at) for line in read_lines(self.path) if line.n]
-        self.rows, self.at = [row for row, _ in lines], [at for _, at in lines]
+        self.name, self.entries = name, EntriesByRow(run_dir.scan_journal(name))
         with np.load(run_dir.scan_told(name), allow_pickle=False) as arrays:
             self.told = {key: arrays[key] for key in arrays.files}
-        self.block: tuple[int, list[Entry]] = (0, [])
 
     def row(self, row: int) -> tuple[Entry, dict[str, Value]]:
-        start, entries = self.block
-        if not start <= row < start + len(entries):
-            self.block = start, entries = self._load(row)
-        return entries[row - start], {key: column[row].item() for key, column in self.told.items()}
-
-    def _load(self, row: int) -> tuple[int, list[Entry]]:
-        at = bisect_right(self.rows, row) - 1
-        with self.path.open("rb") as file:
-            entries = line_at(file, self.at[at]).entries() if at >= 0 else []
-        if not entries or row >= self.rows[at] + len(entries):
+        if row >= len(self.entries):
             raise RunRefused(f"row {row} of shard '{self.name}' was not scanned: {CHANGED}")
-        return self.rows[at], entries
+        return self.entries[row], {key: column[row].item() for key, column in self.told.items()}

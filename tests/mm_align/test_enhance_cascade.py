@@ -171,6 +171,26 @@ def test_rules_come_first_and_their_rows_are_not_calibrated_on(source, tmp_path,
     assert cascade["rows"] == ROWS * 2 // 3
 
 
+def test_slices_calibrate_each_their_own_cascade_and_merge_says_so(source, tmp_path, judge, capsys):
+    """What each cascade decided stays, the report counts over all slices, and copies of another slice leave all the same."""
+    rule = ["--signals", "exact.caption_repeats", "--drop-if", "exact.caption_repeats is known"]
+    (source / "part1.jsonl").open("a").write(json.dumps({"id": "again", "image": "x.png", "caption": caption(0)}) + "\n")
+    for index in range(2):
+        assert run(source, tmp_path / "out", *rule, "--shard", f"{index}/2") == 0
+    assert "calibrated on this slice alone" in capsys.readouterr().err
+    asked = len(judge.asked)
+    assert main(["merge", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr()
+    assert "each of 2 slices calibrated a cascade of its own" in said.err
+    assert len(judge.asked) == asked
+    cascade = told(tmp_path / "out")
+    gone = [row["raw"] for row in rows_of(tmp_path / "out", "quarantine")]
+    assert any('"again"' in row for row in gone)
+    assert cascade["rows"] == ROWS + 1 - len(gone)
+    assert cascade["calls"] + cascade["kept"] == cascade["rows"]
+    assert f"cascade: {cascade['kept']} of {cascade['rows']} rows decided without the model" in said.out
+
+
 def test_a_limit_and_a_source_smaller_than_the_sample(source, tmp_path, judge):
     assert run(source, tmp_path / "out", "--limit", "400") == 0
     assert {int(name[1:]) for name in judge.asked} <= set(range(400))

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from ...config import JobConfig, Stopped, UserError, load, to_yaml
+from .cascade import told as cascade_told
 from .enhance import EnhanceConfig
 from .results import EnhanceReport, warn_of_nothing, write_results
 
 if TYPE_CHECKING:
     from data_tools.engines.slices import Division, Merging
+    from data_tools.filters import FilterStep
     from data_tools.plan import Plan, Summary, Watch
     from data_tools.shards import RunDir
 
@@ -29,6 +32,9 @@ class MergeConfig(JobConfig):
         description="the --out of all slices, one shared or several; the merged run is made in the first",
         json_schema_extra={"positional": True},
     )
+    judge: bool = Field(
+        False, description="load the run's models for the rows that left by copies or shares of their slice and stay among all rows"
+    )
 
 
 def run(config: MergeConfig) -> EnhanceReport:
@@ -38,7 +44,7 @@ def run(config: MergeConfig) -> EnhanceReport:
 
     try:
         with stopping_on_full_disk(Path(config.outs[0])):
-            report = merge([Path(out) for out in config.outs])
+            report = merge([Path(out) for out in config.outs], judge=config.judge)
     except (RunRefused, OSError) as error:
         raise UserError(str(error)) from error
     except RunStopped as error:
@@ -48,8 +54,11 @@ def run(config: MergeConfig) -> EnhanceReport:
     return report
 
 
-def merge(outs: Sequence[Path]) -> EnhanceReport:
-    """The merged run's report; a run that is merged already only says so. A merge that was cut short goes on where it was."""
+def merge(outs: Sequence[Path], *, judge: bool = False) -> EnhanceReport:
+    """The merged run's report; a run that is merged already only says so. A merge that was cut short goes on where it was.
+
+    judge: whether models may be asked about rows that no slice asked them about; RunRefused where that is needed and not allowed.
+    """
     from data_tools.durable import remove
     from data_tools.engines.slices import gathered, slices_in
     from data_tools.io import extension
@@ -70,7 +79,7 @@ def merge(outs: Sequence[Path]) -> EnhanceReport:
         for part in ("model", "prompt", "resolved", "scorers"):
             if part in first:
                 run_dir.bind(part, first[part])
-        report = _merged(config, division, run_dir)
+        report = _merged(config, division, run_dir, judge=judge)
         for folder in division.folders:
             remove(folder)
         for out in outs:
@@ -86,35 +95,82 @@ def _warn_of_batches(division: Division) -> None:
         log.warning("the slices were judged in %d ways (%s): numbers may differ in their last digits", len(ways), "; ".join(sorted(ways)))
 
 
-def _merged(config: EnhanceConfig, division: Division, run_dir: RunDir) -> EnhanceReport:
+def _merged(config: EnhanceConfig, division: Division, run_dir: RunDir, *, judge: bool) -> EnhanceReport:
     from data_tools.engines.slices import Merging
     from data_tools.plan import Watch
     from data_tools.shards import write_atomic
 
+    from ...backends.request_cache import RequestCache
     from ..progress import stop_on_signals
 
     write_atomic(run_dir.root / "config.yaml", to_yaml(config).encode())
-    with stop_on_signals() as stop:
-        summary = _all_shards(config, Merging(division, run_dir), Watch(stop))
-    report = EnhanceReport(run_dir.root, summary)
+    merging, plan = Merging(division, run_dir), _plan(config, run_dir)
     told = {**division.records[0].get("told", {}), "slices": len(division.folders)}
+    with stop_on_signals() as stop:
+        otherwise = _told_otherwise(merging, plan, judge=judge)
+        summary = _all_shards(config, merging, plan, otherwise, Watch(stop))
+    cascade = cascade_told(division.shards, run_dir) if config.cascade else None
+    told |= {"cascade": cascade} if cascade else {}
+    report = EnhanceReport(run_dir.root, summary, cascade=cascade)
     write_results(config, division.shards, run_dir, report, told)
+    if config.request_cache == "run":
+        RequestCache.delete(run_dir.requests)  # every answer is in the journal
     warn_of_nothing(run_dir, division.shards, summary)
+    if config.cascade:
+        log.warning(
+            "each of %d slices calibrated a cascade of its own: which rows it decided differs from a single run's", len(division.folders)
+        )
     return report
 
 
-def _all_shards(config: EnhanceConfig, merging: Merging, watch: Watch) -> Summary:
-    """Every shard in the order of the source: moved, or rendered again where an id of its rows came before in another slice."""
+def _told_otherwise(merging: Merging, plan: Plan, *, judge: bool) -> dict[int, list[int]]:
+    """The shards, by number, whose rows are told something else among all rows; of each the rows about which a model is to be asked.
+
+    Raises RunRefused where there are such rows and `judge` is not set.
+    """
+    from data_tools.engines.retelling import lacking
+    from data_tools.filters import FilterStep
+    from data_tools.shards import RunRefused
+
+    if plan.scan is None:
+        return {}
+    assert isinstance(plan.step, FilterStep)
+    merging.adopt_scans(plan.scan)
+    found: dict[int, list[int]] = {}
+    for number, shard in enumerate(merging.division.shards):
+        if merging.run_dir.done(shard.name) is None and merging.told_otherwise(number, shard.name, plan.scan):
+            found[number] = lacking(shard.name, plan.step, merging.entries(number, shard.name))
+    rows = sum(map(len, found.values()))
+    if rows and not judge:
+        first = next(number for number, lacks in found.items() if lacks)
+        name = merging.division.shards[first].name
+        why = merging.entries(first, name)[found[first][0]]["reason"]
+        raise RunRefused(
+            f"{rows} rows left by what their slice knew of its own rows and stay among all, so no model was asked about them. The first: "
+            f"row {found[first][0]} of '{name}' ({why}). Merge with --judge where the models can be loaded: they are asked about these"
+        )
+    return found
+
+
+def _all_shards(config: EnhanceConfig, merging: Merging, plan: Plan, otherwise: Mapping[int, Sequence[int]], watch: Watch) -> Summary:
+    """Every shard in the order of the source: moved, or rendered again where an id of its rows came before in another slice.
+
+    otherwise: the shards whose rows are told something else among all, which are judged anew as far as that changes them.
+    """
+    from data_tools.engines.retelling import retell_shard
     from data_tools.finalising import finalise_shard
     from data_tools.plan import Summary, check_identity
 
     run_dir, total, across = merging.run_dir, Summary(), 0
-    plan = _plan(config, run_dir)
+    models = cache(lambda: _loaded(config, run_dir))
     for number, shard in enumerate(merging.division.shards):
         if run_dir.done(shard.name) is None:
             repeats = merging.repeats(number, shard.name)
-            if repeats:
+            if number in otherwise:
+                retell_shard(shard, plan, run_dir, merging.entries(number, shard.name), otherwise[number], watch, models)
+            elif repeats:
                 merging.adopt_journal(number, shard.name)
+            if number in otherwise or repeats:
                 run_dir.mark_done(shard.name, finalise_shard(shard, plan, run_dir, merging.seen.repeated, watch).to_dict())
             else:
                 merging.adopt(number, shard.name, plan.suffix(shard))
@@ -124,8 +180,23 @@ def _all_shards(config: EnhanceConfig, merging: Merging, watch: Watch) -> Summar
         watch.check()
     if across:
         log.info("%d rows have an id that came before in another slice: %s", across, _fate(config))
+    if otherwise:
+        log.info(
+            "%d of %d shards hold rows whose copies or shares are others among all slices", len(otherwise), len(merging.division.shards)
+        )
     check_identity(total, "the merged run")
     return total
+
+
+def _loaded(config: EnhanceConfig, run_dir: RunDir) -> FilterStep:
+    """The step of an undivided run, with its models, after making sure that they are those of the slices."""
+    from data_tools.filters import FilterStep
+
+    from .setup import ready
+
+    step = ready(config, run_dir, None).plan.step
+    assert isinstance(step, FilterStep)
+    return step
 
 
 def _fate(config: EnhanceConfig) -> str:

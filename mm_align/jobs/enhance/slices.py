@@ -47,10 +47,10 @@ def place_of(config: EnhanceConfig, shards: Sequence[Shard]) -> Place:
     refuse_other_division(out, wanted)
     mine = wanted.pick(shards)
     log.info("slice %d of %d: %d of %d shards", wanted.number, wanted.of, len(mine), len(shards))
-    if "signals" in config.stages or config.cascade:
-        log.warning(
-            "copies, shares of all rows and calibration are those of this slice: `mmalign merge` compares ids, not pictures or captions"
-        )
+    if "signals" in config.stages:
+        log.info("copies and shares are told among the rows of this slice for now; `mmalign merge` tells them anew among all")
+    if config.cascade:
+        log.warning("WARNING: the cascade is calibrated on this slice alone, and merging does not change that: see docs/engines.md")
     division = {"total": len(shards), "names": _digest([shard.name for shard in shards])}
     return Place(wanted.folder(out), mine, {"slice": list(wanted), "division": division})
 
