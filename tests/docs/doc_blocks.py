@@ -3,6 +3,7 @@
 Marks are HTML comments right above a fence, one a line:
   <!-- needs: hub, gpu -->   what this block needs that a test has not (see NEEDS): checked by the parsers, not run
   <!-- slow -->              runs in `make test-all` only
+  <!-- runs in: PAGE -->     the same text is a block of PAGE, and runs there
   <!-- config: VERB -->      a YAML block: a config, or a part of one, of that verb; `config: none`: of somebody else's program
 """
 
@@ -24,7 +25,7 @@ NEEDS = {
 }
 RUN = ("bash", "python")
 FENCE = re.compile(r"^( *)```(\w*)$")
-MARK = re.compile(r"^ *<!-- (needs|slow|config)(?:: (.+?))? -->$")
+MARK = re.compile(r"^ *<!-- (needs|slow|config|runs in)(?:: (.+?))? -->$")
 COMMAND = re.compile(r"^\s*(\$ )?(mmalign|python3?|make|accelerate|torchrun|pip|ray|vllm) ")
 
 
@@ -47,7 +48,7 @@ class Block(NamedTuple):
 
     @property
     def runs(self) -> bool:
-        return self.language in RUN and not self.needs
+        return self.language in RUN and not self.needs and "runs in" not in self.marks
 
 
 def name_of(page: Path) -> str:

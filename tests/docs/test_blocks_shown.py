@@ -91,7 +91,10 @@ def test_marks_are_known_and_no_command_hides_in_a_block_without_a_language(page
         if block.language not in ("bash", "python"):
             hidden = [line for line in block.text.splitlines() if COMMAND.match(line)]
             assert not hidden, f"{block.where}: commands belong into ```bash: {hidden}"
-            assert not {"needs", "slow"} & set(block.marks), f"{block.where}: only ```bash and ```python are run"
+            assert not {"needs", "slow", "runs in"} & set(block.marks), f"{block.where}: only ```bash and ```python are run"
+        if "runs in" in block.marks:
+            there = [other.text for other in read_blocks(ROOT / block.marks["runs in"]) if other.runs]
+            assert block.text in there, f"{block.where}: {block.marks['runs in']} has no such block that runs"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
