@@ -149,6 +149,8 @@ def _sentence(kind: type[pydantic.BaseModel], place: tuple[str, ...], errors: li
 
 
 def _expected(error: ErrorDetails) -> str:
+    if error["type"] == "path_type":
+        return "should be a path"
     message = error["msg"].removeprefix("Input ").removeprefix("Value error, ").removeprefix("Assertion failed, ")
     return message.split(", unable to parse")[0].rstrip(".")
 

@@ -70,6 +70,8 @@ def find_name(model: str) -> tuple[str, str]:
     scheme, name = split_name(model)
     if scheme == "hf" and name and Path(name).is_file():
         raise UserError(f"{name} is a file; give the model's folder, which holds config.json, its weights and its processor")
+    if scheme == "hf" and (name.startswith((".", "/", "~")) or name.count("/") > 1) and not Path(name).is_dir():
+        raise UserError(f"no folder {name}; give a folder with config.json, a hub id (owner/name) or a bundled model's name")
     if scheme == "hf" and "/" not in name and not name.startswith((".", "~")) and not (name and Path(name).is_dir()):
         near = difflib.get_close_matches(name, bundled(), n=1)
         meant = f" (did you mean '{near[0]}'?)" if near else ""

@@ -47,8 +47,6 @@ def load_model(
     folder = Path(name)
     if (folder / "config.json").is_file() and only_ours_reads(read_json(folder / "config.json")):
         return _released(folder, place, kind)
-    if not folder.is_dir() and (folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1):
-        raise UserError(f"no folder {name}; give a folder with config.json, a hub id (owner/name) or a bundled model's name")
     if not folder.is_dir():
         from ..models import hub
 

@@ -33,7 +33,7 @@ def read_config(name: str, revision: str | None = None) -> HubConfig:
     try:
         file = Path(huggingface_hub.hf_hub_download(name, "config.json", revision=revision))
     except FAILURES as error:
-        raise UserError(f"cannot load the model '{name}': {first_line(error)}\n{ADVICE}") from error
+        raise UserError(f"cannot load the model '{name}': {first_line(error)}. {ADVICE}") from error
     return HubConfig(read_json(file), file.parent.name, file.parent)
 
 
@@ -43,9 +43,9 @@ def snapshot(name: str, revision: str | None = None) -> Path:
     try:
         return Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=PATTERNS))
     except FAILURES as error:
-        raise UserError(f"cannot download the model '{name}': {first_line(error)}\n{ADVICE}") from error
+        raise UserError(f"cannot download the model '{name}': {first_line(error)}. {ADVICE}") from error
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says first, at most 300 letters."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
+    """What an error says first, at most 300 letters, without a full stop."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300].rstrip(".")

@@ -53,18 +53,22 @@ def ask() -> dict[str, object]:
 
 def run() -> dict[str, object]:
     """One thin run of each verb that reads a file of the packages: models, templates, questions, configs."""
-    told = {"scenes make": mmalign(*["scenes", "make", "--n", "12", "--seed", "7", "--questions", "--poor-share", "0", "--out", "scenes"])}
+    told = {
+        "scenes make": mmalign(
+            *["scenes", "make", "--n", "12", "--seed", "7", "--questions", "--poor-share", "0", "--out", "scenes", "--json"]
+        )
+    }
     picture = str(next(Path("scenes/images").glob("*.png")))
     Path("runs.csv").write_text("frames,tokens,metric\n" + "".join(_runs()), encoding="utf-8")
     Path("answers.jsonl").write_text(_answers(), encoding="utf-8")
     one = ("--set", "data=[{path: scenes, prompt: ''}]", "--set", "batch_size=4")
     draws = ("--set", "candidates.n=2", "--set", "candidates.max_tokens=16")
     for name, words in {
-        "enhance-data": ("enhance-data", "scenes", "--config", "careful", "--limit", "4", "--out", "better"),
+        "enhance-data": ("enhance-data", "scenes", "--config", "careful", "--limit", "4", "--out", "better", "--json"),
         "chat": ("chat", "tiny-lvlm", picture, "What is in the picture?", "--max-tokens", "4"),
-        "eval": ("eval", "tiny-lvlm", "--bench", "scenes", "--limit", "3", "--out", "evaluated"),
-        "train": ("train", "pretrain/tiny", *one, "--steps", "2", "--out", "trained"),
-        "rlaif feedback": ("rlaif", "feedback", "tiny", "--data", "scenes", "--limit", "2", *draws, "--out", "feedback"),
+        "eval": ("eval", "tiny-lvlm", "--bench", "scenes", "--limit", "3", "--out", "evaluated", "--json"),
+        "train": ("train", "pretrain/tiny", *one, "--steps", "2", "--out", "trained", "--json"),
+        "rlaif feedback": ("rlaif", "feedback", "tiny", "--data", "scenes", "--limit", "2", *draws, "--out", "feedback", "--json"),
         "video fit": ("video", "fit", "runs.csv", "--form", "additive", "--resamples", "20", "--no-plot", "--out", "law.json"),
         "score": ("score", "pope", "--responses", "answers.jsonl", "--set", "options.split=random", "--json"),
     }.items():

@@ -86,6 +86,12 @@ def test_a_verb_with_files_of_its_own_runs_without_the_repository(runs, verb):
     assert runs[verb]["code"] == 0, runs[verb]["errors"]
 
 
+@pytest.mark.parametrize("verb", sorted(set(RUNS) - {"chat", "video fit"}))
+def test_json_is_all_that_standard_output_holds(runs, verb):
+    """Whatever else a run has to say, progress and results for people, went to standard error."""
+    assert isinstance(json.loads(runs[verb]["out"]), dict)
+
+
 # The faces that scripts use, as their types are seen from outside; `Any` would not pass.
 SCRIPT = """
 from pathlib import Path

@@ -73,6 +73,7 @@ def rounds(config: RoundsConfig, parts: Parts | None = None) -> RoundsReport:
     parts = parts or own_parts(config)
     with rounds_folder(config) as run_dir:
         sliced(run_dir, config)
+        run_dir.journal("rounds").touch()  # from here on the folder is bound to this configuration
         told: list[Mapping[str, Any]] = []
         code = 0
         with stop_on_signals() as stop:
@@ -128,7 +129,6 @@ def rounds_folder(config: RoundsConfig) -> Iterator[RunDir]:
         with stopping_on_full_disk(root), open_run(root, binding, outputs, overwrite=config.overwrite) as run_dir:
             write_atomic(root / "config.yaml", to_yaml(config).encode())
             run_dir.remember("outputs", outputs)  # there may be more rounds than before
-            run_dir.journal("rounds").touch()  # from here on the folder is bound to this configuration
             yield run_dir
     except (RunRefused, SourceError) as error:
         raise UserError(str(error)) from error

@@ -87,8 +87,6 @@ def place_of(name: str) -> str:
     scheme, place = find_name(name)
     if scheme != "hf":
         raise UserError(f"'{name}' has no weights to train; give a folder, a hub id or a bundled model's name")
-    if not Path(place).is_dir() and (place.startswith((".", "/", "~")) or place.count("/") > 1):
-        raise UserError(f"no folder {place}; give a folder with config.json, a hub id (owner/name) or a bundled model's name")
     return place
 
 
