@@ -54,6 +54,27 @@ class Step(NamedTuple):
     foreach: bool = True
 
 
+class Sizes(NamedTuple):
+    """Numbers of parameters that train and that do not, of the largest tensor that trains, of what FSDP holds whole (see `gathered`)."""
+
+    trained: int
+    frozen: int
+    largest: int
+    gathered: int
+
+
+def sizes_of(model: nn.Module) -> Sizes:
+    """Of a model whose parts are frozen as in the run; shared parameters count once."""
+    trained = [p.numel() for p in model.parameters() if p.requires_grad]
+    kinds = set(fsdp_config(model)["transformer_layer_cls_to_wrap"])
+    units = [module for module in model.modules() if type(module).__name__ in kinds]
+    inside = {id(p) for unit in units for p in unit.parameters()}
+    alone = sum(p.numel() * (2 if p.requires_grad else 1) for p in model.parameters() if id(p) not in inside)
+    within = max((sum(p.numel() * (3 if p.requires_grad else 2) for p in unit.parameters()) for unit in units), default=0)
+    everything = sum(p.numel() for p in model.parameters())
+    return Sizes(sum(trained), everything - sum(trained), max(trained, default=0), alone + within)
+
+
 class States(NamedTuple):
     """Bytes on one device that stay over the steps, and the numbers of parameters that train and that do not."""
 
@@ -66,8 +87,9 @@ class States(NamedTuple):
     buckets: int
 
 
-def states(trained: int, frozen: int, step: Step) -> States:
+def states(sizes: Sizes, step: Step) -> States:
     """See the module's docstring."""
+    trained, frozen = sizes.trained, sizes.frozen
     share = step.processes if step.fsdp else 1
     width = 2 if step.bf16 and not step.fsdp else 4
     moments = 8 if "adam" in step.optimizer else 0
@@ -140,37 +162,27 @@ def _mask(step: Step, embeds: torch.Tensor) -> torch.Tensor | None:
     return torch.empty(shape, dtype=torch.bool) if step.rows > 1 else None
 
 
-def gathered(model: nn.Module, step: Step) -> int:
+def gathered(sizes: Sizes, step: Step) -> int:
     """Bytes that FSDP holds whole at the busiest moment: what belongs to no unit and its gradients, two units, the gradients of one."""
-    kinds = set(fsdp_config(model)["transformer_layer_cls_to_wrap"])
-    units = [module for module in model.modules() if type(module).__name__ in kinds]
-    inside = {id(p) for unit in units for p in unit.parameters()}
-    outside = [p for p in model.parameters() if id(p) not in inside]
-    largest = max(units, key=_numbers, default=None)
-    width = 2 if step.bf16 else 4
-    alone = sum(p.numel() * (2 if p.requires_grad else 1) for p in outside)
-    within = 0 if largest is None else sum(p.numel() * (3 if p.requires_grad else 2) for p in largest.parameters())
-    return width * (alone + within)
+    return (2 if step.bf16 else 4) * sizes.gathered if step.fsdp else 0
 
 
-def _numbers(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
-
-
-def parts_of(model: nn.Module, step: Step, peak: Peak) -> list[Part]:
-    """The busiest moment of a step, part by part: forward and backward (`peak`), or the optimiser's step where that takes more."""
-    trained = [p.numel() for p in model.parameters() if p.requires_grad]
-    held = states(sum(trained), sum(p.numel() for p in model.parameters() if not p.requires_grad), step)
-    whole = gathered(model, step) if step.fsdp else 0
-    stepping = 4 * (sum(trained) // (step.processes if step.fsdp else 1) if step.foreach else max(trained, default=0))
-    stepping = stepping if held.moments else 0
-    in_backward = peak.bytes + (held.gradients if step.fsdp else 0) + whole
+def parts_of(sizes: Sizes, step: Step, peak: Peak) -> list[Part]:
+    """The busiest moment, part by part: forward and backward (`peak`), or the optimiser's step where that takes more, or, for pairs
+    under FSDP, the time before the first step, when every process holds all weights to score the reference."""
+    held = states(sizes, step)
+    stepping = 4 * (sizes.trained // (step.processes if step.fsdp else 1) if step.foreach else sizes.largest) if held.moments else 0
+    in_backward = peak.bytes + (held.gradients if step.fsdp else 0) + gathered(sizes, step)
     if held.gradients + stepping > in_backward:
         moment = [Part("gradients", held.gradients, f"{held.trained:,} x 4 bytes{_share(step)}")]
         moment += [Part("temporaries", stepping, "the optimiser's own step, when activations are gone")]
     else:
-        moment = _in_backward(held, step, peak, whole)
-    return [*_staying(held, step), *moment]
+        moment = _in_backward(held, step, peak, gathered(sizes, step))
+    found = [*_staying(held, step), *moment]
+    before = 4 * (sizes.trained + sizes.frozen) if step.pairs and step.fsdp else 0
+    if before > sum(part.bytes for part in found):
+        return [Part("weights, whole", before, "before the first step, while the reference is scored: FSDP spreads them only then")]
+    return found
 
 
 def _staying(held: States, step: Step) -> list[Part]:

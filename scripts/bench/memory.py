@@ -17,7 +17,7 @@ from mm_align.losses.lm import LmObjective
 from mm_align.models.lvlm import LvlmForConditionalGeneration
 from mm_align.models.lvlm_config import LvlmConfig
 from mm_align.train import ObjectiveTrainer
-from mm_align.train.footprint import Step, parts_of, peak_of
+from mm_align.train.footprint import Step, parts_of, peak_of, sizes_of
 from mm_align.train.lora import apply_lora
 from mm_align.train.optim import train_only
 
@@ -97,7 +97,7 @@ def estimated(case: Case) -> int:
     )
     with torch.device("meta"):
         model = model_of(case)
-    return sum(part.bytes for part in parts_of(model, step, peak_of(model, step)))
+    return sum(part.bytes for part in parts_of(sizes_of(model), step, peak_of(model, step)))
 
 
 def measured(case: Case, steps: int = 2) -> int:

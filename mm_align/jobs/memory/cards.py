@@ -64,8 +64,9 @@ def _groups(train: TrainConfig, processes: int) -> dict[str, list[tuple[dict[str
         same.append((low | check | spread, processes))
     more = [(low | check | spread, count) for count in CLUSTERS if count > processes]
     groups = {"fits with": same, "fits": more}
+    alone = {"fsdp": False} if train.fsdp else {}  # it would keep frozen weights in float32
     if train.lora is None and "language_model" in train.train:
-        groups["fits by low-rank updates in place of all weights"] = [(low | check | {"lora": LORA}, processes)]
+        groups["fits by low-rank updates in place of all weights"] = [(low | check | alone | {"lora": LORA}, processes)]
     return groups
 
 
@@ -90,10 +91,18 @@ def _first(ways: list[tuple[dict[str, Any], int]], train: TrainConfig, room: int
 
         counts = list(_rows(train, processes))
         if counts and need(counts[-1]) <= room:  # where the fewest rows do not fit, none do
-            rows = next(count for count in counts if need(count) <= room)
+            rows = _most(counts, need, room)
             as_before = rows == batches(train.batch_size, train.micro_batch, 1).micro
             return Way({**changes} if as_before else {**changes, "micro_batch": rows}, processes, need(rows))
     return None
+
+
+def _most(counts: list[int], need: Callable[[int], int], room: int) -> int:
+    """The most rows that fit. Bytes grow about evenly with rows, so that few counts have to be tried."""
+    most, fewest = counts[0], counts[-1]
+    high, low = need(most), need(fewest)
+    likely = [count for count in counts if low + (high - low) * (count - fewest) / max(1, most - fewest) <= room]
+    return next(count for count in [*likely, fewest] if need(count) <= room)
 
 
 def _rows(train: TrainConfig, processes: int) -> Iterator[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ...config import UserError, find_config, load, read_yaml
 from .. import TRAIN_RECIPES
@@ -14,7 +14,7 @@ from .models import to_train
 
 if TYPE_CHECKING:
     from ...models.memory import Part
-    from ...train.footprint import Peak, Step
+    from ...train.footprint import Peak, Sizes, Step
     from .memory import MemoryConfig
 
 NEW_MODEL = ("from", "vision", "text", "revision", "tokenizer", "image_token")  # what a named model replaces of the config's
@@ -26,11 +26,12 @@ def training(config: MemoryConfig) -> MemoryReport:
     counted = Counted(config)
     parts = counted.parts(train, config.processes)
     cards = [trained_on(card, train, config.processes, counted.bytes) for card in config.device_memory]
+    whole = counted.sizes(train)[0]
     micro, accumulation = batches(train.batch_size, train.micro_batch, config.processes)
     each = f"{micro} row{'s' if micro > 1 else ''} a forward x {accumulation}" + (
         f", {config.processes} processes" if config.processes > 1 else ""
     )
-    return reported(f"training by {config.train}, {counted.told}: {each}", parts, cards, notes(train))
+    return reported(f"training by {config.train}, {counted.told}: {each}", parts, cards, notes(train, 4 * (whole.trained + whole.frozen)))
 
 
 def train_config(config: MemoryConfig) -> TrainConfig:
@@ -42,23 +43,18 @@ def train_config(config: MemoryConfig) -> TrainConfig:
     return load(TrainConfig, {"out": "."}, layer, config.change)
 
 
-def notes(train: TrainConfig) -> list[str]:
-    """What is assumed, and what is not in the sum."""
+def notes(train: TrainConfig, whole: int) -> list[str]:
+    """What is assumed, and what is not in the sum. whole: bytes of all weights in float32."""
+    from ...models.memory import shown
+
     kind = str(train.objective.get("type"))
     told = ["assumed: rows of full length, fused attention; tokens, answer_tokens and pictures say otherwise"]
+    told.append(f"memory of the machine: each process reads all weights in float32 first, {shown(whole)}")
     if kind == "eeca":
         told.append("not counted: the heads of the EECA objective, whose classes are the data's")
     if kind == "preference":
         told.append("reference model: none in memory during training; its scores are made before the first step and kept in a file")
     return told
-
-
-class Sizes(NamedTuple):
-    """Parameters that train and that do not; tokens of a picture."""
-
-    trained: int
-    frozen: int
-    picture: int
 
 
 class Counted:
@@ -67,15 +63,15 @@ class Counted:
     def __init__(self, config: MemoryConfig) -> None:
         self.config = config
         self.told = ""
-        self._models: dict[Any, Sizes] = {}
+        self._sizes: dict[Any, tuple[Sizes, int]] = {}
         self._peaks: dict[Any, Peak] = {}
 
     def bytes(self, train: TrainConfig, processes: int, room: int) -> int:
         """On one device; what stays over the steps alone where that is more than `room` already."""
         from ...train.footprint import states
 
-        sizes = self._sizes(train)
-        staying = states(sizes.trained, sizes.frozen, self._step(train, processes, sizes.picture))
+        sizes, picture = self.sizes(train)
+        staying = states(sizes, self._step(train, processes, picture))
         least = staying.trained_bytes + staying.frozen_bytes + staying.moments
         return least if least > room else sum(part.bytes for part in self.parts(train, processes))
 
@@ -83,21 +79,22 @@ class Counted:
         """See `mm_align.train.footprint`. UserError for switches that contradict each other."""
         from ...train.footprint import parts_of, peak_of
 
-        step = self._step(train, processes, self._sizes(train).picture)
+        sizes, picture = self.sizes(train)
+        step = self._step(train, processes, picture)
         key = (step._replace(processes=1, accumulation=min(step.accumulation, 2)), str(train.lora), tuple(train.train))
-        model = self._model(train)
         if key not in self._peaks:
-            self._peaks[key] = peak_of(model, step)
-        return parts_of(model, step, self._peaks[key])
+            self._peaks[key] = peak_of(self._model(train), step)
+        return parts_of(sizes, step, self._peaks[key])
 
-    def _sizes(self, train: TrainConfig) -> Sizes:
+    def sizes(self, train: TrainConfig) -> tuple[Sizes, int]:
+        """The model's, and the tokens of a picture."""
+        from ...train.footprint import sizes_of
+
         key = (str(train.lora), tuple(train.train))
-        if key not in self._models:
+        if key not in self._sizes:
             model = self._model(train)
-            trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-            frozen = sum(p.numel() for p in model.parameters()) - trained
-            self._models[key] = Sizes(trained, frozen, model.config.num_image_tokens)
-        return self._models[key]
+            self._sizes[key] = sizes_of(model), model.config.num_image_tokens
+        return self._sizes[key]
 
     def _model(self, train: TrainConfig) -> Any:
         """Without weights, with low-rank updates and frozen parts as the run has them."""

@@ -70,10 +70,9 @@ def steps(config: TrainConfig, parts: Ready) -> str:
 def memory(config: TrainConfig, parts: Ready, groups: list[dict[str, Any]]) -> str:
     """Bytes of weights, gradients and optimiser in one process, as `mmalign memory` counts them."""
     from ...models.memory import GIB
-    from ...train.footprint import Step, states
+    from ...train.footprint import Step, sizes_of, states
 
-    trained = sum(p.numel() for group in groups for p in group["params"])
-    frozen = sum(p.numel() for p in parts.model.parameters() if not p.requires_grad)
-    held = states(trained, frozen, Step(1, 1, 1, bf16=in_bf16(config), fsdp=config.fsdp, optimizer=config.optimizer))
+    sizes = sizes_of(parts.model)._replace(trained=sum(p.numel() for group in groups for p in group["params"]))  # the objective's too
+    held = states(sizes, Step(1, 1, 1, bf16=in_bf16(config), fsdp=config.fsdp, optimizer=config.optimizer))
     weights, moving = (held.frozen_bytes + held.trained_bytes) / GIB, (held.gradients + held.moments) / GIB
     return f"memory: {weights:.2f} GiB of weights + {moving:.2f} GiB of gradients and optimiser; `mmalign memory` counts activations too"

@@ -9,7 +9,7 @@ from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRotaryEmbedding
 
 from mm_align.models.live_bytes import LiveBytes
-from mm_align.train.footprint import Step, gathered, give_sizes, parts_of, peak_of, states
+from mm_align.train.footprint import Sizes, Step, gathered, give_sizes, parts_of, peak_of, sizes_of, states
 
 S, B, H, A = 64, 2, 32, 4  # tokens, rows, width, heads
 
@@ -79,12 +79,12 @@ def test_live_bytes_by_hand():
 
 def test_states_by_hand():
     """10 that train, 100 that do not: 4 bytes and 8 of moments each; frozen ones 2 in bfloat16, by FSDP all in 4 and shared by 2."""
-    plain = states(10, 100, Step(1, 1, 1, bf16=True))
+    plain = states(Sizes(10, 100, 10, 0), Step(1, 1, 1, bf16=True))
     assert (plain.trained_bytes, plain.frozen_bytes, plain.gradients, plain.moments, plain.buckets) == (40, 200, 40, 80, 0)
-    assert states(10, 100, Step(1, 1, 1, bf16=True, processes=2)).buckets == 40
-    spread = states(10, 100, Step(1, 1, 1, bf16=True, processes=2, fsdp=True))
+    assert states(Sizes(10, 100, 10, 0), Step(1, 1, 1, bf16=True, processes=2)).buckets == 40
+    spread = states(Sizes(10, 100, 10, 0), Step(1, 1, 1, bf16=True, processes=2, fsdp=True))
     assert (spread.trained_bytes, spread.frozen_bytes, spread.gradients, spread.moments, spread.buckets) == (20, 200, 20, 40, 0)
-    assert states(10, 100, Step(1, 1, 1, optimizer="sgd")).moments == 0
+    assert states(Sizes(10, 100, 10, 0), Step(1, 1, 1, optimizer="sgd")).moments == 0
 
 
 @pytest.fixture
@@ -115,8 +115,8 @@ def test_fsdp_lets_gradients_go_and_gathers_layers(sized):
     model = sized()
     step = Step(2, 64, 32, fsdp=True, processes=4)
     assert peak_of(model, step).gradients == 0
-    parts = {part.name: part.bytes for part in parts_of(model, step, peak_of(model, step))}
-    assert parts["gathered layers"] == gathered(model, step) > 0
+    parts = {part.name: part.bytes for part in parts_of(sizes_of(model), step, peak_of(model, step))}
+    assert parts["gathered layers"] == gathered(sizes_of(model), step) > 0
     assert parts["weights, trained"] == 4 * sum(p.numel() for p in model.parameters()) // 4
 
 
@@ -132,5 +132,5 @@ def test_the_optimisers_own_step_may_be_the_busiest_moment(sized):
     """One row of four tokens leaves few activations; AdamW on a GPU makes one more number for each that trains."""
     step = Step(1, 8, 4, pictures=0)
     model = sized()
-    names = [part.name for part in parts_of(model, step, peak_of(model, step))]
+    names = [part.name for part in parts_of(sizes_of(model), step, peak_of(model, step))]
     assert "temporaries" in names
