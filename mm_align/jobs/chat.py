@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from ..config import JobConfig, UserError
+from .endpoint_fields import Cache, Concurrency, PriceIn, PriceOut, Timeout, endpoint_options, tell_usage
 
 if TYPE_CHECKING:
     from data_tools.calls import Backend, Reward, Sampling
     from data_tools.records import Image, Message, Response, Sample
+
+    from ..backends.endpoint_options import EndpointOptions
 
 log = logging.getLogger(__name__)
 LEAVE = ("exit", "quit", ":q")
@@ -42,6 +45,11 @@ class ChatConfig(JobConfig):
     best_of: int = Field(1, ge=1, description="answers that are drawn; the one of the highest implicit reward is told")
     reference: str | None = Field(None, description="with --best-of: the model that the scorer was before its preference training")
     scorer: str | None = Field(None, description="with --best-of: the model after preference training (default: the one that answers)")
+    concurrency: Concurrency = 16
+    timeout: Timeout = 120.0
+    request_cache: Cache = "off"
+    price_in: PriceIn = None
+    price_out: PriceOut = None
 
 
 def run(config: ChatConfig) -> int:
@@ -51,14 +59,16 @@ def run(config: ChatConfig) -> int:
     if question is None and pictures is None:
         raise UserError("name a picture, a question, or both: mmalign chat MODEL picture.png 'What is this?'")
     images = [picture(path) for path in pictures or ()]
-    backend = loaded(config, config.model, config.revision)
+    asking = endpoint_options(config)
+    backend = loaded(config, config.model, asking, config.revision)
     if config.frames is not None:
         show_frames(backend, config.frames)
-    talk = Talk(backend, sampling_of(config), images, config.system, reward_of(config, backend))
+    talk = Talk(backend, sampling_of(config), images, config.system, reward_of(config, backend, asking))
     if question is not None:
         print(talk.ask(question))
-        return 0
-    converse(talk, len(images))
+    else:
+        converse(talk, len(images))
+    tell_usage(config, asking)
     return 0
 
 
@@ -72,10 +82,10 @@ def check_best_of(config: ChatConfig) -> None:
         raise UserError("--best-of needs a temperature above 0: at 0 all answers are the same")
 
 
-def loaded(config: ChatConfig, model: str, revision: str | None = None) -> Backend:
+def loaded(config: ChatConfig, model: str, asking: EndpointOptions, revision: str | None = None) -> Backend:
     from ..backends import load_backend
 
-    return load_backend(model, revision=revision, device=config.device, dtype=config.dtype, batch_size=1)
+    return load_backend(model, revision=revision, device=config.device, dtype=config.dtype, batch_size=1, endpoint=asking)
 
 
 def sampling_of(config: ChatConfig) -> Sampling:
@@ -86,7 +96,7 @@ def sampling_of(config: ChatConfig) -> Sampling:
     return Sampling(config.best_of, temperature, config.top_p, config.max_tokens, config.seed)
 
 
-def reward_of(config: ChatConfig, backend: Backend) -> Reward | None:
+def reward_of(config: ChatConfig, backend: Backend, asking: EndpointOptions) -> Reward | None:
     """The implicit reward of the scorer (by default the model that answers) over the reference; None for a single answer.
 
     Raises UserError for a model that gives no log-probabilities.
@@ -95,8 +105,8 @@ def reward_of(config: ChatConfig, backend: Backend) -> Reward | None:
 
     if config.best_of == 1 or config.reference is None:
         return None
-    models = {config.scorer or config.model: loaded(config, config.scorer) if config.scorer else backend}
-    models[config.reference] = models.get(config.reference) or loaded(config, config.reference)
+    models = {config.scorer or config.model: loaded(config, config.scorer, asking) if config.scorer else backend}
+    models[config.reference] = models.get(config.reference) or loaded(config, config.reference, asking)
     for name, model in models.items():
         if "likelihood" not in model.faces:
             raise UserError(f"{name} gives no log-probabilities of answers, which --best-of scores by; use a model in this process")

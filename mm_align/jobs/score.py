@@ -12,8 +12,10 @@ from pydantic import Field
 
 from ..config import JobConfig, Stopped, UserError
 from ..evals.official import Official, Scored, flat
+from .endpoint_fields import Cache, Concurrency, PriceIn, PriceOut, Timeout, endpoint_options, tell_usage
 
 if TYPE_CHECKING:
+    from ..backends.endpoint_options import EndpointOptions
     from ..evals.judges import ModelJudge
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,11 @@ class ScoreConfig(JobConfig):
     analyses: str | None = Field(None, description="file of token, lemma, tag tables, in place of a tagger")
     similarity: str | None = Field(None, description="file of word similarities, in place of word vectors")
     json_output: bool = Field(False, description="one JSON object on standard output", json_schema_extra={"flag": "json"})
+    concurrency: Concurrency = 16
+    timeout: Timeout = 120.0
+    request_cache: Cache = "off"
+    price_in: PriceIn = None
+    price_out: PriceOut = None
     options: dict[str, Any] = Field({}, description="further options of the benchmark")
 
 
@@ -61,13 +68,17 @@ def scored_file(config: ScoreConfig) -> tuple[str, Scored]:
 
     files = {key: getattr(config, key) for key in FILES if getattr(config, key) is not None}
     built = False
+    asking = None if config.judge is None else endpoint_options(config)
     try:
         bench = official(config.bench, config.data, flavor=config.flavor, **files, **config.options)
-        if config.judge is not None:
-            bench.judge = live_judge(config, bench)  # type: ignore[attr-defined]
+        if asking is not None:
+            bench.judge = live_judge(config, bench, asking)  # type: ignore[attr-defined]
         built = True
         answers = bench.read(config.responses)
-        return answers.understood, bench.report(answers)
+        scored = bench.report(answers)
+        if asking is not None:
+            tell_usage(config, asking)
+        return answers.understood, scored
     except (ValueError, OSError) as error:
         told = sentence(error)
         raise UserError(f"{config.bench}: {with_file(told, config) if built else told}") from error
@@ -91,7 +102,7 @@ def with_file(told: str, config: ScoreConfig) -> str:
     return told if any(name in told for name in names) else f"{names[0]}: {told}"
 
 
-def live_judge(config: ScoreConfig, bench: Official) -> ModelJudge:
+def live_judge(config: ScoreConfig, bench: Official, asking: EndpointOptions) -> ModelJudge:
     """The model `judge`, with its ledger. ValueError for a benchmark that asks none, and for replies beside it."""
     from ..backends import load_backend
     from ..evals.judges import ModelJudge
@@ -101,7 +112,7 @@ def live_judge(config: ScoreConfig, bench: Official) -> ModelJudge:
         raise ValueError("its answers are not judged by a model; leave --judge out")
     if config.judge_replies is not None:
         raise ValueError("--judge and --judge-replies are given; a judge is asked where there are no replies")
-    backend = load_backend(str(config.judge))
+    backend = load_backend(str(config.judge), endpoint=asking)
     ledger = Path(config.ledger or f"{config.responses.rstrip('/')}.judge_replies.jsonl")
     log.info("judged by %s; its replies: %s", config.judge, ledger)
     return ModelJudge(lambda samples, sampling: backend.generate(shown(samples), sampling), backend.describe(), ledger)

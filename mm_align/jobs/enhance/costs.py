@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..endpoint_fields import told_of_costs, usage_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,23 +32,6 @@ class Spent:
 
         now = together(self.before, self.usage.to_dict())
         return now if any(now.values()) else {}
-
-
-def told_of_costs(config: EnhanceConfig, counts: Mapping[str, int]) -> dict[str, Any]:
-    """For the report: the counts, and their cost where prices are given."""
-    from ...backends.usage import cost
-
-    price = cost(counts, config.price_in, config.price_out) if counts else None
-    return dict(counts) | ({} if price is None else {"cost": round(price, 6)})
-
-
-def usage_line(told: Mapping[str, Any]) -> str:
-    """For people."""
-    kept = f", {told['kept']} answers from the request cache" if told["kept"] else ""
-    untold = f"; answers without token counts: {told['untold']}" if told["untold"] else ""
-    price = f", cost {told['cost']:.4f}" if "cost" in told else ""
-    tokens = f"{told['prompt_tokens']} tokens of prompts and {told['completion_tokens']} of answers"
-    return f"endpoint: {told['requests']} requests{kept}, {tokens}{price}{untold}"
 
 
 def estimate_line(config: EnhanceConfig, counts: Mapping[str, int], rows: int, total: int | None) -> str:

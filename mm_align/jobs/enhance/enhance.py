@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from ...config import JobConfig, Stopped, UserError, load, to_yaml
-from ..endpoint_fields import Concurrency, Timeout, endpoint_options
+from ..endpoint_fields import Concurrency, PriceIn, PriceOut, Timeout, endpoint_options, told_of_costs
 from .cascade import told as cascade_told
-from .costs import Spent, told_of_costs
+from .costs import Spent
 from .dry_run import DRY_ROWS, dry_run
 from .engine import check_engine, run_engine, wants_engine
 from .remote import bring, check_scratch, is_elsewhere
@@ -141,8 +141,8 @@ class EnhanceConfig(JobConfig):
     request_cache: str = Field(
         "run", description="of an endpoint: `run` keeps its answers until this run is finished, `off`, or a file for later runs too"
     )
-    price_in: float | None = Field(None, ge=0, description="of an endpoint: a million tokens of prompts cost this much")
-    price_out: float | None = Field(None, ge=0, description="of an endpoint: a million tokens of answers cost this much")
+    price_in: PriceIn = None
+    price_out: PriceOut = None
     dry_run: bool = Field(False, description=f"judge the first {DRY_ROWS} rows, show them and the cost of the rest, write nothing")
     overwrite: bool = Field(False, description="start anew: delete what an earlier run wrote to --out, and nothing else")
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..endpoint_fields import usage_line
 from .cascade import line as cascade_line
-from .costs import usage_line
 
 if TYPE_CHECKING:
     from data_tools.io import Shard
