@@ -232,6 +232,14 @@ VERBS = {
         "tell from sizes what training or asking a model takes of a device's memory, and which cards it fits",
         "mmalign memory --train sft/llava15 --processes 8 --device-memory 80",
     ),
+    "tour": Verb(
+        "mm_align.jobs.tour.tour",
+        "TourConfig",
+        "run",
+        "the whole line once, from raw pairs to a benchmark table: the commands, and one page that shows what each stage changed",
+        "mmalign tour --quick",
+        ("tour",),
+    ),
     "completion": Verb(
         "mm_align.completion",
         "CompletionConfig",

@@ -1,7 +1,7 @@
 """`mmalign eval`: models on benchmarks, responses first and scores from them, in one table.
 
 Its parts: `config`, `suites` (which benchmarks), `build` and `pictures` (made ready),
-`answers` (the folder, and asking the models), `scores` and `judge`, `results` (results.json),
+`answers` (the folder, and asking the models), `scores` and `judge`, `results` (results.json, table.json),
 `table`, `report` and `failures` (report.html).
 """
 
@@ -85,7 +85,7 @@ def written(config: EvaluateConfig, run: Answering, cells: Sequence[Cell]) -> Ev
 
     from .judge import JudgeModel
     from .report import write_page
-    from .results import write_results
+    from .results import write_results, write_table
     from .scores import scored
     from .table import as_text, lines, notes
 
@@ -100,6 +100,7 @@ def written(config: EvaluateConfig, run: Answering, cells: Sequence[Cell]) -> Ev
     paths = [write_results(run.root, config, ones, described.get(model, {})) for model, ones in by_model.items()]
     table = list(lines(by_bench))
     write_page(run.root, config, table, by_bench)
+    write_table(run.root, config.model, table)
     print("\n".join([as_text(config.model, table), *notes(by_bench)]))
     print(f"results: {', '.join(map(str, paths))}; report: {run.root / 'report.html'}")
     failed = any(one.trouble and not one.waits for one in found)

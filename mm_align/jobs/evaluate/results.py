@@ -1,4 +1,4 @@
-"""results.json of an evaluation: the figures of one model under lm-eval's keys."""
+"""results.json of an evaluation: the figures of one model under lm-eval's keys; table.json: those of all models with their intervals."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .answers import TABLE
 from .scores import Scored
 
 if TYPE_CHECKING:
     from ...evals.outcome import Outcome
     from .build import Suite
     from .config import EvaluateConfig
+    from .table import Line, Value
 
 
 def write_results(root: Path, config: EvaluateConfig, found: Sequence[Scored], describe: Mapping[str, Any]) -> Path:
@@ -70,3 +72,25 @@ def _config(one: Scored) -> dict[str, Any]:
     return {"task": suite.name, "generation_kwargs": suite.sampling.to_dict(), **suite.bound(), **whose} | {
         "options": dict(suite.entry.options)
     }
+
+
+def write_table(root: Path, models: Sequence[str], table: Sequence[Line]) -> None:
+    """The report's table: benchmark -> figure -> model -> value, `low` and `high` of its interval, `difference` to the first model."""
+    from data_tools.shards import to_json, write_atomic
+
+    figures: dict[str, dict[str, Any]] = {}
+    for line in table:
+        if line.figure:
+            cells = dict(zip(models, map(_value, line.values), strict=True))
+            figures.setdefault(line.bench, {})[line.figure] = {"lower": line.lower, "values": cells}
+    titles = {line.bench: line.title for line in table}
+    write_atomic(root / TABLE, to_json({"models": list(models), "titles": titles, "figures": figures}))
+
+
+def _value(one: Value) -> dict[str, Any]:
+    told: dict[str, Any] = {"value": one.value}
+    if one.interval is not None:
+        told |= {"low": one.interval.low, "high": one.interval.high}
+    if one.difference is not None:
+        told["difference"] = {"value": one.difference.mean, "low": one.difference.low, "high": one.difference.high}
+    return told
