@@ -12,9 +12,9 @@ import yaml
 from mm_align import config as configs
 from mm_align.cli import VERBS, find_verb, main
 from mm_align.flags import build_parser
-from mm_align.jobs.tour.config import QUICK, TourConfig, words_of
+from mm_align.jobs.tour.config import FULL, QUICK, TourConfig, words_of
 
-PACKAGED = {name: configs.load(TourConfig, configs.read_yaml(configs.find_config(name, "tour"))) for name in (QUICK,)}
+PACKAGED = {name: configs.load(TourConfig, configs.read_yaml(configs.find_config(name, "tour"))) for name in (FULL, QUICK)}
 DRAW = "mmalign scenes make --n 2 --out {}"
 
 

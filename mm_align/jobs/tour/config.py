@@ -29,6 +29,16 @@ class Figure(JobConfig):
     percent: bool = Field(False, description="a share, to be shown in percent")
 
 
+class Rows(JobConfig):
+    """Rows as they are: pictures with their captions."""
+
+    type: Literal["rows"]
+    title: str = Field("", description="heading")
+    data: str = Field(description="rows in any format")
+    note: str | None = Field(None, description="field that is shown below, with dots for what is inside of it")
+    n: int = Field(6, ge=1, description="rows shown")
+
+
 class Captions(JobConfig):
     """Rows of an `enhance-data` run whose caption was changed, before and after."""
 
@@ -83,7 +93,7 @@ class Said(JobConfig):
     lines: int = Field(12, ge=1, description="last lines shown")
 
 
-TYPES = ("captions", "answers", "table", "losses", "pictures", "said")
+TYPES = ("rows", "captions", "answers", "table", "losses", "pictures", "said")
 
 
 def _type_of(given: Any) -> str:
@@ -100,7 +110,8 @@ def _known_type(given: Any) -> Any:
 
 
 Show = Annotated[
-    Annotated[Captions, pydantic.Tag("captions")]
+    Annotated[Rows, pydantic.Tag("rows")]
+    | Annotated[Captions, pydantic.Tag("captions")]
     | Annotated[Answers, pydantic.Tag("answers")]
     | Annotated[Table, pydantic.Tag("table")]
     | Annotated[Losses, pydantic.Tag("losses")]

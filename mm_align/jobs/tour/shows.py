@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .commands import last_lines, places_of
-from .config import Answers, Captions, Figure, Losses, Pictures, Said, Table
+from .config import Answers, Captions, Figure, Losses, Pictures, Rows, Said, Table
 
 if TYPE_CHECKING:
     from data_tools.records import Image, Sample
@@ -115,6 +115,26 @@ def _thumbnail(image: Image | None) -> Any:
 # A function a type
 
 
+def rows(show: Rows, where: Where) -> dict[str, Any]:
+    """Cards of rows as they are."""
+    cards = [
+        {
+            "id": row.id,
+            "picture": _thumbnail(next(iter(row.images), None)),
+            "caption": row.caption,
+            "note": _plain(_inside(row.meta, show.note)) if show.note else "",
+        }
+        for row in _mixed(list(_rows(where.work / show.data)), show.n)
+    ]
+    return {"cards": cards}
+
+
+def _inside(meta: Any, path: str) -> Any:
+    for name in path.split("."):
+        meta = meta.get(name) if isinstance(meta, Mapping) else None
+    return meta
+
+
 def captions(show: Captions, where: Where) -> dict[str, Any]:
     """Cards with the words that went and came."""
     from data_tools.plan import RAW_CAPTION
@@ -132,7 +152,7 @@ def answers(show: Answers, where: Where) -> dict[str, Any]:
     """Cards with what each model said."""
     said = {label: {row.get("sample_id"): row.get("text") for row in _lines(where.work / file)} for label, file in show.responses.items()}
     known = set.intersection(*(set(texts) for texts in said.values()))
-    rows = _mixed([row for row in _rows(where.work / show.rows) if row.id in known], show.n)
+    chosen = _mixed([row for row in _rows(where.work / show.rows) if row.id in known], show.n)
     return {
         "cards": [
             {
@@ -141,7 +161,7 @@ def answers(show: Answers, where: Where) -> dict[str, Any]:
                 "truth": _plain(row.meta.get(show.truth)) if show.truth else "",
                 "said": [(label, texts[row.id]) for label, texts in said.items()],
             }
-            for row in rows
+            for row in chosen
         ]
     }
 
@@ -219,6 +239,7 @@ def said(show: Said, where: Where) -> dict[str, Any]:
 
 
 MAKERS: dict[str, Callable[..., dict[str, Any]]] = {
+    "rows": rows,
     "captions": captions,
     "answers": answers,
     "table": table,
