@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from data_tools.records import Sample
 
 MARK = "sceneworld.json"  # lies in every folder this job made; --overwrite deletes no other
+DOMAIN = "domain.json"  # by which reports about these rows know what to call them
 SUITE = {"n": 300, "split": "heldout"}  # what is not given with --suite
 
 
@@ -199,4 +200,5 @@ def _told(config: ScenesConfig, finished: bool = True) -> dict[str, Any]:
 
 
 def _write_mark(out: Path, config: ScenesConfig, finished: bool = True) -> None:
+    (out / DOMAIN).write_text(json.dumps({"name": "SceneWorld"}) + "\n", encoding="utf-8")
     (out / MARK).write_text(json.dumps(_told(config, finished), indent=1) + "\n", encoding="utf-8")

@@ -185,6 +185,40 @@ def test_a_rewrite_that_adds_personal_data_is_refused(source, tmp_path, monkeypa
     assert [row["caption"] for row in rows] == [row["caption"] for row in rows_of(source / "rows.jsonl")]
 
 
+def test_data_of_one_domain_say_so_in_the_title(source, tmp_path):
+    (source / "domain.json").write_text('{"name": "Toy <b>Land"}')
+    assert command(source, tmp_path / "named") == 0
+    page = (tmp_path / "named" / "report.html").read_text()
+    assert "Toy &lt;b&gt;Land" in page
+    assert "<b>Land" not in page
+    (source / "domain.json").write_text('{"name": 5}')
+    assert command(source, tmp_path / "unnamed") == 0
+    assert "domain" not in json.loads((tmp_path / "unnamed" / "report.json").read_text())["run"]
+
+
+def test_a_source_that_was_written_to_between_two_starts_is_named(source, tmp_path, monkeypatch, capsys):
+    """The edit keeps the size, and lies between the ends by which a shard is known."""
+    import data_tools.pipeline
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    rows = [{**row, "id": f"{row['id']}-{i}", "pad": "x" * 1000} for i in range(60) for row in rows_of(source / "rows.jsonl")]
+    (source / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with monkeypatch.context() as patch:
+        patch.setattr(data_tools.pipeline, "finalise_shard", full)
+        assert command(source, tmp_path / "out", "--signals", "text") == 75
+        assert command(source, tmp_path / "out", "--signals", "text") == 75
+    assert "WARNING" not in capsys.readouterr().err
+    text = (source / "rows.jsonl").read_text()
+    at = text.index("of 3 squares", len(text) // 2)
+    (source / "rows.jsonl").write_text(text[:at] + "of 9 squares" + text[at + len("of 9 squares") :])
+    assert command(source, tmp_path / "out", "--signals", "text") == 0
+    said = capsys.readouterr().err
+    assert "WARNING: written to since this run was first started: rows." in said
+    assert "start anew with --overwrite" in said
+
+
 def test_dry_run_writes_nothing(source, tmp_path, capsys):
     assert command(source, tmp_path / "out", "--dry-run") == 0
     assert "6 rows" in capsys.readouterr().out

@@ -12,6 +12,8 @@ def test_rows_read_back_with_picture_caption_and_truth(tmp_path, format):
     assert main(["scenes", "make", "--n", "25", "--seed", "3", "--out", str(out), "--format", format, "--shard-size", "10"]) == 0
     shards = list_shards(str(out))
     assert len(shards) == 3
+    assert main(["enhance-data", str(out), "--out", str(tmp_path / "told"), "--stages", "signals", "--signals", "text.words"]) == 0
+    assert "SceneWorld" in (tmp_path / "told" / "report.html").read_text().partition("</title>")[0]
     rows = [row for shard in shards for row in read(shard)]
     assert len({row.id for row in rows}) == 25
     for row in rows:

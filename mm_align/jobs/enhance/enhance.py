@@ -24,7 +24,7 @@ from .remote import bring, check_scratch, is_elsewhere
 from .results import EnhanceReport, warn_of_nothing, write_results
 from .setup import check_options, ready, remember_batch
 from .slices import described, place_of
-from .source import about_data, refuse_absent_fields, refuse_taken_fields, shards_of
+from .source import about_data, refuse_absent_fields, refuse_taken_fields, shards_of, warn_of_touched
 
 if TYPE_CHECKING:
     from data_tools.calls import Backend
@@ -216,6 +216,7 @@ def _run(config: EnhanceConfig, shards: Sequence[Shard], backend: Backend | None
         if part:
             run_dir.remember("given", {"source": config.source})
             run_dir.remember("shards", described(shards))
+        warn_of_touched(run_dir, shards)
         if run_dir.condition == "finished":
             return _already_finished(run_dir)
         return _judge_all(config, shards, run_dir, backend) if shards else _nothing_to_do(run_dir)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...config import UserError
@@ -13,11 +14,13 @@ if TYPE_CHECKING:
     from data_tools.io import Shard
     from data_tools.plan import Item, Plan
     from data_tools.records import Sample
+    from data_tools.shards import RunDir
 
     from .enhance import EnhanceConfig
 
 log = logging.getLogger(__name__)
 LOOK_ROWS = 20  # show whether the data is of the model's domain
+NAME_CHARS = 80  # of a domain, in a title
 
 
 def shards_of(config: EnhanceConfig) -> list[Shard]:
@@ -84,16 +87,43 @@ def refuse_taken_fields(shards: Sequence[Shard], plan: Plan) -> None:
             )
 
 
+def warn_of_touched(run_dir: RunDir, shards: Sequence[Shard]) -> None:
+    """Say which shards were written to between two starts, though by their size, beginning and end they are the same."""
+    touched = run_dir.touched({shard.name: shard.path for shard in shards})
+    if touched:
+        names = ", ".join(touched[:3]) + (f" and {len(touched) - 3} more" if len(touched) > 3 else "")
+        log.warning(
+            "WARNING: written to since this run was first started: %s. Size, beginning and end are the same, as of a copy. If rows in the "
+            "middle were edited, what was made of them is not true any more: start anew with --overwrite",
+            names,
+        )
+
+
 def about_data(config: EnhanceConfig, shards: Sequence[Shard], plan: Plan, backend: Backend | None) -> dict[str, Any]:
-    """For the report: the domain in its title where a model of one domain meets its own data, a warning where it meets other data."""
+    """For the report: the domain in its title where a model of one domain meets its own data, a warning where it meets other data.
+
+    Data of one domain say so themselves, whatever looks at them: by a file `domain.json` ({"name": ...}) beside their shards.
+    """
+    title = {"domain": named} if (named := _named(shards[0].path)) else {}
     domain = _domain(config, backend) if backend is not None else None
     samples = first_samples(shards, plan, LOOK_ROWS) if domain else []
     if domain is None or not samples:
-        return {}
+        return title
     if all(domain["row_key"] in sample.meta for sample in samples):
         return {"domain": str(domain["name"])}
     log.warning("WARNING: %s", domain["message"])
-    return {"notes": [str(domain["message"])]}
+    return {**title, "notes": [str(domain["message"])]}
+
+
+def _named(shard: str) -> str | None:
+    """What the folder of a shard says that its rows are of; None where it says nothing, or lies on no local disk."""
+    from data_tools.io.paths import is_remote, local
+    from data_tools.shards import read_json
+
+    if is_remote(shard):
+        return None
+    name = (read_json(Path(local(shard)).parent / "domain.json") or {}).get("name")
+    return name[:NAME_CHARS] if isinstance(name, str) and name.strip() else None
 
 
 def _domain(config: EnhanceConfig, backend: Backend) -> dict[str, Any] | None:
