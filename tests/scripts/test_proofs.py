@@ -26,6 +26,15 @@ def test_the_proof_runs_on_any_model_and_scenes(tmp_path):
     assert told["decision"]["rows"] == told["answer"]["rows"] == 40
 
 
+def test_what_a_cascade_spares_is_measured_at_a_handful_of_rows(tmp_path):
+    """64 pairs teach the encoder nothing, so at most obvious rows are spared; the table has a line for each agreement and set of stages."""
+    sizes = ["--rows", "48", "--calibration", "40", "--pairs", "64", "--steps", "2", "--agreements", "0.6", "--without"]
+    told = run("scripts/proving/cascade.py", "--work", str(tmp_path), *sizes)
+    table = [line.split(" | ") for line in told.splitlines() if line.startswith("| 0.6")]
+    assert [row[1] for row in table] == ["signals, similarity", "signals"]
+    assert all(row[4].split()[1:3] == ["of", "48"] for row in table)
+
+
 @pytest.mark.slow
 def test_the_cards_figures_can_be_measured_again():
     """Same seeds, same weights; other machines round differently, which moves a few decisions at most."""
