@@ -54,11 +54,17 @@ class SeenIds:
         return mask & (ids != 0)
 
     def add(self, ids: np.ndarray) -> None:
-        run = np.unique(ids[ids != 0])
+        run = _distinct(ids[ids != 0])
         while self._runs and len(self._runs[-1]) <= len(run):
-            run = np.union1d(run, self._runs.pop())
+            run = _distinct(np.concatenate([run, self._runs.pop()]))
         if len(run):
             self._runs.append(run)
+
+
+def _distinct(values: np.ndarray) -> np.ndarray:
+    """Sorted, each once. (`np.unique` imports masked arrays for it, which takes longer than sorting 100,000 ids.)"""
+    ordered = np.sort(values)
+    return ordered[np.r_[True, ordered[1:] != ordered[:-1]][: len(ordered)]]
 
 
 def finalise_shard(shard: Shard, plan: Plan, run_dir: RunDir, repeated: Repeated, watch: Watch) -> Summary:

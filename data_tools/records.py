@@ -19,12 +19,14 @@ ParseStatus = Literal["ok", "repaired", "truncated", "no_score", "unparsable"]
 @dataclass(frozen=True, slots=True)
 class Image:
     """One picture: where its encoded bytes are. `pixels` is the decoded picture once somebody made it, RGB (or grey where nobody asks for
-    colour), perhaps at a smaller scale; `size` then is (width, height) of the whole, upright. Both are never written."""
+    colour), perhaps at a smaller scale; `size` then is (width, height) of the whole, upright, and `covers` the (width, height) of `pixels`
+    that the picture fills, from the top left (None: all), for a scaled JPEG may end in a partial pixel. None of these is ever written."""
 
     path: str | None = None
     data: bytes | None = field(default=None, repr=False)
     pixels: PIL.Image.Image | None = field(default=None, compare=False, repr=False)
     size: tuple[int, int] | None = field(default=None, compare=False)
+    covers: tuple[float, float] | None = field(default=None, compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         return {"path": self.path, "data": None if self.data is None else base64.b64encode(self.data).decode("ascii")}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import gc
 import logging
 import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from . import __version__
 from .flags import COMMON, EXIT_CODES, build_parser
@@ -250,6 +251,15 @@ VERBS = {
 }
 
 
+def command() -> NoReturn:
+    """This process as one command. What a command imports stays to its end: the collector need not look through it while it is imported
+    nor once more at exit, which together cost a short command a fifth of its time."""
+    gc.disable()
+    code = main()
+    gc.freeze()
+    sys.exit(code)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: this process's) and return its exit code."""
     try:
@@ -322,6 +332,7 @@ def run_verb(name: str, words: Sequence[str]) -> int:
     start_logging(verbose=common["verbose"], quiet=common["quiet"])
     try:
         config = _config(kind, verb, given, common)
+        _collect_from_here()
         return _finished(getattr(job, verb.function), config, as_json=common.get("json", False))
     except (configs.UserError, configs.Stopped) as error:
         if common["debug"]:
@@ -340,6 +351,13 @@ def _config(kind: type[JobConfig], verb: Verb, given: dict[str, Any], common: Ma
     files = [file for file in (given.pop("recipe", None), common["config"]) if file]
     layers = [configs.read_yaml(configs.find_config(file, *verb.folders)) for file in files]
     return configs.load(kind, *layers, configs.parse_sets(common["set"]), given)
+
+
+def _collect_from_here() -> None:
+    """See `command`; nothing where somebody else's process calls `main`."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def _finished(job: Callable[[JobConfig], Any], config: JobConfig, *, as_json: bool) -> int:

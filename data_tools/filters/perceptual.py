@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import PIL.Image
 
-from ..records import Sample
+from ..records import Image, Sample
 from .bands import Band
 from .base import Need, Signals, Value, narrowed
 
@@ -25,12 +25,12 @@ class PerceptualSignals:
     """Of a sample's first picture: `perceptual.phash` and `perceptual.dhash`, 16 hexadecimal digits each, as `imagehash` writes them.
 
     Among all rows: `perceptual.repeats`, the first row whose pHash differs in at most `RADIUS` bits and which repeats none itself.
-    The hashes are those of a small decode: about one bit of 64 differs from those of the whole picture.
+    The hashes are those of a small decode: of four pictures three have those of the whole picture, of the others a bit or two differ.
     """
 
     kinds: dict[str, type] = {"perceptual.phash": str, "perceptual.dhash": str, "perceptual.repeats": str}
     needs: frozenset[Need] = frozenset({"pixels"})
-    side = 128
+    side = 64
     grey = loose = True
     references = frozenset({"perceptual.repeats"})
 
@@ -42,12 +42,11 @@ class PerceptualSignals:
         self.names = tuple(name for name in HASHES if name in asked or name in self.hidden)
 
     def __call__(self, samples: Sequence[Sample]) -> list[Signals]:
-        pictures = [sample.images[0].pixels if sample.images else None for sample in samples]
-        there = [i for i, picture in enumerate(pictures) if picture is not None]
-        grey = [picture.convert("L") for picture in pictures if picture is not None]
+        there = [i for i, sample in enumerate(samples) if sample.images and sample.images[0].pixels is not None]
+        views = [view_of(samples[i].images[0]) for i in there]
         told: list[dict[str, Value]] = [dict.fromkeys(self.names) for _ in samples]
         for name in self.names:
-            for i, value in zip(there, HASHES[name](grey).tolist(), strict=True):
+            for i, value in zip(there, HASHES[name](views).tolist(), strict=True):
                 told[i][name] = f"{value:016x}"
         return [*told]
 
@@ -60,33 +59,46 @@ class PerceptualSignals:
         return {name: Repeats(self.radius).of(packed[:, 0], packed[:, 1] == 1) for name in self.across}
 
 
-def phashes(pictures: Sequence[PIL.Image.Image]) -> np.ndarray:
+class View(NamedTuple):
+    """A grey picture, and (left, top, right, bottom) of the part of its pixels that it covers."""
+
+    grey: PIL.Image.Image
+    box: tuple[float, float, float, float]
+
+
+def view_of(image: Image) -> View:
+    """Of a decoded picture."""
+    assert image.pixels is not None
+    pixels = image.pixels
+    return View(pixels if pixels.mode == "L" else pixels.convert("L"), (0, 0, *(image.covers or pixels.size)))
+
+
+def phashes(views: Sequence[View]) -> np.ndarray:
     """uint64 [N]: bits of the 8 x 8 lowest frequencies of the 32 x 32 grey picture, each "above the median of the 64", row by row from the
     highest bit.
 
     The definition of `imagehash.phash` (Zauner 2010 by its author's account), whose hex text `f"{value:016x}"` then is.
     """
-    grey = _squares(pictures, SQUARE, SQUARE).astype(np.float64)
+    grey = _squares(views, SQUARE, SQUARE).astype(np.float64)
     low = _cosines() @ grey @ _cosines().T  # [N, 8, 8]
     low = np.round(low, 6).reshape(-1, BITS)  # else the bits of a constant picture are those of rounding errors
     middle = np.sort(low, axis=1)[:, BITS // 2 - 1 : BITS // 2 + 1].mean(axis=1, keepdims=True)
     return _packed(low > middle)
 
 
-def dhashes(pictures: Sequence[PIL.Image.Image]) -> np.ndarray:
+def dhashes(views: Sequence[View]) -> np.ndarray:
     """uint64 [N]: bits of the 9 x 8 grey picture, each "the pixel is lighter than its left neighbour", as `imagehash.dhash` has them."""
-    grey = _squares(pictures, KEPT + 1, KEPT)
+    grey = _squares(views, KEPT + 1, KEPT)
     return _packed(grey[:, :, 1:] > grey[:, :, :-1])
 
 
-HASHES: dict[str, Callable[[Sequence[PIL.Image.Image]], np.ndarray]] = {"perceptual.phash": phashes, "perceptual.dhash": dhashes}
+HASHES: dict[str, Callable[[Sequence[View]], np.ndarray]] = {"perceptual.phash": phashes, "perceptual.dhash": dhashes}
 
 
-def _squares(pictures: Sequence[PIL.Image.Image], width: int, height: int) -> np.ndarray:
+def _squares(views: Sequence[View], width: int, height: int) -> np.ndarray:
     """uint8 [N, height, width]"""
-    grey = (picture if picture.mode == "L" else picture.convert("L") for picture in pictures)
-    small = (picture.resize((width, height), PIL.Image.Resampling.LANCZOS).tobytes() for picture in grey)
-    return np.frombuffer(b"".join(small), np.uint8).reshape(len(pictures), height, width)
+    small = (view.grey.resize((width, height), PIL.Image.Resampling.LANCZOS, view.box).tobytes() for view in views)
+    return np.frombuffer(b"".join(small), np.uint8).reshape(len(views), height, width)
 
 
 @cache

@@ -7,11 +7,10 @@ from types import ModuleType
 
 import PIL.Image
 
-from .images import Decoded, Wish, resized, turn_in, upright, within
+from .images import JPEG_SCALES, Decoded, Wish, fitted, turn_in, within
 from .paths import SourceError
 
 COLOURS = ("YCbCr", "Gray")  # CMYK, and RGB stored as it is, are left to Pillow
-SCALES = (8, 4, 2, 1)  # by which Pillow divides; libjpeg-turbo knows more, but then the pixels differ
 APP1, SCAN = 0xE1, 0xDA  # markers: of EXIF and XMP, which may say how to turn the picture; of the picture itself
 
 
@@ -38,14 +37,14 @@ def shrunk(data: bytes, wish: Wish) -> Decoded | None:
         if colour not in COLOURS or width * height > wish.max_pixels:
             return None
         size = within((width, height), wish.max_side)
-        scale = next(scale for scale in SCALES if min(width // size[0], height // size[1]) >= scale)
+        scale = next(scale for scale in reversed(JPEG_SCALES) if min(width // size[0], height // size[1]) >= scale)
         least = {"min_height": -(-height // scale), "min_width": -(-width // scale), "min_factor": 1}
         pixels = simplejpeg.decode_jpeg(data, "GRAY" if wish.grey else "RGB", **least)  # [H, W, 1 or 3]
     except ValueError:  # damaged, cut, or of a kind that this library does not know
         return None
     picture = PIL.Image.fromarray(pixels[:, :, 0] if wish.grey else pixels)
     turn = turn_in(data, wish.max_pixels) if _may_turn(data) else None
-    return upright(resized(picture, size, wish.loose), (width, height), turn)
+    return fitted(picture, (width, height), wish, turn)
 
 
 def _may_turn(data: bytes) -> bool:

@@ -7,12 +7,15 @@ import io
 import re
 import struct
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
+from importlib import import_module
 from typing import IO, NamedTuple
 
 import PIL.Image
+import PIL.ImageFile
 
 from ..records import Image
 from .paths import REMOTE, SourceError, open_bytes
@@ -20,7 +23,18 @@ from .paths import REMOTE, SourceError, open_bytes
 MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a GiB of RGB
 STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf", "memory", "file")  # storage; all else that has a scheme is a URL
 # Formats worth their risk: EPS would start Ghostscript, and others have no signature that could be checked.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO", "JPEG2000")
+FORMATS = {  # and the modules of Pillow that read them
+    "JPEG": "JpegImagePlugin",
+    "PNG": "PngImagePlugin",
+    "WEBP": "WebPImagePlugin",
+    "GIF": "GifImagePlugin",
+    "BMP": "BmpImagePlugin",
+    "TIFF": "TiffImagePlugin",
+    "AVIF": "AvifImagePlugin",
+    "PPM": "PpmImagePlugin",
+    "ICO": "IcoImagePlugin",
+    "JPEG2000": "Jpeg2KImagePlugin",
+}
 BROKEN = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError, struct.error, zlib.error)
 ENDS_EARLY = re.compile(r"truncat|unexpected end|end of (file|data|image)|not enough|broken data stream|no more", re.IGNORECASE)
 ROTATIONS = {
@@ -34,13 +48,15 @@ ROTATIONS = {
 }
 SIDEWAYS = tuple(ROTATIONS[orientation] for orientation in (5, 6, 7, 8))
 ORIENTATION = 0x0112
+JPEG_SCALES = (1, 2, 4, 8)  # by which Pillow has libjpeg divide
 
 
 class Decoded(NamedTuple):
-    """An upright picture, RGB or grey, perhaps at a smaller scale, and (width, height) of the whole, upright."""
+    """An upright picture, RGB or grey, perhaps at a smaller scale, and (width, height) of the whole, upright. `covers`: see `Image`."""
 
     pixels: PIL.Image.Image
     size: tuple[int, int]
+    covers: tuple[float, float] | None = None
 
 
 class Wish(NamedTuple):
@@ -85,7 +101,7 @@ def decode(
     with open_image(image) as stream:
         found = _by_fast_jpeg(stream, wish) if fast and max_side else None
         done = found or _decoded(stream, wish)
-    return replace(image, pixels=done.pixels, size=done.size)
+    return replace(image, pixels=done.pixels, size=done.size, covers=done.covers)
 
 
 def measured(image: Image, *, max_pixels: int = MAX_PIXELS) -> Image:
@@ -162,9 +178,12 @@ def _open_path(path: str) -> IO[bytes]:
 
 
 @cache
-def _formats() -> tuple[str, ...]:
-    PIL.Image.init()
-    return tuple(f for f in FORMATS if f in PIL.Image.OPEN)
+def _reader(format: str) -> tuple[Callable[[IO[bytes], str], PIL.ImageFile.ImageFile], Callable[[bytes], bool | str] | None] | None:
+    """Pillow's class for a format and its test of the first bytes; None where this Pillow cannot read it. Only the module of this format
+    is loaded: `PIL.Image.init` loads forty, which takes longer than fifty pictures."""
+    with suppress(ImportError):
+        import_module(f"PIL.{FORMATS[format]}")
+    return PIL.Image.OPEN.get(format)
 
 
 def _decoded(stream: IO[bytes], wish: Wish) -> Decoded:
@@ -176,7 +195,7 @@ def _decoded(stream: IO[bytes], wish: Wish) -> Decoded:
                 opened.draft("L" if wish.grey else "RGB", small)
             opened.load()
             picture = _to_grey(opened) if wish.grey else _to_rgb(opened)
-            return upright(resized(picture, small, wish.loose), whole, turn_of(opened))
+            return fitted(picture, whole, wish, turn_of(opened))
         except PIL.Image.DecompressionBombError as error:
             raise _refused_by_pillow(error, wish.max_pixels) from error
         except BROKEN as error:
@@ -189,11 +208,26 @@ def within(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def resized(picture: PIL.Image.Image, size: tuple[int, int], loose: bool) -> PIL.Image.Image:
-    """The picture at another size, unless it has it, or `loose` and it is less than twice as large."""
-    if picture.size == size or (loose and max(picture.size) < 2 * max(size)):
-        return picture
-    return picture.resize(size, PIL.Image.Resampling.BICUBIC, reducing_gap=2.0)
+def fitted(picture: PIL.Image.Image, whole: tuple[int, int], wish: Wish, turn: PIL.Image.Transpose | None) -> Decoded:
+    """What a scaled decode of a picture of size `whole` gave, shrunk as wished and turned.
+
+    Not shrunk: a picture that has the wished size, or where `wish.loose` one that is less than twice as large.
+    """
+    small, covers = within(whole, wish.max_side), covered(whole, picture.size)
+    enough = picture.size == small or (wish.loose and max(picture.size) < 2 * max(small))
+    if enough and (covers is None or turn is None):
+        return Decoded(*_turned(picture, whole, turn), covers)
+    size = picture.size if enough else small  # once turned, a picture need not end in its partial blocks
+    box = None if covers is None else (0, 0, *covers)
+    return Decoded(*_turned(picture.resize(size, PIL.Image.Resampling.BICUBIC, box, reducing_gap=2.0), whole, turn))
+
+
+def covered(whole: tuple[int, int], decoded: tuple[int, int]) -> tuple[float, float] | None:
+    """How much of a scaled decode a picture of size `whole` covers, from the top left: JPEG's last blocks may be partial, and a scaled
+    decode that counts them as whole is wider than the picture by up to one pixel. None where it covers all."""
+    width, height = whole
+    scale = next((k for k in JPEG_SCALES if decoded == (-(-width // k), -(-height // k))), 1)
+    return None if width % scale == 0 and height % scale == 0 else (width / scale, height / scale)
 
 
 def _header(stream: IO[bytes], max_pixels: int) -> PIL.Image.Image:
@@ -214,8 +248,7 @@ def _header(stream: IO[bytes], max_pixels: int) -> PIL.Image.Image:
 def _opened(stream: IO[bytes]) -> PIL.Image.Image | None:
     """`PIL.Image.open` without its limit of pixels, which is one for the whole process and cannot be set for one call."""
     start = stream.read(16)
-    for name in _formats():
-        factory, accept = PIL.Image.OPEN[name]
+    for factory, accept in filter(None, map(_reader, FORMATS)):
         fits = accept is None or accept(start)
         if fits and not isinstance(fits, str):  # a text says what stands in the way, such as a missing library
             stream.seek(0)
@@ -235,7 +268,7 @@ def _unidentified(stream: IO[bytes]) -> BadImage:
         return BadImage("image_empty", "zero bytes")
     if suffix(start) != "bin":
         return BadImage("image_truncated", f"starts like {suffix(start)}, but its header is not whole")
-    return BadImage("image_unreadable", f"not a picture of a format known here ({', '.join(_formats())})")
+    return BadImage("image_unreadable", f"not a picture of a format known here ({', '.join(filter(_reader, FORMATS))})")
 
 
 def _broken(error: BaseException, stream: IO[bytes]) -> BadImage:
@@ -263,9 +296,9 @@ def turn_in(data: bytes, max_pixels: int) -> PIL.Image.Transpose | None:
     return turn_of(_header(io.BytesIO(data), max_pixels))
 
 
-def upright(picture: PIL.Image.Image, whole: tuple[int, int], turn: PIL.Image.Transpose | None) -> Decoded:
-    """The stored picture, and the stored size of the whole, turned."""
-    return Decoded(picture if turn is None else picture.transpose(turn), _upright_size(whole, turn))
+def _turned(picture: PIL.Image.Image, whole: tuple[int, int], turn: PIL.Image.Transpose | None) -> tuple[PIL.Image.Image, tuple[int, int]]:
+    """The stored picture, and the stored size of the whole, upright."""
+    return picture if turn is None else picture.transpose(turn), _upright_size(whole, turn)
 
 
 def _upright_size(whole: tuple[int, int], turn: PIL.Image.Transpose | None) -> tuple[int, int]:

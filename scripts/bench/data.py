@@ -30,7 +30,9 @@ import numpy as np
 import PIL.Image
 
 RUNS = 5
-ENV = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+THREADS = {"OMP_NUM_THREADS": "1", "MMALIGN_DECODERS": "1"}
+ENV = os.environ | THREADS | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+ENV.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is not compiled anew at every start, and neither is a peer
 WORDS = "a the red blue old dog cat house street on under near two people standing with bicycle market tree river sunset"
 LARGE, LARGE_ROWS = (1150, 1450), 500  # sides of the pictures of a second comparison, and its rows
 LEAST_CHARS, LEAST_SIDE = 10, 100  # of the three decisions
@@ -190,22 +192,23 @@ def bench_pairs(counts: Sequence[int], sides: tuple[int, int], juicer: Path | No
 
 def bench_decode(pictures: str | None, runs: int, work: Path) -> None:
     """A picture of 1.7 Mpx to RGB of 336 px, to grey of 256 and of 128 or more: Pillow in full, our scaled decode, the extra `fast`."""
+    from data_tools.filters.perceptual import PerceptualSignals
     from data_tools.io.images import decode, within
     from data_tools.records import Image
 
     rng = np.random.default_rng(1)
     encoded = [jpeg(base.resize((1500, 1133), PIL.Image.Resampling.LANCZOS)) for base in bases(rng, pictures, 12, (1500, 1133))[:24]]
     print(f"decode: {len(encoded)} pictures of 1.7 Mpx, {sum(map(len, encoded)) / len(encoded) / 1e3:.0f} kB")
-    for side, grey in ((336, False), (256, True), (128, True)):
+    for side, grey in ((336, False), (256, True), (PerceptualSignals.side, True)):
 
-        def plain(data: bytes, side: int = side, grey: bool = grey) -> PIL.Image.Image:
+        def plain(data: bytes, side: int = side, grey: bool = grey) -> Image:
             whole = PIL.Image.open(io.BytesIO(data)).convert("L" if grey else "RGB")
-            return whole.resize(within(whole.size, side), PIL.Image.Resampling.BICUBIC)
+            return Image(pixels=whole.resize(within(whole.size, side), PIL.Image.Resampling.BICUBIC))
 
-        def scaled(data: bytes, fast: bool = False, side: int = side, grey: bool = grey) -> Any:
-            return decode(Image(data=data), max_side=side, grey=grey, loose=side == 128, fast=fast).pixels
+        def scaled(data: bytes, fast: bool = False, side: int = side, grey: bool = grey) -> Image:
+            return decode(Image(data=data), max_side=side, grey=grey, loose=side == PerceptualSignals.side, fast=fast)
 
-        ways: dict[str, Callable[[bytes], Any]] = {"plain Pillow": plain, "scaled": scaled}
+        ways: dict[str, Callable[[bytes], Image]] = {"plain Pillow": plain, "scaled": scaled}
         ways |= {"scaled, extra fast": lambda data, scaled=scaled: scaled(data, fast=True)} if find_spec("simplejpeg") else {}
         seconds = interleaved({name: (lambda w=way: [w(data) for data in encoded]) for name, way in ways.items()}, runs)
         for name, values in seconds.items():
@@ -213,15 +216,18 @@ def bench_decode(pictures: str | None, runs: int, work: Path) -> None:
             print(
                 f"  {side} px {'grey' if grey else 'RGB':4} {name:18} {rate} a CPU second, {ratio(seconds['plain Pillow'], values)} x plain"
             )
-    same_decisions(make_pairs(work / "decided", 600, (400, 720), pictures), plain, scaled)
+    same_decisions(make_pairs(work / "decided", 600, (400, 720), pictures), scaled)
 
 
-def same_decisions(folder: Path, plain: Callable[[bytes], Any], scaled: Callable[[bytes], Any]) -> None:
-    """Which pictures repeat an earlier one, told by both ways of decoding at the hash's own size."""
-    from data_tools.filters.perceptual import RADIUS, Repeats, phashes
+def same_decisions(folder: Path, scaled: Callable[[bytes], Any]) -> None:
+    """Which pictures repeat an earlier one, told by the hash of the whole picture and by that of its small decode."""
+    from data_tools.filters.perceptual import RADIUS, Repeats, phashes, view_of
+    from data_tools.io.images import decode
+    from data_tools.records import Image
 
     encoded = [(folder / "images" / f"{row}.jpg").read_bytes() for row in range(600)]
-    hashes = [phashes([way(data) for data in encoded]) for way in (plain, scaled)]
+    ways: list[Callable[[bytes], Image]] = [lambda data: decode(Image(data=data)), scaled]
+    hashes = [phashes([view_of(way(data)) for data in encoded]) for way in ways]
     told = [Repeats(RADIUS).of(one, np.ones(len(one), bool)) for one in hashes]
     bits = np.bitwise_count(hashes[0] ^ hashes[1])
     print(

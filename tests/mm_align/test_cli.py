@@ -167,6 +167,14 @@ def test_python_m_is_the_same_command():
     assert (done.returncode, done.stdout) == (0, f"mm-align {cli.__version__}\n")
 
 
+def test_the_collector_works_again_once_a_job_runs():
+    """`command` leaves it out while it imports; the job's own exit code is the process's."""
+    job = "cli._finished = lambda *_, **__: print(gc.isenabled()) or 7"
+    code = f"import gc, sys; from mm_align import cli; {job}; sys.argv = ['mmalign', 'completion', 'bash']; cli.command()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (7, "True\n"), done.stderr
+
+
 def test_a_field_may_not_take_a_common_flag():
     class Greedy(JobConfig):
         quiet: bool = False

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -253,3 +255,15 @@ def test_encoded_and_suffix(tmp_path: Path, make_picture):
         "tiff",
     ]
     assert suffix(b"hello") == "bin"
+
+
+def test_a_jpeg_loads_no_other_format():
+    """Forty modules of Pillow take longer to load than fifty pictures to decode."""
+    data = saved(PIL.Image.new("RGB", (9, 9)), "JPEG")
+    code = (
+        "import sys; from data_tools.io import decode; from data_tools.records import Image\n"
+        "decode(Image(data=sys.stdin.buffer.read()))\n"
+        "print(sorted(name for name in sys.modules if name.startswith('PIL.') and name.endswith('Plugin')))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True)
+    assert done.stdout.decode() == "['PIL.JpegImagePlugin']\n", done.stderr.decode()
