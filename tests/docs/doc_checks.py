@@ -24,6 +24,8 @@ from mm_align.cli import VERBS, find_verb
 
 ELSEWHERE = ("ray", "vllm", "llama-server", "transformers", "eval", "cd", "mkdir", "cat", "ls", "head", "cp", "export", "docker", "git")
 OURS = ("mm_align", "data_tools", "vision", "video")
+# What a config file of the reader's own may be taken to hold, where a text would not do.
+IN_A_FILE: dict[tuple[str, str], Any] = {("train", "model"): {"from": "tiny-aitqe"}, ("train", "data"): [{"path": "somewhere"}]}
 # `#` begins a comment behind a blank only: `URL#MODEL` is one word. What is quoted holds none.
 COMMENT = re.compile(r"""^((?:'[^']*'|"[^"]*"|\S#|[^'"#])*)(?:#.*)?$""")
 # Reads lines `[script, argument, ...]` as JSON; starts each script up to where its arguments are parsed, and no further.
@@ -96,7 +98,9 @@ def check_mmalign(words: list[str]) -> None:
     files = [file for file in (given.pop("recipe", None), common["common_config"]) if file]
     layers = [configs.read_yaml(configs.find_config(file, *verb.folders)) for file in files if not file.endswith((".yaml", ".yml"))]
     kind = getattr(job, verb.config)
-    typed = {key: "somewhere" for key, field in kind.model_fields.items() if field.is_required()} if files else {}
+    needed = [key for key, field in kind.model_fields.items() if field.is_required()] if files else []
+    stands = IN_A_FILE if any(file.endswith((".yaml", ".yml")) for file in files) else {}
+    typed = {key: stands.get((name, key), "somewhere") for key in needed}
     configs.load(kind, typed, *layers, configs.parse_sets(common["common_set"]), given)
 
 
