@@ -56,7 +56,7 @@ check: $(STAMP)
 
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
-	@echo "open site/index.html in a browser"
+	@echo "open site/index.html in a browser; its search needs a server: $(BIN)/python -m http.server -d site"
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

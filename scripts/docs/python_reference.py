@@ -33,7 +33,13 @@ FACES: dict[str, tuple[str, str, list[str]]] = {
     "reference/bases.md": (
         "Losses, rewards, search, evals",
         "What one of each kind must offer, and the searches.",
-        ["mm_align.losses.base", "mm_align.rewards.base", "mm_align.search", "mm_align.evals.base"],
+        [
+            "mm_align.losses.base",
+            "mm_align.rewards.base",
+            "mm_align.search.best_of_n",
+            "mm_align.search.replay_audit",
+            "mm_align.evals.base",
+        ],
     ),
 }
 
@@ -46,4 +52,4 @@ def python_pages() -> dict[str, str]:
 
 
 def _page(title: str, sentence: str, names: list[str]) -> str:
-    return "\n\n".join([f"# {title}", sentence, *(f"::: {name}" for name in names)]) + "\n"
+    return "\n\n".join([f"# {title}", sentence, *(f"::: {name}\n    options:\n      toc_label: {name}" for name in names)]) + "\n"

@@ -78,6 +78,10 @@ def test_a_browser_loads_nothing_from_elsewhere(site, pages):
     assert not [file.name for file in styles if re.search(r"(url\(|@import)\s*[\"']?(https?:)?//", file.read_text(encoding="utf-8"))]
 
 
+def test_no_page_has_a_diagram_whose_script_the_theme_fetches(pages):
+    assert not [file.name for file in pages if re.search(r'class="[^"]*mermaid', file.read_text(encoding="utf-8"))]
+
+
 def test_every_page_is_reached_from_the_navigation(site, pages):
     home = site / "index.html"
     reached = {(home.parent / address).resolve() for tag, address in pages[home].links if tag == "a" and not re.match(r"\w+:|#", address)}
@@ -120,3 +124,4 @@ def test_lists_are_nested_as_git_hosts_nest_them():
 
 def test_docstrings_show_shapes_and_names_as_code():
     assert marked("features: [B, N, D], result [i][j] of *x*.", ["features"]) == "`features`: `[B, N, D]`, result `[i][j]` of \\*x\\*."
+    assert marked("B tensors [n_i, D]", []) == "B tensors `[n_i, D]`"
