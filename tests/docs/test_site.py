@@ -19,6 +19,7 @@ from docstrings import marked
 from site_hook import relinked
 from site_lists import listed
 
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 # What a browser loads by itself; a link of a reader's own click is none.
 LOADED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src", "object": "data"}
 
@@ -70,6 +71,16 @@ def test_links_anchors_and_pictures_are_there(site, pages):
             if not target.is_file() or (anchor and target in pages and anchor not in pages[target].ids | {"__top"}):
                 missing.append(f"{file.relative_to(site)}: {address}")
     assert not missing
+
+
+def test_links_of_the_readme_are_there(site, pages):
+    for path, anchor in re.findall(r"\]\((?!\w+:)([^)#\s]+)#?([^)\s]*)\)", README):
+        assert (ROOT / path).exists(), path
+        assert not anchor or anchor in pages[site / path.replace("docs/", "", 1).replace(".md", ".html")].ids, f"{path}#{anchor}"
+
+
+def test_the_readme_names_every_verb():
+    assert not [name for name in VERBS if f"`{name}`" not in README and f"`{name.split()[-1]}`" not in README]
 
 
 def test_a_browser_loads_nothing_from_elsewhere(site, pages):
