@@ -65,6 +65,7 @@ def relinked(text: str, page: str) -> str:
         path = posixpath.normpath(posixpath.join(folder, target))
         place = path.removeprefix("docs/") if path.startswith("docs/") else COPIED.get(path)
         if place:
+            anchor = None if path == "README.md" else anchor  # the home page is not README's text
             return f"{picture}[{label}]({posixpath.relpath(place, posixpath.dirname(page) or '.')}{anchor or ''})"
         if not (ROOT / path).exists():
             raise ValueError(f"{page}: {target} is no file")

@@ -114,6 +114,7 @@ def test_the_reference_has_every_verb_and_the_public_faces(site, pages):
         ("[a](train.md#x)", "[a](train.md#x)"),
         ("![a](images/report.png)", "![a](images/report.png)"),
         ("[card](../mm_align/zoo/tiny-aitqe/README.md)", "[card](cards/tiny-aitqe.md)"),
+        ("[SceneWorld](../README.md#numbers)", "[SceneWorld](index.md)"),
         ("[the run](../configs/rlaif/tiny.yaml)", "the run (`configs/rlaif/tiny.yaml`)"),
         ("[`configs/rlaif/tiny.yaml`](../configs/rlaif/tiny.yaml)", "`configs/rlaif/tiny.yaml`"),
         ("`[a](b)` [w](https://example.org/a)", "`[a](b)` [w](https://example.org/a)"),
