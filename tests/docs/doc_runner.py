@@ -21,6 +21,7 @@ GROUPS = {
     "feedback": ["docs/feedback.md", "docs/preference.md", "docs/rounds.md"],
     "video": ["docs/video.md"],
 }
+PYTHONPATH = str(ROOT)
 BEHIND = "trap 'jobs -p | xargs -r kill 2>/dev/null' EXIT\nset -euo pipefail\n"  # what a block left running ends with it
 
 
@@ -36,17 +37,16 @@ def run_page(page: str, folder: Path, *, slow: bool = False) -> None:
     """Run the page's blocks in `folder`, the slow ones too where `slow`. Raises AssertionError naming the block that failed."""
     (folder / "scripts").symlink_to(ROOT / "scripts")
     names: dict[str, Any] = {"__name__": "__main__"}
-    shells = 0
-    for block in read_blocks(ROOT / page):
-        if not block.runs or ("slow" in block.marks and not slow):
-            continue
+    blocks = [block for block in read_blocks(ROOT / page) if block.runs and (slow or "slow" not in block.marks)]
+    shell = [block for block in blocks if block.language == "bash"]
+    shell = [block for block in shell if not _plain(block)] or shell[:1]  # a process of its own costs seconds; one a page there is
+    for block in blocks:
         if block.language == "python":
             exec(compile(block.text, block.where, "exec"), names)  # blocks of a page are one session
-        elif shells and _plain(block):
-            _call(block)
-        else:
+        elif block in shell:
             _shell(block, folder)
-            shells += 1
+        else:
+            _call(block)
 
 
 def _plain(block: Block) -> bool:
@@ -71,7 +71,7 @@ def _shell(block: Block, folder: Path) -> None:
     done = subprocess.run(
         ["bash", "-c", BEHIND + block.text],
         cwd=folder,
-        env=os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"},
+        env=os.environ | {"PATH": path, "PYTHONPATH": PYTHONPATH, "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
         timeout=1500,

@@ -8,12 +8,14 @@ import subprocess
 import pytest
 from doc_blocks import COMMAND, NEEDS, PAGES, ROOT, Block, name_of, read_blocks
 from doc_checks import check_command, check_python, check_scripts, check_yaml, simple_commands, words_of
+from doc_runner import run_page
 
 from mm_align import flags
 from mm_align.cli import VERBS, find_verb
 
 IDS = [name_of(page) for page in PAGES]
 RECIPES = [ROOT / "Makefile", *sorted((ROOT / "configs").rglob("*.yaml"))]
+CARDS = sorted((ROOT / "mm_align" / "zoo").rglob("README.md"))
 EXAMPLE = """Text.
 
 <!-- needs: hub, gpu -->
@@ -84,6 +86,44 @@ def test_code_that_cannot_run_is_refused(code):
         check_python(Block("page.md", 1, "python", code, {}))
 
 
+RUNNING = """```bash
+mmalign scenes make --n 2 --out here
+```
+
+<!-- slow -->
+```bash
+touch slow
+```
+
+```bash
+mmalign enhance-data here --out told --stages signals --drop-if "text.words < 3"
+cat told/report.json > copy.json
+```
+
+```python
+report = open("copy.json").read()
+```
+
+```bash
+mmalign doctor --model there
+```
+"""
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_blocks_run_in_order_in_one_folder_and_the_one_that_fails_is_named(slow, tmp_path, monkeypatch):
+    monkeypatch.setattr("doc_runner.ROOT", tmp_path)
+    monkeypatch.setattr("doc_runner.PYTHONPATH", str(ROOT))
+    page_of(tmp_path, monkeypatch, RUNNING)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    with pytest.raises(AssertionError, match=r"page.md:20: exit code 2 of mmalign doctor"):
+        run_page("page.md", folder, slow=slow)
+    assert (folder / "copy.json").is_file()
+    assert (folder / "slow").exists() == slow
+
+
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_marks_are_known_and_no_command_hides_in_a_block_without_a_language(page):
     for block in read_blocks(page):
@@ -126,11 +166,21 @@ def test_commands_of_recipes_and_of_the_heads_of_configs_are_accepted(file):
         check_command(words)
 
 
+def sentences(page):
+    """A page without its blocks of code."""
+    return re.sub(r"^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
 def test_every_script_shown_is_given_what_it_takes():
+    """In blocks, in heads of configs, in sentences (`python scripts/NAME.py ...`)."""
     shells = [block for page in PAGES for block in read_blocks(page) if block.language == "bash"]
+    told = [line for page in [*PAGES, *CARDS] for line in re.findall(r"`((?:python )?scripts/[\w/]+\.py[^`]*)`", sentences(page))]
+    assert not [line for line in told if not (ROOT / line.removeprefix("python ").split()[0]).is_file()]
     started = [words for block in shells for words in simple_commands(block)] + [
         words for file in RECIPES for words in recipe_commands(file)
     ]
+    placeholder = re.compile(r" [A-Z]+$")
+    started += [words_of(line) for line in told if line.startswith("python ") and "--" in line and not placeholder.search(line)]
     scripts = [script for words in started if (script := check_command(words))]
     assert scripts
     check_scripts(scripts)
@@ -139,8 +189,7 @@ def test_every_script_shown_is_given_what_it_takes():
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_commands_within_sentences_name_verbs_and_options_that_exist(page):
     """`mmalign VERB --option`, where the rest may be a placeholder."""
-    text = re.sub(r"^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    for line in re.findall(r"`mmalign ([^`]+)`", text):
+    for line in re.findall(r"`mmalign ([^`]+)`", sentences(page)):
         words = line.split()
         name = find_verb(words)
         if name is None:
