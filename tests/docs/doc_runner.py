@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ GROUPS = {
     "video": ["docs/video.md"],
 }
 PYTHONPATH = str(ROOT)
+LONGEST = 3600.0  # seconds for a block; the slowest takes some minutes where nothing else runs
 BEHIND = "trap 'jobs -p | xargs -r kill 2>/dev/null' EXIT\nset -euo pipefail\n"  # what a block left running ends with it
 
 
@@ -68,12 +70,18 @@ def _call(block: Block) -> None:
 def _shell(block: Block, folder: Path) -> None:
     """The block in a bash of its own; `mmalign` and `python` are this environment's, with the packages beside these tests."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    done = subprocess.run(
+    started = subprocess.Popen(
         ["bash", "-c", BEHIND + block.text],
         cwd=folder,
         env=os.environ | {"PATH": path, "PYTHONPATH": PYTHONPATH, "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=1500,
+        start_new_session=True,
     )
-    assert done.returncode == 0, f"{block.where}: exit code {done.returncode}\n{block.text}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    try:
+        said, _ = started.communicate(timeout=LONGEST)
+    except subprocess.TimeoutExpired:
+        os.killpg(started.pid, signal.SIGKILL)  # not the shell alone: what it had started would go on
+        raise
+    assert started.returncode == 0, f"{block.where}: exit code {started.returncode}\n{block.text}\n{said[-5000:]}"

@@ -4,6 +4,7 @@ import importlib
 import json
 import re
 import subprocess
+import time
 
 import pytest
 from doc_blocks import COMMAND, NEEDS, PAGES, ROOT, Block, name_of, read_blocks
@@ -122,6 +123,16 @@ def test_blocks_run_in_order_in_one_folder_and_the_one_that_fails_is_named(slow,
         run_page("page.md", folder, slow=slow)
     assert (folder / "copy.json").is_file()
     assert (folder / "slow").exists() == slow
+
+
+def test_what_a_block_leaves_running_ends_with_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("doc_runner.ROOT", tmp_path)
+    page_of(tmp_path, monkeypatch, "```bash\nsleep 100 &\necho here\n```\n")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    begun = time.monotonic()
+    run_page("page.md", folder)
+    assert time.monotonic() - begun < 60  # as long as it ran it would hold the block's output open
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
