@@ -150,3 +150,18 @@ def test_every_command_of_a_packaged_tour_is_accepted(name):
         layer = files[recipe] if recipe in files else configs.read_yaml(configs.find_config(recipe, *VERBS[verb].folders)) if recipe else {}
         known = {key: value for key, value in given.items() if key != "recipe" and not key.startswith("common_")}
         configs.load(getattr(job, VERBS[verb].config), layer, sets, known)
+
+
+@pytest.mark.slow
+def test_the_short_tour_ends_with_better_captions_and_a_page(tmp_path):
+    out = tmp_path / "out"
+    assert main(["tour", "--quick", "--out", str(out)]) == 0
+    told = numbers(tmp_path)
+    assert [one["state"] for one in told["stages"]] == ["done"] * len(PACKAGED[QUICK].stages)
+    assert all(one["value"] is not None for one in told["headline"])
+    (captions,) = [one for one in told["headline"] if "F1" in one["label"]]
+    assert captions["value"] > captions["before"] + 0.1
+    page = (out / "tour.html").read_text()
+    assert "(not there: " not in page
+    assert "not there</td>" not in page
+    assert len(page) < 5e6

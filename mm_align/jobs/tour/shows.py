@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 READ = 2000  # rows looked at for examples
 CLASSES = ("raw", "dropped", "new", "gone")  # CSS classes of curves
 SIDE = 900  # px of a picture file
-PICTURE_BYTES = 1_500_000
 
 
 class NotThere(Exception):

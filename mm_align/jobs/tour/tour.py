@@ -6,17 +6,18 @@ Its parts: `config` (a tour is a YAML file), `commands` (processes, what they ta
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...config import Stopped, UserError, to_yaml
-from .commands import Cost, Failed, Place, is_done, last_lines, places_of, run_group, stage_cost
+from .commands import Failed, Place, is_done, last_lines, places_of, run_group
 from .config import TourConfig, as_script, text_of
+from .page import NUMBERS, PAGE, whole_cost, write_page
 
 if TYPE_CHECKING:
     from data_tools.shards import RunDir
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TourConfig", "TourReport", "run"]
 log = logging.getLogger(__name__)
-PAGE, NUMBERS = "tour.html", "tour.json"
 UNBOUND = frozenset({"out", "quick", "jobs", "dry_run", "overwrite", "title", "blurb", "headline", "places"})
 SPOKEN = 30.0  # seconds between lines that say that a command still runs
 Watch = Callable[[Sequence[Place]], None]
@@ -53,7 +53,7 @@ def run(config: TourConfig) -> TourReport:
 
     with tour_folder(config) as run_dir, stop_on_signals() as stop:
         code = every_stage(config, run_dir, stop)
-        report = TourReport(out, out / PAGE, *total(config, run_dir), code)
+        report = TourReport(out, out / PAGE, *whole_cost(config, run_dir), code)
     print(f"{'report' if not code else 'what there is'}: {report.page}; {report.seconds:.0f} s, {report.cpu:.0f} CPU seconds")
     return report
 
@@ -85,8 +85,6 @@ def by_name(config: TourConfig) -> dict[str, Any]:
 
 def every_stage(config: TourConfig, run_dir: RunDir, stop: Callable[[], bool]) -> int:
     """All stages that are left, the page after each and at a stop; the exit code. Raises Stopped."""
-    from .page import write_page
-
     if run_dir.condition == "finished":
         print(f"this tour is done already: {config.out}; --overwrite starts it anew")
     try:
@@ -121,20 +119,12 @@ def the_stage(run_dir: RunDir, stage: Stage, jobs: int, stop: Callable[[], bool]
         run_group(run_dir, group, jobs, stop, watch)
 
 
-def total(config: TourConfig, run_dir: RunDir) -> Cost:
-    """What all stages took together."""
-    costs = [stage_cost(run_dir, stage, config.jobs) for stage in config.stages]
-    return reduce(Cost.plus, costs, Cost())
-
-
 # What is shown meanwhile
 
 
 @contextmanager
 def telling(config: TourConfig, number: int, stage: Stage) -> Iterator[Watch]:
     """Says which stage begins and which commands run; on a terminal what they say last, elsewhere a line now and then."""
-    import sys
-
     log.info("%d/%d %s", number, len(config.stages), stage.title)
     if not (sys.stderr.isatty() and log.isEnabledFor(logging.INFO)):
         yield Lines()
