@@ -1,5 +1,6 @@
 """`mmalign tour` through the command line: done once, continued after a kill, refused with other stages, a failing command, the page."""
 
+import inspect
 import json
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from mm_align import config as configs
 from mm_align.cli import VERBS, find_verb, main
 from mm_align.flags import build_parser
 from mm_align.jobs.tour.config import FULL, QUICK, TourConfig, words_of
+from mm_align.losses import OBJECTIVES
 
 PACKAGED = {name: configs.load(TourConfig, configs.read_yaml(configs.find_config(name, "tour"))) for name in (FULL, QUICK)}
 DRAW = "mmalign scenes make --n 2 --out {}"
@@ -149,7 +151,10 @@ def test_every_command_of_a_packaged_tour_is_accepted(name):
         recipe = given.get("recipe")
         layer = files[recipe] if recipe in files else configs.read_yaml(configs.find_config(recipe, *VERBS[verb].folders)) if recipe else {}
         known = {key: value for key, value in given.items() if key != "recipe" and not key.startswith("common_")}
-        configs.load(getattr(job, VERBS[verb].config), layer, sets, known)
+        config = configs.load(getattr(job, VERBS[verb].config), layer, sets, known)
+        if verb == "train":
+            known = inspect.signature(OBJECTIVES[config.objective["type"]]).parameters
+            assert config.objective.keys() - {"type"} <= known.keys(), command
 
 
 @pytest.mark.slow
