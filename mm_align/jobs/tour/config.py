@@ -68,12 +68,19 @@ class Table(JobConfig):
     names: dict[str, str] = Field({}, description="model -> heading of its column (default: its name)")
 
 
+class Logged(JobConfig):
+    """A figure of a training's log."""
+
+    file: str = Field(description="log.jsonl of a `mmalign train` run")
+    figure: str = Field("loss", description="which of its figures")
+
+
 class Losses(JobConfig):
-    """Training losses, a line a run."""
+    """Training losses or other figures over steps, a line each."""
 
     type: Literal["losses"]
     title: str = Field("", description="heading")
-    logs: dict[str, str] = Field(min_length=1, max_length=4, description="label -> log.jsonl of a `mmalign train` run")
+    logs: dict[str, str | Logged] = Field(min_length=1, max_length=4, description="label -> log.jsonl of a training, or {file, figure}")
 
 
 class Pictures(JobConfig):

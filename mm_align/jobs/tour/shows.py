@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .commands import last_lines, places_of
-from .config import Answers, Captions, Figure, Losses, Pictures, Rows, Said, Table
+from .config import Answers, Captions, Figure, Logged, Losses, Pictures, Rows, Said, Table
 
 if TYPE_CHECKING:
     from data_tools.records import Image, Sample
@@ -195,11 +195,16 @@ def losses(show: Losses, where: Where) -> dict[str, Any]:
     """Curves over steps."""
     from data_tools.report.curves import Curve, curves
 
-    runs = {label: {row["step"]: row["loss"] for row in _lines(where.work / file) if "loss" in row} for label, file in show.logs.items()}
+    logs = {label: one if isinstance(one, Logged) else Logged(file=one, figure="loss") for label, one in show.logs.items()}
+    runs = {label: _over_steps(where.work / one.file, one.figure) for label, one in logs.items()}
     steps = sorted({step for run in runs.values() for step in run})
     lines = [Curve(style, label, [run.get(step) for step in steps]) for style, (label, run) in zip(CLASSES, runs.items(), strict=False)]
     chart = curves(lines, [str(step) for step in steps], axis="step", name=show.title or "training loss")
     return {"chart": chart, "keys": [(line.style, line.label) for line in lines]}
+
+
+def _over_steps(file: Path, figure: str) -> dict[int, float]:
+    return {row["step"]: row[figure] for row in _lines(file) if figure in row and "step" in row}
 
 
 def pictures(show: Pictures, where: Where) -> dict[str, Any]:
