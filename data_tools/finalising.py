@@ -51,7 +51,8 @@ class SeenIds:
         for run in self._runs:
             at = np.searchsorted(run, ids)
             mask |= (at < len(run)) & (run[np.minimum(at, len(run) - 1)] == ids)
-        return mask & (ids != 0)
+        seen: np.ndarray = mask & (ids != 0)
+        return seen
 
     def add(self, ids: np.ndarray) -> None:
         run = _distinct(ids[ids != 0])

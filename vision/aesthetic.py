@@ -32,7 +32,7 @@ class AestheticHead(nn.Module):
     @property
     def width(self) -> int:
         """D, the width of the embedding that it reads."""
-        return int(next(iter(self.layers)).in_features)  # type: ignore[arg-type]
+        return int(next(iter(self.layers)).in_features)
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
         return self.layers(embeddings).squeeze(-1)  # [n, D] -> [n]
@@ -40,7 +40,9 @@ class AestheticHead(nn.Module):
 
 def load_head(path: str | Path) -> AestheticHead:
     """The head of a safetensors file in one of the two released layouts, of any widths. ValueError for a pickle or another layout."""
-    return AestheticHead(_layers(read_safetensors(path), path)).eval().requires_grad_(False)
+    head = AestheticHead(_layers(read_safetensors(path), path))
+    head.eval().requires_grad_(False)
+    return head
 
 
 def _layers(state: Mapping[str, torch.Tensor], path: str | Path) -> list[nn.Linear]:

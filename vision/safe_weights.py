@@ -21,7 +21,8 @@ def read_safetensors(path: str | Path) -> dict[str, torch.Tensor]:
     if _is_pickle(path):
         raise ValueError(f"'{path}' is a pickle, which can run code when it is read, and is not read here. {conversion(path)}")
     try:
-        return load_file(path)
+        weights: dict[str, torch.Tensor] = load_file(path)
+        return weights
     except (SafetensorError, OSError) as error:
         raise ValueError(f"'{path}' is no safetensors file: {error}") from error
 

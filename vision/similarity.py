@@ -41,6 +41,6 @@ def load_similarity(name: str, *, device: str | torch.device = "cpu", dtype: tor
     placed = {"device": device, "dtype": dtype}
     if name.startswith(BUILT_IN):
         model, _, tag = name.removeprefix(BUILT_IN).partition("/")
-        return PairSimilarity(load_pair(model, "open_clip", pretrained=tag or None, **placed))  # type: ignore[arg-type]
+        return PairSimilarity(load_pair(model, "open_clip", pretrained=tag or None, **placed))
     ours = name.startswith("hf-hub:") or (Path(name) / "open_clip_config.json").is_file()
-    return PairSimilarity(load_pair(name, "open_clip" if ours else "transformers", **placed))  # type: ignore[arg-type]
+    return PairSimilarity(load_pair(name, "open_clip" if ours else "transformers", **placed))

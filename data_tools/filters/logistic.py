@@ -42,7 +42,8 @@ class Logistic:
         """Float64 [N]."""
         columns = self._columns(values(rows, self.names))
         with np.errstate(over="ignore"):
-            return np.round(1 / (1 + np.exp(-(columns @ np.array(self.weights)))), DECIMALS)
+            chances: np.ndarray = np.round(1 / (1 + np.exp(-(columns @ np.array(self.weights)))), DECIMALS)
+            return chances
 
     def _columns(self, x: np.ndarray) -> np.ndarray:
         """[N, signals] -> [N, 1 + signals * (2 + BINS)]; unknown values have their own column and nothing else."""

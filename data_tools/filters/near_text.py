@@ -123,7 +123,8 @@ class Repeats:
         """One row stands for those of the same sketch, so that a caption that fills the block costs no more than another."""
         first, which = _firsts(sketches)
         told = self._different(sketches[first], rows[first])[which]
-        return np.where((told < 0) & (rows != rows[first][which]), rows[first][which], told)
+        earliest: np.ndarray = np.where((told < 0) & (rows != rows[first][which]), rows[first][which], told)
+        return earliest
 
     def _different(self, sketches: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """`of` for rows of which no two have the same sketch, in row order; those that repeat none enter the index."""

@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 REMOTE = re.compile(r"^[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
@@ -29,7 +29,8 @@ def filesystem(path: str) -> tuple[Any, str]:
     import fsspec
 
     try:
-        return fsspec.core.url_to_fs(path)
+        fs, inner = fsspec.core.url_to_fs(path)
+        return fs, str(inner)
     except (ImportError, ValueError) as error:
         raise SourceError(
             f"Cannot open {path}: {error}. Install the fsspec package of this store, or copy the data to a local folder."
@@ -40,7 +41,7 @@ def open_bytes(path: str) -> IO[bytes]:
     """Open for reading, seekable. Raises OSError; a FIFO or device is refused (opening one could wait for ever)."""
     if is_remote(path):
         fs, inner = filesystem(path)
-        return fs.open(inner, "rb")
+        return cast(IO[bytes], fs.open(inner, "rb"))
     name = local(path)
     if not stat.S_ISREG(os.stat(name).st_mode):  # noqa: PTH116 - the row path of every reader: a Path object costs more than the call
         raise OSError(f"{name} is not a regular file")

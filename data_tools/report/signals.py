@@ -151,4 +151,4 @@ def two_digits(units: int) -> int:
     if size < 100:
         return units
     step = 10 ** (len(str(size)) - 2)
-    return (size // step * step) * (1 if units > 0 else -1)
+    return int(size // step * step) * (1 if units > 0 else -1)

@@ -133,4 +133,4 @@ def _things(rng: random.Random, name: str, rows: tuple[int, int], sizes: tuple[i
 
 def question(fact: str, it: str = "this") -> str:
     """The question for a fact about `it`, a name or a word that points at the picture."""
-    return SPEC["questions"][fact].format(it=it)
+    return str(SPEC["questions"][fact].format(it=it))

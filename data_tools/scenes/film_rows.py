@@ -45,7 +45,7 @@ def write_mp4(film: Film, path: Path, fps: int = 8) -> None:
         stream.width = stream.height = film.size
         stream.pix_fmt, stream.options = "yuv444p", {"crf": "12", "preset": "veryfast", "threads": "1"}
         for number, picture in enumerate(frames(film, [k / fps for k in range(round(film.duration * fps))])):
-            frame = av.VideoFrame.from_image(picture)
+            frame = av.VideoFrame.from_image(picture)  # type: ignore[no-untyped-call]
             frame.pts, frame.time_base = number, Fraction(1, fps)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())

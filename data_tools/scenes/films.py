@@ -93,7 +93,7 @@ class Film:
         """The split that what happens belongs to, by its hash."""
         told = json.dumps([self.flash.color, *([a.role, a.name, a.texture, a.size, a.place, a.to] for a in self.actors)])
         bucket = int(hashlib.sha256(told.encode()).hexdigest()[:8], 16) % 100
-        return next(name for name, (low, high) in SPEC["splits"].items() if low <= bucket < high)
+        return next(str(name) for name, (low, high) in SPEC["splits"].items() if low <= bucket < high)
 
 
 def sample_film(rng: random.Random, split: str, duration: float = DURATION) -> Film:

@@ -75,7 +75,7 @@ class Scene:
     def split(self) -> str:
         """The split this content belongs to, by its hash."""
         bucket = int(hashlib.sha256(self.content().encode()).hexdigest()[:8], 16) % 100
-        return next(name for name, (low, high) in SPEC["splits"].items() if low <= bucket < high)
+        return next(str(name) for name, (low, high) in SPEC["splits"].items() if low <= bucket < high)
 
 
 def relation(a: Item, b: Item) -> str:

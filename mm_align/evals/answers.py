@@ -152,7 +152,7 @@ def _table(path: Path, text: str, delimiter: str) -> Iterator[dict[str, Any]]:
 def _sheet(path: Path) -> Iterator[dict[str, Any]]:
     """The first sheet of a workbook; empty cells are empty texts, as in CSV."""
     try:
-        import openpyxl  # type: ignore[import-untyped]
+        import openpyxl
     except ImportError as error:
         cure = "install it (pip install 'mm-align[xlsx]') or save the sheet as .tsv"
         raise ValueError(f"{path}: reading .xlsx needs openpyxl; {cure}") from error

@@ -112,7 +112,7 @@ class FaithScoreBenchmark(JudgedBenchmark):
     def read(self, responses: Any) -> Answers:
         path = Path(responses) if isinstance(responses, str | Path) else None
         given = path / "input.json" if path is not None and path.is_dir() else path
-        shape, rows = read_rows(given) if given is not None else ("rows", list(responses))  # type: ignore[arg-type]
+        shape, rows = read_rows(given) if given is not None else ("rows", list(responses))
         if not rows:
             raise ValueError(f"{given or 'rows'} holds no answers")
         for number, row in enumerate(rows, 1):

@@ -231,7 +231,7 @@ def _answer_of(row: Answer, before: Sequence[str]) -> str:
         return before[-1]
     if field is None or not isinstance(row.fields[field], str):
         raise ValueError(f"row {row.row}: expected a text in one of {', '.join(ANSWERS)}, found {str(dict(row.fields))[:80]}")
-    return row.fields[field].replace("Assistant:", "").strip()
+    return str(row.fields[field]).replace("Assistant:", "").strip()
 
 
 def _in_folder(path: Path) -> Path:

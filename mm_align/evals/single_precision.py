@@ -37,7 +37,8 @@ def _column_sums(rows: np.ndarray) -> np.ndarray:
         sums[0] += row
     for more in sums[1:]:
         sums[0] += more
-    return sums[0].copy()
+    total: np.ndarray = sums[0].copy()
+    return total
 
 
 def _cascade(blocks: np.ndarray) -> np.ndarray:
@@ -59,4 +60,5 @@ def _cascade(blocks: np.ndarray) -> np.ndarray:
         sums[0] += block
     for level in range(1, LEVELS):
         sums[0] += sums[level]
-    return sums[0]
+    total: np.ndarray = sums[0]
+    return total

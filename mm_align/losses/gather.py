@@ -20,7 +20,7 @@ def gather_rows(rows: torch.Tensor) -> torch.Tensor:
         return rows
     counts = _counts(rows)
     padded = torch.cat([rows, rows.new_zeros(max(counts) - len(rows), *rows.shape[1:])])
-    gathered: list[torch.Tensor] = list(_Gather.apply(padded).unbind())  # type: ignore[no-untyped-call]
+    gathered: list[torch.Tensor] = list(_Gather.apply(padded).unbind())
     return torch.cat([part[:count] for part, count in zip(gathered, counts, strict=True)])
 
 

@@ -49,7 +49,8 @@ class Packets:
     def times(self) -> np.ndarray:
         """float64 [N], seconds from the first shown frame."""
         pts = self.pts[self.order]
-        return (pts - pts[0]) * self.tick
+        seconds: np.ndarray = (pts - pts[0]) * self.tick
+        return seconds
 
     def place(self, pts: int | None) -> int | None:
         """Where the packet with this time stands, None where there is none."""

@@ -6,7 +6,7 @@ import io
 import os
 import re
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias, cast
 
 import av
 import av.container
@@ -106,7 +106,7 @@ def _remote(name: str, network: bool) -> str | BinaryIO:
     import fsspec
 
     try:
-        return fsspec.open(name, "rb").open()
+        return cast(BinaryIO, fsspec.open(name, "rb").open())
     except (OSError, ValueError, ImportError) as error:
         raise VideoError(f"{name}: cannot be opened ({error})") from error
 

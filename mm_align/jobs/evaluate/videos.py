@@ -54,7 +54,7 @@ def frames_of(path: str, frames: int) -> tuple[PIL.Image.Image, ...]:
         raise BadImage("image_missing", f"no file {path[:300]}")
     try:
         with open_video(path) as video:
-            clip = video.clip(indices=sample(video.info, "uniform", n=frames))
+            clip = video.clip(indices=sample(video.info, "uniform", n=frames).tolist())
     except VideoError as error:
         raise BadImage("video_unreadable", str(error)) from error
     return tuple(PIL.Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in clip.frames)

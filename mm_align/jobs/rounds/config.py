@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ...config import JobConfig, UserError, load
+from ...config import Config, JobConfig, UserError, load
 from ..endpoint_fields import Cache, Concurrency, Timeout
 from ..feedback.config import FeedbackConfig, ModelFields, SourceFields
 from ..train.config import TrainConfig
@@ -107,7 +107,7 @@ def _given(config: RoundsConfig, part: str) -> Mapping[str, Any]:
     return given
 
 
-def _built(kind: Any, part: str, *layers: Mapping[str, Any]) -> Any:
+def _built(kind: type[Config], part: str, *layers: Mapping[str, Any]) -> Config:
     try:
         return load(kind, *layers)
     except UserError as error:

@@ -96,7 +96,8 @@ def layout_for(model: Any, collate: PairCollator, data: PairSet, dtype: torch.dt
         found = check_shared_prompt(model, shared, duplicated, longest=int(data.store.lengths.max()))
     if found.layout == "duplicated" and rank() == 0:
         log.warning("pairs are read with a row for each answer, which takes longer: %s", found.reason)
-    return found.layout
+    layout: Layout = found.layout
+    return layout
 
 
 def score(folder: Path, model: Any, data: PairSet, collate: PairCollator, dtype: torch.dtype, micro: int) -> list[Filled]:
@@ -155,6 +156,7 @@ def dynamics(parts: Ready, trainer: ObjectiveTrainer) -> PreferenceDynamics:
 
     def probe() -> dict[str, float]:
         with trainer.compute_loss_context_manager():
-            return unseen_answers(trainer.accelerator.unwrap_model(trainer.model), batch)
+            told: dict[str, float] = unseen_answers(trainer.accelerator.unwrap_model(trainer.model), batch)
+            return told
 
     return PreferenceDynamics(probe, trainer.log)

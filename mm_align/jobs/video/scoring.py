@@ -61,7 +61,9 @@ class _Seen:
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         from PIL import Image
 
-        return self.pair.image_embeddings([Image.fromarray(frame.transpose(1, 2, 0)) for frame in frames]).cpu().numpy()
+        embedded = self.pair.image_embeddings([Image.fromarray(frame.transpose(1, 2, 0)) for frame in frames])
+        units: np.ndarray = embedded.cpu().numpy()
+        return units
 
 
 def _load(config: ScorerConfig) -> Pair:

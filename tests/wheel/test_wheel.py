@@ -15,7 +15,7 @@ import mm_align
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("data_tools", "vision", "video", "mm_align")
-OUTSIDER = ROOT / "tests" / "house" / "outsider.py"
+OUTSIDER = ROOT / "tests" / "wheel" / "outsider.py"
 RUNS = ("scenes make", "enhance-data", "chat", "eval", "train", "rlaif feedback", "video fit", "score")
 
 
