@@ -18,8 +18,7 @@ from ..records import PreferencePair, Rejected
 from .container import rows, writer
 from .pair import Place, carrier, checked, stored
 
-FORMATS = {"mm_align": "mm_align", "rlaifv": "rlaifv", "trl": "trl", "llama_factory": "llama_factory", "ms_swift": "ms_swift"}
-SUFFIXES = {  # of the files that each format is written to, the usual one first
+FORMATS = {  # a module of this folder -> the suffixes of the files that it is written to, the usual one first
     "mm_align": (".jsonl",),
     "rlaifv": (".parquet",),
     "trl": (".parquet", ".jsonl"),
@@ -77,8 +76,8 @@ def write_pairs(path: str | Path, pairs: Iterable[PreferencePair], format: str =
     """
     module = _module(format)
     suffix = Path(path).suffix
-    if suffix not in SUFFIXES[format]:
-        raise SourceError(f"Preference format {format!r} is written to {' or '.join(SUFFIXES[format])} files, found {Path(path).name!r}.")
+    if suffix not in FORMATS[format]:
+        raise SourceError(f"Preference format {format!r} is written to {' or '.join(FORMATS[format])} files, found {Path(path).name!r}.")
     count = 0
     with writer(path, getattr(module, "schema", None)) as file:
         for pair in pairs:
@@ -98,7 +97,7 @@ def write_pairs(path: str | Path, pairs: Iterable[PreferencePair], format: str =
 def _module(format: str) -> Format:
     if format not in FORMATS:
         raise SourceError(f"Unknown preference format {format!r}; known: {', '.join(FORMATS)}.")
-    return cast(Format, import_module(f".{FORMATS[format]}", __package__))
+    return cast(Format, import_module(f".{format}", __package__))
 
 
 def _shard(shard: Shard, format: str | None, image_root: str | None) -> Iterator[PreferencePair | Rejected]:

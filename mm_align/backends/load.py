@@ -16,7 +16,11 @@ from ..config import UserError
 if TYPE_CHECKING:
     from .endpoint_options import EndpointOptions
 
-BACKENDS = {"hf": ("transformers_", "load"), "openai": ("openai_", "load"), "null": ("null", "load")}
+BACKENDS = {  # scheme -> module of this folder, whose `load` makes the backend
+    "hf": "transformers_",
+    "openai": "openai_",
+    "null": "null",
+}
 DEVICE = re.compile(r"auto|cpu|(cuda|mps)(:\d+)?")
 DTYPES = {name: name for name in ("float32", "bfloat16", "float16")} | {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
@@ -43,8 +47,7 @@ def load_backend(
     """
     check_device(device, dtype)
     scheme, name = find_name(model)
-    module, attribute = BACKENDS[scheme]
-    load = getattr(import_module(f".{module}", __package__), attribute)
+    load = import_module(f".{BACKENDS[scheme]}", __package__).load
     placed = {"device": device, "dtype": dtype, "batch_size": batch_size}
     backend: Backend = load(name, revision=revision, trust_remote_code=trust_remote_code, endpoint=endpoint, **placed)
     return backend

@@ -5,7 +5,11 @@ from .eeca import EecaObjective
 from .lm import LmObjective
 from .preference import PreferenceObjective
 
-OBJECTIVES: dict[str, type[Objective]] = {"lm": LmObjective, "eeca": EecaObjective, "preference": PreferenceObjective}
+OBJECTIVES: dict[str, type[Objective]] = {
+    "lm": LmObjective,
+    "eeca": EecaObjective,
+    "preference": PreferenceObjective,
+}
 
 __all__ = [
     "IGNORE",

@@ -4,6 +4,9 @@ from .base import TokenReward
 from .implicit import ImplicitReward
 from .likelihood import LikelihoodReward
 
-REWARDS: dict[str, type[TokenReward]] = {"implicit": ImplicitReward, "likelihood": LikelihoodReward}
+REWARDS: dict[str, type[TokenReward]] = {
+    "implicit": ImplicitReward,
+    "likelihood": LikelihoodReward,
+}
 
 __all__ = ["REWARDS", "ImplicitReward", "LikelihoodReward", "TokenReward"]

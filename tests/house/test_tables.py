@@ -1,6 +1,7 @@
 """Tables, configs and docs agree with the files: a choice is a file, a YAML parses, a method has its line."""
 
 import importlib
+import typing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,6 +47,12 @@ ROOMS = [
     Room("data_tools.io", "FORMATS", papers=False),
     Room("data_tools.preference", "FORMATS", papers=False),
 ]
+# Options whose words a light config spells out, and where they are looked up.
+OFFERED = {
+    "engine": ("data_tools.engines", "ENGINES"),
+    "format": ("data_tools.io", "FORMATS"),
+    "policy": ("data_tools.aitqe.policy", "PolicyKind"),
+}
 YAMLS = sorted((ROOT / "configs").rglob("*.yaml"))
 
 
@@ -69,6 +76,14 @@ def test_docs_methods_names_only_files_that_exist():
     paths = {path for path in named if path.split("/")[0] in ("data_tools", "vision", "video", "mm_align", "tests", "configs", "scripts")}
     assert paths
     assert not [path for path in sorted(paths) if not (ROOT / path).exists()]
+
+
+@pytest.mark.parametrize("option", OFFERED)
+def test_enhance_data_offers_what_the_table_holds(option):
+    module, table = OFFERED[option]
+    known = getattr(importlib.import_module(module), table)
+    (parser,) = [action for action in build_parser("enhance-data")._actions if action.dest == option]
+    assert set(parser.choices) == set(known if isinstance(known, dict) else typing.get_args(known))
 
 
 @pytest.mark.parametrize("path", YAMLS, ids=lambda path: path.relative_to(ROOT / "configs").as_posix())

@@ -7,7 +7,7 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from data_tools.preference import FORMATS, SUFFIXES, read_pairs
+from data_tools.preference import FORMATS, read_pairs
 from mm_align.cli import main
 
 
@@ -30,7 +30,7 @@ def convert(source: Path, out: Path, *more: str) -> int:
     return main(["rlaif", "convert", str(source), "--out", str(out), *more])
 
 
-@pytest.mark.parametrize(("format", "suffix"), [(name, suffix) for name in FORMATS for suffix in SUFFIXES[name]])
+@pytest.mark.parametrize(("format", "suffix"), [(name, suffix) for name in FORMATS for suffix in FORMATS[name]])
 def test_into_every_format_and_back(format: str, suffix: str, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out" / f"pairs{suffix}"
     assert convert(rows, out, "--format", format) == 0

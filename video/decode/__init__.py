@@ -7,6 +7,10 @@ from .pyav import PyavReader
 from .source import VideoError
 from .torchcodec_ import TorchcodecReader
 
-DECODERS: dict[str, type[Reader]] = {"pyav": PyavReader, "torchcodec": TorchcodecReader, "decord": DecordReader}
+DECODERS: dict[str, type[Reader]] = {
+    "pyav": PyavReader,
+    "torchcodec": TorchcodecReader,
+    "decord": DecordReader,
+}
 
 __all__ = ["DECODERS", "Reader", "VideoError", "decode", "open_video", "probe"]

@@ -8,7 +8,11 @@ from .open_clip_ import OpenClipEncoder
 from .timm_ import TimmEncoder
 from .transformers_ import TransformersEncoder
 
-ENCODERS: dict[str, type[Encoder]] = {"transformers": TransformersEncoder, "timm": TimmEncoder, "open_clip": OpenClipEncoder}
+ENCODERS: dict[str, type[Encoder]] = {
+    "transformers": TransformersEncoder,
+    "timm": TimmEncoder,
+    "open_clip": OpenClipEncoder,
+}
 
 register()
 

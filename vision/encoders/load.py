@@ -40,7 +40,7 @@ def load_tower(described: Mapping[str, Any]) -> PreTrainedModel:
     if library == "transformers":
         return _transformers(str(source), options)
     try:
-        tower = _timm(str(source), name, kwargs, options) if library == "timm" else _open_clip(str(source), name, kwargs, options)
+        tower = LOADERS[library](str(source), name, kwargs, options)
     except (RuntimeError, OSError) as error:
         raise ValueError(_cannot(str(source), library, error)) from error
     return tower.float().eval()
@@ -141,6 +141,9 @@ def _open_clip(source: str, name: str | None, kwargs: dict[str, Any], changes: d
         return _wrapped("timm", vision["timm_model_name"], timm_.sizes(trunk), {"image_size": vision["image_size"]} | changes, trunk)
     sizes = {key: described[key] for key in ("embed_dim", "vision_cfg", "quick_gelu") if key in described}
     return _wrapped("open_clip", name or "", (sizes if name is None else {}) | kwargs, changes, model.visual)
+
+
+LOADERS = {"timm": _timm, "open_clip": _open_clip}  # one a library of `external.LIBRARIES`
 
 
 def _wrapped(library: str, name: str, kwargs: dict[str, Any], changes: dict[str, Any], model: nn.Module) -> ExternalTower:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .enhance import EnhanceConfig
 
 log = logging.getLogger(__name__)
+Setup = Callable[[], dict[str, Any]]
 
 
 def wants_engine(config: EnhanceConfig) -> bool:
@@ -94,23 +95,33 @@ def wanted_rows(config: EnhanceConfig, shards: Sequence[Shard]) -> list[tuple[Sh
 
 def _pool(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir) -> tuple[Pool, int]:
     """The workers' home, and how many there are to be."""
+    return POOLS[config.engine](config, _setup(config, shards, run_dir), run_dir)
+
+
+def _local(config: EnhanceConfig, setup: Setup, run_dir: RunDir) -> tuple[Pool, int]:
+    from data_tools.engines.local import LocalPool, gpus_here
+
     from .worker import build
 
-    setup = _setup(config, shards, run_dir)
-    if config.engine == "local":
-        from data_tools.engines.local import LocalPool, gpus_here
+    workers = config.workers or 1
+    gpus = gpus_here() if config.device in ("auto", "cuda") else []
+    return LocalPool(build, setup, workers, keep=run_dir.lock, gpus=gpus), workers
 
-        workers = config.workers or 1
-        gpus = gpus_here() if config.device in ("auto", "cuda") else []
-        return LocalPool(build, setup, workers, keep=run_dir.lock, gpus=gpus), workers
+
+def _ray(config: EnhanceConfig, setup: Setup, run_dir: RunDir) -> tuple[Pool, int]:
     from data_tools.engines.ray_ import RayPool, connect
+
+    from .worker import build
 
     workers, ours = connect(config.ray_address, config.gpus_per_worker, config.workers)
     log.info("%d Ray workers", workers)
     return RayPool(build, setup, run_dir, config.gpus_per_worker, ours), workers
 
 
-def _setup(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir) -> Callable[[], dict[str, Any]]:
+POOLS = {"local": _local, "ray": _ray}
+
+
+def _setup(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir) -> Setup:
     """What a worker is given; the first one to start also looks at the first rows."""
     starts = 0
 

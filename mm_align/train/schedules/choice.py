@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import pydantic
 
@@ -15,31 +15,21 @@ from .cosine import CosineSchedule
 from .linear import LinearSchedule
 from .wsd import WsdSchedule
 
-TYPES = ("cosine", "linear", "constant", "wsd")
+Known = CosineSchedule | LinearSchedule | ConstantSchedule | WsdSchedule
+TYPES = tuple(kind.model_fields["type"].default for kind in get_args(Known))
 
 
-def _type_of(config: Any) -> str:
-    return config.get("type", "cosine") if isinstance(config, dict) else getattr(config, "type", "")
-
-
-def _known_type(config: Any) -> Any:
-    """ValueError for an unknown type, with the nearest."""
-    kind = str(_type_of(config))
+def _with_type(config: Any) -> Any:
+    """Without a type it is the cosine. ValueError for an unknown one, with the nearest."""
+    told = {"type": "cosine"} | config if isinstance(config, dict) else config
+    kind = str(told["type"] if isinstance(told, dict) else getattr(told, "type", ""))
     if kind not in TYPES:
         near = difflib.get_close_matches(kind, TYPES, 1, cutoff=0.5)
         raise ValueError(f"its type should be one of {', '.join(TYPES)}" + (f"; did you mean '{near[0]}'?" if near else ""))
-    return config
+    return told
 
 
-# {type: wsd, decay: 0.2}; without a type it is the cosine.
-ScheduleConfig = Annotated[
-    Annotated[CosineSchedule, pydantic.Tag("cosine")]
-    | Annotated[LinearSchedule, pydantic.Tag("linear")]
-    | Annotated[ConstantSchedule, pydantic.Tag("constant")]
-    | Annotated[WsdSchedule, pydantic.Tag("wsd")],
-    pydantic.Discriminator(_type_of),
-    pydantic.BeforeValidator(_known_type),
-]
+ScheduleConfig = Annotated[Known, pydantic.Field(discriminator="type"), pydantic.BeforeValidator(_with_type)]  # {type: wsd, decay: 0.2}
 
 
 class _Chosen(JobConfig):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from data_tools.io import Shard, extension, list_shards, read, write
+from data_tools.io import FORMATS, Shard, extension, list_shards, read, write
 from data_tools.records import Image, Sample, Source
 
 PICTURE = bytes(range(256)) * 16  # 4 KiB that stand for a picture; nothing here decodes
@@ -64,7 +64,7 @@ def test_memory_is_bounded(tmp_path, monkeypatch, format):
     assert took[large.path] < 1.2 * took[small.path] + (1 << 17), took
 
 
-@pytest.mark.parametrize("format", ["jsonl", "parquet", "webdataset", "hf", "folder"])
+@pytest.mark.parametrize("format", FORMATS)
 def test_every_format_gives_back_what_it_was_given(tmp_path, format, png):
     given = [Sample(str(i), (), (Image(data=png),), f"c{i}", None, {"id": str(i), "n": i, "o": {"k": [None, "é"]}}) for i in range(3)]
     with write(tmp_path / f"o{extension(format)}", format) as out:
@@ -90,7 +90,7 @@ def test_a_large_row_group_is_read_in_pieces(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a limit on file sizes")
-@pytest.mark.parametrize("format", ["jsonl", "parquet", "webdataset", "hf", "folder"])
+@pytest.mark.parametrize("format", FORMATS)
 def test_a_full_disk_is_an_oserror_and_leaves_nothing(tmp_path, format):
     """A limit of 2 KiB a file stands for the full disk: EFBIG takes the same way as ENOSPC."""
     import resource

@@ -13,10 +13,10 @@ import pytest
 
 from data_tools.io import BadImage, SourceError
 from data_tools.io.fields import RowError
-from data_tools.preference import FORMATS, SUFFIXES, read_pairs, write_pairs
+from data_tools.preference import FORMATS, read_pairs, write_pairs
 from data_tools.records import Image, Message, Part, PreferencePair, Rejected, Sample
 
-TARGETS = [(name, suffix) for name in FORMATS for suffix in SUFFIXES[name]]
+TARGETS = [(name, suffix) for name in FORMATS for suffix in FORMATS[name]]
 
 
 def png(color: str = "red") -> bytes:
@@ -110,7 +110,7 @@ def test_conversations_and_several_pictures_survive(format: str, tmp_path: Path)
         Message("user", (Part("text", "And the other?"),)),
     )
     one = replace(pair(Image()), sample=Sample("talk", messages, (Image(data=png("red")), Image(data=png("blue")))))
-    path = tmp_path / f"pairs{SUFFIXES[format][0]}"
+    path = tmp_path / f"pairs{FORMATS[format][0]}"
     write_pairs(path, [one], format)
     assert list(map(plain, good(path))) == [one]
 
@@ -118,7 +118,7 @@ def test_conversations_and_several_pictures_survive(format: str, tmp_path: Path)
 @pytest.mark.parametrize("format", ["mm_align", "trl", "llama_factory", "ms_swift"])
 def test_pairs_without_pictures_survive(format: str, tmp_path: Path) -> None:
     one = replace(pair(Image()), sample=Sample("text", (Message("user", (Part("text", "2 + 2?"),)),)))
-    path = tmp_path / f"pairs{SUFFIXES[format][0]}"
+    path = tmp_path / f"pairs{FORMATS[format][0]}"
     write_pairs(path, [one], format)
     assert list(map(plain, good(path))) == [one]
 

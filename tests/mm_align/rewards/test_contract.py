@@ -7,6 +7,7 @@ import pytest
 from data_tools.records import Response, Sample
 from mm_align.rewards import REWARDS, ImplicitReward, LikelihoodReward
 
+MODELS = {"likelihood": 1, "implicit": 2}  # one row a reward: how many models it is made of
 LOGPS = {"a": (-1.0, -2.0, -3.0), "bb": (-2.0, -2.0), "long": (math.nan, math.nan)}
 
 
@@ -27,7 +28,7 @@ def response(text: str, truncated: bool = False) -> Response:
 
 
 def made(name: str, model: Model, **options):
-    return REWARDS[name](*([model] if name == "likelihood" else [model, Model(0.5)]), **options)
+    return REWARDS[name](*[model, Model(0.5)][: MODELS[name]], **options)
 
 
 @pytest.mark.parametrize("name", REWARDS)
