@@ -65,7 +65,8 @@ class SeenIds:
 def _distinct(values: np.ndarray) -> np.ndarray:
     """Sorted, each once. (`np.unique` imports masked arrays for it, which takes longer than sorting 100,000 ids.)"""
     ordered = np.sort(values)
-    return ordered[np.r_[True, ordered[1:] != ordered[:-1]][: len(ordered)]]
+    distinct: np.ndarray = ordered[np.r_[True, ordered[1:] != ordered[:-1]][: len(ordered)]]
+    return distinct
 
 
 def finalise_shard(shard: Shard, plan: Plan, run_dir: RunDir, repeated: Repeated, watch: Watch) -> Summary:
