@@ -18,7 +18,7 @@ import numpy as np
 
 from .durable import put_in_place, remove
 from .io import BadImage, Shard, SourceError, write
-from .io.fields import RowError, excerpt
+from .io.refusals import RowError, excerpt
 from .journal import Entry, read_entries, read_lines
 from .judging import id_hash
 from .plan import FIRST_DUPLICATES, RAW_CAPTION, Item, Plan, Summary, Watch, check_identity

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from .io import SourceError
-from .io.fields import conversation
+from .io.conversations import conversation
 from .records import Image, Rejected, Sample, Source
 
 LEVELS = ("natural_or_human_made", "hierarchical_label", "supercategory")  # of which the file's class counts give the order

@@ -11,9 +11,10 @@ from typing import IO, Any, Protocol
 import pyarrow as pa
 
 from ..records import Image, Sample
-from .fields import image_keys_of, row_of, struct_of
+from .fields import image_keys_of, row_of
 from .jsonl import json_row, picture_key, plain
 from .paths import SourceError
+from .picture_values import struct_of
 from .sidecars import MEMBERS
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # the layout of datasets.Image

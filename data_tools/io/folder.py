@@ -9,9 +9,10 @@ from typing import Any
 
 from ..durable import sync
 from ..records import Image, Rejected, Sample
-from .fields import RowError, Wanted, image_keys_of, rejected, sample_of
+from .fields import Wanted, image_keys_of, sample_of
 from .images import encoded, suffix
 from .paths import SourceError, exists, files_below, join, open_bytes
+from .refusals import RowError, rejected
 from .shard import Shard
 from .sidecars import DATA, TEXT, is_picture, meta_of, sidecars_from, sidecars_of
 from .writer import Writer as BaseWriter

@@ -15,8 +15,9 @@ import pyarrow as pa
 from ..durable import sync
 from ..records import Rejected, Sample
 from .columns import Columns, rows_in
-from .fields import Wanted, rejected, sample_of
+from .fields import Wanted, sample_of
 from .paths import SourceError, join, open_bytes
+from .refusals import rejected
 from .schema import data_files, keeps_pictures, schema_from
 from .shard import Shard
 from .writer import Writer as BaseWriter

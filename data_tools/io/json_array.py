@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import IO, Any
 
-from .fields import RowError
+from .refusals import RowError
 
 CHUNK = 1 << 18  # characters
 MAX_ELEMENT = 1 << 28

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from ..records import Rejected, Sample
-from .fields import RAW_LIMIT, Row, RowError, Wanted, image_keys_of, rejected, row_of, sample_of, struct_of
+from .fields import Row, Wanted, image_keys_of, row_of, sample_of
 from .json_array import elements, is_array
 from .paths import open_bytes
+from .picture_values import struct_of
+from .refusals import RAW_LIMIT, RowError, rejected
 from .shard import Shard
 from .writer import FileWriter
 

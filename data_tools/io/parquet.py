@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 
 from ..records import Rejected, Sample
 from .columns import Columns, batch_rows, rows_in, shallow
-from .fields import Row, Wanted, rejected, sample_of
+from .fields import Row, Wanted, sample_of
 from .paths import open_bytes
+from .refusals import rejected
 from .schema import keeps_pictures, schema_from
 from .shard import Shard
 from .writer import FileWriter

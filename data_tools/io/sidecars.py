@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..records import Sample
-from .fields import CAPTION_KEYS, RowError, image_keys_of, row_of
+from .fields import CAPTION_KEYS, image_keys_of, row_of
 from .jsonl import dump
+from .refusals import RowError
 
 TEXT, DATA = "txt", "json"
 MEMBERS = "__members__"

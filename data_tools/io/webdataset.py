@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import IO, Any, Self, cast
 
 from ..records import Image, Rejected, Sample
-from .fields import RowError, Wanted, excerpt, rejected, sample_of
+from .fields import Wanted, sample_of
 from .images import BadImage, encoded, suffix
 from .jsonl import open_lines
+from .refusals import RowError, excerpt, rejected
 from .shard import Shard
 from .sidecars import DATA, MEMBERS, TEXT, is_picture, meta_of, sidecars_from, sidecars_of
 from .writer import FileWriter

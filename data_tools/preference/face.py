@@ -8,11 +8,12 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from ..io.fields import Row, RowError, excerpt, names_of, rejected
+from ..io.fields import Row
 from ..io.images import BadImage
 from ..io.listing import list_shards
 from ..io.manifest import image_root_of
 from ..io.paths import SourceError
+from ..io.refusals import RowError, excerpt, names_of, rejected
 from ..io.shard import Shard
 from ..records import PreferencePair, Rejected
 from .container import rows, writer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..io.fields import RowError
+from ..io.refusals import RowError
 from ..records import PreferencePair
 from .pair import Place, answer, pair_from, placed_text, with_rest
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..io.fields import RowError, as_struct, images_in, text_in
+from ..io.picture_values import as_struct, images_in
+from ..io.refusals import RowError, text_in
 from ..records import PreferencePair, Sample, Source
 from .pair import Place, ending_with_user, margin_in, reference_in
 

@@ -10,20 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..io import images as pictures
-from ..io.fields import (
-    PLACEHOLDER,
-    RowError,
-    answer_text,
-    content_id,
-    conversation,
-    given_id,
-    images_in,
-    inline_pictures,
-    is_nothing,
-    text_in,
-)
+from ..io.conversations import PLACEHOLDER, answer_text, conversation
+from ..io.fields import content_id, given_id
 from ..io.manifest import image_root_of
 from ..io.paths import is_remote, local
+from ..io.picture_values import images_in, inline_pictures, is_nothing
+from ..io.refusals import RowError, text_in
 from ..io.shard import Shard
 from ..records import Image, Message, Part, PreferencePair, Sample, Source
 

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..io.fields import RowError, is_nothing
+from ..io.picture_values import is_nothing
+from ..io.refusals import RowError
 from ..records import Part, PreferencePair
 from .pair import REFERENCE, Place, answer, pair_from, placed_text, with_rest
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from jinja2 import TemplateError
 
-from data_tools.io.fields import RowError
+from data_tools.io.refusals import RowError
 from data_tools.records import Image, Message, Part, PreferencePair, Sample
 
 from .batch import Pictures, Tokens, pad_id, same_picture

@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field
 
 from data_tools.io import BadImage
-from data_tools.io.fields import RowError
 from data_tools.io.jsonl import dump
+from data_tools.io.refusals import RowError
 from data_tools.preference import write_pairs as write_preferences
 from data_tools.records import PreferencePair, Response, Sample
 from data_tools.shards import write_atomic

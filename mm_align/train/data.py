@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from data_tools.durable import put_in_place, sync
 from data_tools.io import BadImage, decode
-from data_tools.io.fields import rejected
+from data_tools.io.refusals import rejected
 from data_tools.records import Image, Sample
 
 from ..models import LvlmProcessor, Prepared, collate, collate_packs

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from data_tools.io import BadImage
-from data_tools.io.fields import RowError
+from data_tools.io.refusals import RowError
 from data_tools.preference import read_pairs
 from data_tools.records import Image, PreferencePair, Rejected, Sample
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from data_tools.io.fields import RowError
+from data_tools.io.refusals import RowError
 from data_tools.records import PreferencePair
 
 from ..losses.answer_logps import answer_logps

@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 from pydantic import Field
 
 from data_tools.io import Shard, list_shards, read
-from data_tools.io.fields import CONVERSATION_KEYS, RowError, excerpt, is_record, rejected
+from data_tools.io.fields import CONVERSATION_KEYS, is_record
+from data_tools.io.refusals import RowError, excerpt, rejected
 from data_tools.preference import FORMATS
 from data_tools.records import Message, Part, Rejected, Sample
 

@@ -18,10 +18,10 @@ from jinja2 import TemplateError
 
 from data_tools.durable import put_in_place, remove, sync
 from data_tools.io import BadImage
-from data_tools.io.fields import RowError, excerpt, rejected
 from data_tools.io.images import STORES, open_image
 from data_tools.io.jsonl import plain
 from data_tools.io.paths import is_remote
+from data_tools.io.refusals import RowError, excerpt, rejected
 from data_tools.records import Rejected, Sample
 from data_tools.shards import fingerprint, read_json, to_json
 

@@ -74,7 +74,7 @@ def _refuse_taken(config: FeedbackConvertConfig, out: Path) -> None:
 
 def _convert(config: FeedbackConvertConfig, out: Path, quarantine: Path) -> Counts:
     from data_tools.durable import put_in_place, remove, sync
-    from data_tools.io.fields import rejected
+    from data_tools.io.refusals import rejected
     from data_tools.preference import read_pairs, write_pairs
 
     counts, temporary = Counts(), quarantine.with_name(f".{quarantine.name}.tmp")

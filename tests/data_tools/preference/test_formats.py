@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_tools.io import BadImage, SourceError
-from data_tools.io.fields import RowError
+from data_tools.io.refusals import RowError
 from data_tools.preference import FORMATS, read_pairs, write_pairs
 from data_tools.records import Image, Message, Part, PreferencePair, Rejected, Sample
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from data_tools.io.fields import RowError
+from data_tools.io.refusals import RowError
 from data_tools.records import Image, Message, Part, PreferencePair, Sample
 from mm_align.losses import answer_logps as module
 from mm_align.losses.answer_logps import answer_logps
