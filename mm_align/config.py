@@ -25,6 +25,11 @@ class Stopped(Exception):
     exit_code = 75
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of a library says first, for a sentence of ours: at most 300 letters, without a full stop."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300].rstrip(".")
+
+
 class JobConfig(pydantic.BaseModel):
     """Base of every job's config and of its nested parts: unknown keys are errors, objects are frozen, defaults are checked."""
 

@@ -14,7 +14,6 @@ from .bands import Band
 from .base import Need, Signals, narrowed
 
 HASHES = 64  # minima a caption; the estimate's standard error is 0.05 at a likeness of 0.8
-BAND = 4  # minima of 16 bits that make a band's key of 64
 PIECE = 5  # characters
 LONGEST = 10_000  # characters of a caption that are looked at
 THRESHOLD = 0.8

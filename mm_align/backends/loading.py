@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
-from ..config import UserError
+from ..config import UserError, first_line
 from .load import DTYPES, check_device
 from .prompts import ChatPrompts, LvlmPrompts
 
@@ -113,7 +113,7 @@ def _config(name: str, options: Mapping[str, Any]) -> Any:
     try:
         return AutoConfig.from_pretrained(name, **options)
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot load the model '{name}': {_first_line(error)}\n{_advice(name)}") from error
+        raise UserError(f"cannot load the model '{name}': {first_line(error)}\n{_advice(name)}") from error
 
 
 def _advice(name: str) -> str:
@@ -134,9 +134,9 @@ def _model(name: str, config: Any, dtype: torch.dtype, options: Mapping[str, Any
             check_whole(Path(name))
         return AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, **options)
     except SafetensorError as error:
-        raise UserError(f"the weights of '{name}' are damaged: {_first_line(error)}; copy or download them again") from error
+        raise UserError(f"the weights of '{name}' are damaged: {first_line(error)}; copy or download them again") from error
     except OSError as error:
-        raise UserError(f"cannot load the weights of '{name}': {_first_line(error)}") from error
+        raise UserError(f"cannot load the weights of '{name}': {first_line(error)}") from error
 
 
 def _processor(name: str, options: Mapping[str, Any]) -> Any:
@@ -148,7 +148,7 @@ def _processor(name: str, options: Mapping[str, Any]) -> Any:
         if "torchvision::nms" in str(error):
             raise UserError(TORCHVISION) from error
         raise UserError(
-            f"'{name}' has no usable processor: {_first_line(error)}\nIts folder must hold the tokenizer and preprocessor_config.json."
+            f"'{name}' has no usable processor: {first_line(error)}\nIts folder must hold the tokenizer and preprocessor_config.json."
         ) from error
     if getattr(processor, "image_processor", None) is None:
         raise UserError(f"'{name}' has a tokenizer but no image processor (preprocessor_config.json); add the files of its base model")
@@ -170,7 +170,7 @@ def _without_torchvision(name: str, options: Mapping[str, Any], error: ImportErr
     kind = processor_class_from_name(settings.get("processor_class", ""))
     if kind is None:
         raise UserError(
-            f"the processor of '{name}' cannot be imported ({_first_line(error)}); install torchvision beside this torch"
+            f"the processor of '{name}' cannot be imported ({first_line(error)}); install torchvision beside this torch"
         ) from error
     pictures = AutoImageProcessor.from_pretrained(name, backend="pil", **options)
     tokenizer = AutoTokenizer.from_pretrained(name, **options)
@@ -181,10 +181,6 @@ def _without_torchvision(name: str, options: Mapping[str, Any], error: ImportErr
 def _json(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return found
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
 
 
 def end_ids(model: Any, tokenizer: Any) -> list[int]:

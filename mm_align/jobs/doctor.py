@@ -19,7 +19,6 @@ from pydantic import Field
 from ..config import JobConfig, UserError
 
 PACKAGES = ("mm_align", "data_tools", "vision", "video")
-LITTLE_DISK_GIB = 20
 OPTIONAL = {
     "peft": "LoRA training",
     "decord": "fast video reading (wheels for x86-64 Linux and Windows)",

@@ -149,11 +149,6 @@ class PreferenceObjective(Objective):
         return self.contrast_weight > 0
 
     @property
-    def needs_margins(self) -> bool:
-        """Whether batches need the pairs' reward margins."""
-        return bool(self.margin_scale or self.beta_growth)
-
-    @property
     def token_weights(self) -> float | None:
         """The weight of tokens that differ, for `token_diff_weights`; None: every token counts alike."""
         return None if self.token_weight == 1.0 else self.token_weight

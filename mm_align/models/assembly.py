@@ -14,10 +14,10 @@ from transformers import AutoImageProcessor, AutoTokenizer, GenerationConfig, Pr
 from vision.adapters import build_adapter
 from vision.images import SquareImageProcessor
 
-from ..config import UserError
+from ..config import UserError, first_line
 from .chat_templates import chat_template
 from .headers import check_whole
-from .language import check_head, check_logits, first_line, load_language_model
+from .language import check_head, check_logits, load_language_model
 from .layout import read_json
 from .lvlm import LvlmForConditionalGeneration
 from .lvlm_config import LvlmConfig

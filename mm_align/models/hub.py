@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-from ..config import UserError
+from ..config import UserError, first_line
 from .bars import hide_bars_without_terminal
 from .layout import read_json
 
@@ -44,8 +44,3 @@ def snapshot(name: str, revision: str | None = None) -> Path:
         return Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=PATTERNS))
     except FAILURES as error:
         raise UserError(f"cannot download the model '{name}': {first_line(error)}. {ADVICE}") from error
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says first, at most 300 letters, without a full stop."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300].rstrip(".")

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from ..config import UserError
+from ..config import UserError, first_line
 
 ALWAYS = ("model_type", "bos_token_id", "eos_token_id", "pad_token_id", "attn_implementation")
 ROTARY = ("rope_theta", "rope_scaling", "partial_rotary_factor")  # older names, which transformers reads into rope_parameters
@@ -91,8 +91,3 @@ _REST = (
     "a model of this toolkit has a decoder and a linear head without bias, and would compute something else. "
     "Choose another family: Llama, Qwen2, Gemma 2, GPT-2 and OPT are tried"
 )
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text that says something."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]

@@ -13,7 +13,7 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from vision.images import SquareImageProcessor
 
-from ..config import UserError
+from ..config import UserError, first_line
 from . import hub
 from .chat_templates import VICUNA
 from .headers import Header, load_tensors, read_headers
@@ -302,7 +302,7 @@ def _tokenizer(folder: Path) -> Any:
     try:
         return AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, ImportError) as error:
-        raise UserError(f"cannot read the tokenizer in {folder.name}: {hub.first_line(error)}") from error
+        raise UserError(f"cannot read the tokenizer in {folder.name}: {first_line(error)}") from error
 
 
 def _template(folder: Path, tokenizer: Any) -> str:

@@ -28,7 +28,6 @@ PREFIXES = (
     *aitqe_layout.PREFIXES,  # of a projector without pooling too
 )
 FRAMES = 120  # of the published checkpoint, where config.json does not say
-FRAME = "frame {}: <reserved_114><frame><reserved_115>"
 # Its prompt has no turns: the film (or pictures by `image_pattern`), then the question [R: inference.py, process_prompt].
 PROMPT = (
     "{%- set ns = namespace(n=0) -%}{%- for m in messages -%}{%- if m['role'] == 'assistant' -%}"

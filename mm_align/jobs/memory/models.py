@@ -154,6 +154,6 @@ def _config(source: str) -> Any:
 
 
 def _first(error: BaseException) -> str:
-    from ...models.hub import first_line
+    from ...config import first_line
 
     return first_line(error)

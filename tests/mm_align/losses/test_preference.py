@@ -227,14 +227,13 @@ def test_options_go_over_the_preset() -> None:
 def test_what_the_collator_must_supply() -> None:
     def needs(**options: Any) -> tuple[Any, ...]:
         found = objective(**options)
-        return found.needs_reference, found.needs_contrast, found.needs_margins, found.token_weights
+        return found.needs_reference, found.needs_contrast, found.token_weights
 
     assert objective().records == "pairs"
-    assert needs() == (True, False, False, None)
-    assert needs(preset="mdpo") == (True, True, False, None)
-    assert needs(preset="mm_dpo") == (True, False, True, None)
-    assert needs(preset="ddpo") == (True, False, False, 5.0)
-    assert needs(preset="simpo") == (False, False, False, None)
+    assert needs() == (True, False, None)
+    assert needs(preset="mdpo") == (True, True, None)
+    assert needs(preset="ddpo") == (True, False, 5.0)
+    assert needs(preset="simpo") == (False, False, None)
     assert needs(loss="simpo", anchor_weight=1.0)[0]
     assert needs(loss=[{"type": "simpo"}, {"type": "sigmoid", "weight": 0.5}])[0]
 
