@@ -18,9 +18,9 @@ HEAD = ["| option | what it is | default |", "|---|---|---|"]
 def cli_page() -> str:
     """The page's Markdown."""
     lines = [
-        "# Command line",
+        "# Verbs and options",
         "",
-        "Made from the parsers at build. `mmalign VERB --help` prints the same; a verb's config class holds the defaults.",
+        "Made from the parsers at build; `mmalign VERB --help` prints the same. How they are read: [the command line](../cli.md).",
         "",
         " · ".join(f"[`{name}`](#{name.replace(' ', '-')})" for name in VERBS),
         "",
