@@ -47,6 +47,11 @@ class RightsSignals:
         return {name: told[name] for name in self.names}
 
 
+def refuses(meta: Mapping[str, Any]) -> bool:
+    """Whether a field of a row of these fields refuses its use for training."""
+    return bool(opted_out(_fields(meta)))
+
+
 def opted_out(fields: Mapping[str, Any]) -> bool | None:
     """Whether one of the fields refuses training; None where none of them is there."""
     directives = [str(fields[key]) for key in DIRECTIVES if fields.get(key)]

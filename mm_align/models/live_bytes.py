@@ -46,6 +46,11 @@ class LiveBytes(TorchDispatchMode):
     def _forget(self, key: int) -> None:
         self.now -= self._sizes.pop(key)
 
+    def start_anew(self) -> int:
+        """The peak so far; from here on another is sought."""
+        peak, self.peak, self.gradients_at_peak = self.peak, self.now, self.gradients
+        return peak
+
     @contextmanager
     def watching(self, model: nn.Module, *, keep: bool) -> Iterator[None]:
         """Tells gradients from the rest; keep=False lets each go as soon as it is whole, as sharding does."""

@@ -329,6 +329,11 @@ class LvlmForConditionalGeneration(LvlmPreTrainedModel, GenerationMixin):
         cap = getattr(self.config.text_config, "final_logit_softcapping", None)
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
+    def enable_input_require_grads(self) -> None:
+        """Nothing. The library calls this with activation checkpointing and would make every embedding's output require a gradient, a
+        frozen tower's too, which then runs backward and keeps all its activations. Checkpointing that is not reentrant needs none."""
+        self._require_grads_hooks: list[Any] = []
+
     def generate(self, inputs: torch.Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
         """The library's `generate`; raises ValueError for right-padded prompts, which would be continued after the padding.
 

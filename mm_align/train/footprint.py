@@ -9,7 +9,8 @@
 
 **Activations** are counted, not put into a formula: forward, loss and backward run once on tensors that have sizes and no memory
 (torch's FakeTensorMode, automatic mixed precision as in the run), and the most bytes that live at once are kept. So frozen parts,
-low-rank updates, checkpointing, any adapter and any language model cost what the code that trains them keeps. The count is that of
+low-rank updates, checkpointing, any adapter and any language model cost what the code that trains them keeps. Of many equal decoder
+layers two and four are counted and the rest drawn out (`deeper`). The count is that of
 Korthikanti et al. 2022 (arXiv 2205.05198): what each operator keeps for its backward pass. Their transformer layer of s tokens, b rows,
 width h and a heads keeps s b h (34 + 5 a s / h) bytes in 16 bits, and counting gives that number for it (tests); with fused attention the
 a s^2 b term goes. A Llama layer in float32 (intermediate width f, q = a x head size) keeps 4 s b (6 h + 4 q + 4 f) bytes beside a
@@ -98,15 +99,18 @@ def states(sizes: Sizes, step: Step) -> States:
 
 
 class Peak(NamedTuple):
-    """The most bytes alive at once in forward and backward, and how many of them were gradients already."""
+    """The most bytes alive at once in forward and backward, and how many of them were gradients already; the most of the time until
+    pictures were read."""
 
     bytes: int
     gradients: int
+    pictures: int = 0
 
 
-def peak_of(model: nn.Module, step: Step) -> Peak:
-    """One forward and backward of a model on the meta device, which becomes one of fake tensors."""
-    keep = not step.fsdp
+def peak_of(model: nn.Module, step: Step, keep: bool | None = None) -> Peak:
+    """One forward and backward of a model on the meta device, which becomes one of fake tensors. keep: whether gradients stay (default:
+    unless FSDP shares them out)."""
+    keep = not step.fsdp if keep is None else keep
     live = LiveBytes()
     with FakeTensorMode():
         give_sizes(model, lambda p: torch.bfloat16 if step.bf16 and (step.fsdp or not p.requires_grad) else torch.float32)
@@ -116,10 +120,21 @@ def peak_of(model: nn.Module, step: Step) -> Peak:
             enable()
         with live, live.watching(model, keep=keep):
             with torch.autocast("cpu", torch.bfloat16, enabled=step.bf16):
-                loss = _loss(model, step)
+                embeds = _embeds(model, step)  # [B, L, D]
+                pictures = live.start_anew()
+                loss = _loss(model, step, embeds)
             loss.backward()
     waiting = 4 * sum(p.numel() for p in model.parameters() if p.requires_grad) if keep and step.accumulation > 1 else 0
-    return Peak(live.peak - live.gradients_at_peak + max(live.gradients_at_peak, waiting), max(live.gradients_at_peak, waiting))
+    gradients = max(live.gradients_at_peak, waiting)
+    most = live.peak - live.gradients_at_peak + gradients
+    return Peak(max(most, pictures + waiting), gradients if most >= pictures + waiting else waiting, pictures)
+
+
+def deeper(few: Peak, more: Peak, layers: tuple[int, int, int], gradients: int) -> Peak:
+    """The peak of a model of layers[2] decoder layers by those of layers[0] and layers[1] that kept no gradients: each further layer adds
+    the same. `gradients` of all layers are counted as there at that moment, which is the most that it can be."""
+    each = (more.bytes - few.bytes) / (layers[1] - layers[0])
+    return Peak(max(few.pictures, round(more.bytes + each * (layers[2] - layers[1]))) + gradients, gradients, few.pictures)
 
 
 def give_sizes(model: nn.Module, dtype: Callable[[nn.Parameter], torch.dtype]) -> None:
@@ -135,13 +150,19 @@ def give_sizes(model: nn.Module, dtype: Callable[[nn.Parameter], torch.dtype]) -
             setattr(module, name, torch.empty(buffer.shape, dtype=buffer.dtype))
 
 
-def _loss(model: Any, step: Step) -> torch.Tensor:
-    """As the model and its objectives compute it, without what looks at values: which tokens are a picture's, which carry a loss."""
+def _embeds(model: Any, step: Step) -> torch.Tensor:
+    """Words, and the pictures' visual tokens in their places. The model looks at values to find these; here their number is enough."""
     side, rows, tokens = model.config.image_size, step.rows, step.tokens
-    embeds = model.get_input_embeddings()(torch.empty(rows, tokens, dtype=torch.long))  # [B, L, D]
+    embeds: torch.Tensor = model.get_input_embeddings()(torch.empty(rows, tokens, dtype=torch.long))  # [B, L, D]
     if step.pictures:
         seen = model.visual_tokens(torch.empty(rows * step.pictures, 3, side, side)).features
         embeds = embeds.masked_scatter(torch.empty(rows, tokens, 1, dtype=torch.bool), seen.to(embeds.dtype))
+    return embeds
+
+
+def _loss(model: Any, step: Step, embeds: torch.Tensor) -> torch.Tensor:
+    """As the objectives compute it, of tokens whose values do not matter."""
+    rows, tokens = step.rows, step.tokens
     hidden = model.model.language_model(
         inputs_embeds=embeds, attention_mask=_mask(step, embeds), position_ids=torch.empty(rows, tokens, dtype=torch.long), use_cache=False
     ).last_hidden_state

@@ -106,6 +106,13 @@ def test_sure_rows_are_kept_without_the_model_and_the_rest_is_judged(source, tmp
     assert f"{cascade['agrees']} of {cascade['audited']} agree (1.000, 95 % interval" in printed
 
 
+def test_a_dry_run_says_what_the_cascade_may_spare(source, tmp_path, judge, capsys):
+    """300 to calibrate, and of the other 600 three tenths for the audit: 480 at least, of 900."""
+    assert run(source, tmp_path / "out", "--dry-run", "--limit", "900") == 0
+    assert "it judges at least 480 of 900 (300 to calibrate, 180 of the audit)" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
 def test_where_poor_rows_leave_both_sides_are_decided(source, tmp_path, judge):
     out = tmp_path / "out"
     assert run(source, out, "--poor", "drop") == 0

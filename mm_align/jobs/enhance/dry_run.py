@@ -43,7 +43,19 @@ def dry_run(config: EnhanceConfig, shards: Sequence[Shard], backend: Backend | N
     table = [_row(row, next(entries) if row.refused is None else row.refused, number) for number, row in enumerate(rows)]
     counts, total = asking.usage.to_dict(), config.limit or count_rows(shards)
     spent = [estimate_line(config, counts, len(samples), total)] if samples and counts["answers"] else []
-    return [*table, *spent, _cost(len(samples), seconds, total)]
+    spared = [_spared(config, total)] if config.cascade else []
+    return [*table, *spent, *spared, _cost(len(samples), seconds, total)]
+
+
+def _spared(config: EnhanceConfig, total: int | None) -> str:
+    """What can be said of the cascade before it is calibrated: the figures count every row, and so few could be enough at best."""
+    rows = total or 1_000_000
+    first = min(config.calibration, rows)
+    audit = round(config.audit * (rows - first))
+    return (
+        f"cascade: these figures are for a model that judges every row. With the cascade it judges at least {first + audit} of {rows} "
+        f"({first} to calibrate, {audit} of the audit); how many more, only the calibration can tell"
+    )
 
 
 def _row(row: Prepared, entry: Entry, number: int) -> str:

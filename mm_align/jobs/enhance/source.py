@@ -100,19 +100,35 @@ def warn_of_touched(run_dir: RunDir, shards: Sequence[Shard]) -> None:
 
 
 def about_data(config: EnhanceConfig, shards: Sequence[Shard], plan: Plan, backend: Backend | None) -> dict[str, Any]:
-    """For the report: the domain in its title where a model of one domain meets its own data, a warning where it meets other data.
+    """For the report: the domain in its title where a model of one domain meets its own data; warnings where it meets other data, and
+    where rows refuse their use for training and no stage looks at that.
 
     Data of one domain say so themselves, whatever looks at them: by a file `domain.json` ({"name": ...}) beside their shards.
     """
-    title = {"domain": named} if (named := _named(shards[0].path)) else {}
     domain = _domain(config, backend) if backend is not None else None
-    samples = first_samples(shards, plan, LOOK_ROWS) if domain else []
-    if domain is None or not samples:
-        return title
-    if all(domain["row_key"] in sample.meta for sample in samples):
-        return {"domain": str(domain["name"])}
-    log.warning("WARNING: %s", domain["message"])
-    return {**title, "notes": [str(domain["message"])]}
+    unheeded = "signals" not in config.stages and config.opt_outs == "drop"
+    samples = first_samples(shards, plan, LOOK_ROWS) if domain or unheeded else []
+    notes = _refusals(samples) if unheeded else []
+    told: dict[str, Any] = {"domain": named} if (named := _named(shards[0].path)) else {}
+    if domain and samples:
+        if all(domain["row_key"] in sample.meta for sample in samples):
+            told = {"domain": str(domain["name"])}
+        else:
+            notes = [str(domain["message"]), *notes]
+    for note in notes:
+        log.warning("WARNING: %s", note)
+    return told | ({"notes": notes} if notes else {})
+
+
+def _refusals(samples: Sequence[Sample]) -> list[str]:
+    """What is said where rows refuse their use for training and nothing heeds it."""
+    from data_tools.filters.rights import refuses
+
+    count = sum(refuses(sample.meta) for sample in samples)
+    if not count:
+        return []
+    few = f"{count} of the first {len(samples)} rows refuse{'s' if count == 1 else ''} their use for training (opt-out fields)"
+    return [f"{few}; only the stage `signals` heeds that: --stages signals,aitqe drops them, --opt-outs keep says that they may stay"]
 
 
 def _named(shard: str) -> str | None:

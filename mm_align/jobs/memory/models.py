@@ -9,6 +9,7 @@ from ...config import UserError
 
 if TYPE_CHECKING:
     from ...models import LvlmForConditionalGeneration
+    from ...models.lvlm_config import LvlmConfig
     from ..train.config import ModelConfig
 
 
@@ -77,8 +78,19 @@ def on_meta(config: Any) -> Any:
         return AutoModelForImageTextToText.from_config(config)
 
 
-def to_train(config: ModelConfig) -> tuple[LvlmForConditionalGeneration, str]:
-    """The model that `mmalign train` would train, without weights. UserError where sizes are not at hand or do not fit."""
+def to_train(config: ModelConfig, layers: int | None = None) -> tuple[LvlmForConditionalGeneration, str]:
+    """The model that `mmalign train` would train, without weights, and where its sizes are from. layers: with so many decoder layers only.
+    UserError where sizes are not at hand or do not fit."""
+    found, told = config_to_train(config)
+    if layers is not None:
+        text = found.text_config.to_dict()
+        kinds = {"layer_types": text["layer_types"][:layers]} if text.get("layer_types") else {}
+        found.text_config = type(found.text_config)(**text | {"num_hidden_layers": layers} | kinds)
+    return on_meta(found), told
+
+
+def config_to_train(config: ModelConfig) -> tuple[LvlmConfig, str]:
+    """The config of the model that `mmalign train` would train."""
     from ...models.assembly import REPLACED, checked_config
     from ...models.lvlm_config import LvlmConfig
     from ..train.model import changes_of
@@ -88,7 +100,7 @@ def to_train(config: ModelConfig) -> tuple[LvlmForConditionalGeneration, str]:
         changes["more_towers"] = {name: tower_sizes(tower) for name, tower in changes["more_towers"].items()}
     if config.from_ is None:
         made = checked_config(vision_config=tower_sizes(config.vision or {}), text_config=text_sizes(config), **changes)
-        return on_meta(made), "the parts that the config names"
+        return made, "the parts that the config names"
     found = config_at_hand(config.from_, config.revision)
     old = found.config
     if not isinstance(old, LvlmConfig):
@@ -100,7 +112,7 @@ def to_train(config: ModelConfig) -> tuple[LvlmForConditionalGeneration, str]:
     kept = {key: getattr(old, key) for key in (*REPLACED, "image_token_id", "tie_word_embeddings")}
     if "more_towers" in changes:
         changes["more_towers"] = (old.more_towers or {}) | changes["more_towers"]
-    return on_meta(checked_config(vision_config=old.vision_config, text_config=old.text_config, **(kept | changes))), found.told
+    return checked_config(vision_config=old.vision_config, text_config=old.text_config, **(kept | changes)), found.told
 
 
 def tower_sizes(described: dict[str, Any]) -> Any:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ...train.footprint import Peak, Sizes, Step
     from .memory import MemoryConfig
 
+FEW = (2, 4)  # decoder layers that stand for many; an even step, since kinds of layers may take turns
 NEW_MODEL = ("from", "vision", "text", "revision", "tokenizer", "image_token")  # what a named model replaces of the config's
 
 
@@ -77,14 +78,25 @@ class Counted:
 
     def parts(self, train: TrainConfig, processes: int) -> list[Part]:
         """See `mm_align.train.footprint`. UserError for switches that contradict each other."""
-        from ...train.footprint import parts_of, peak_of
+        from ...train.footprint import parts_of
 
         sizes, picture = self.sizes(train)
         step = self._step(train, processes, picture)
         key = (step._replace(processes=1, accumulation=min(step.accumulation, 2)), str(train.lora), tuple(train.train))
         if key not in self._peaks:
-            self._peaks[key] = peak_of(self._model(train), step)
+            self._peaks[key] = self._peak(train, step, sizes)
         return parts_of(sizes, step, self._peaks[key])
+
+    def _peak(self, train: TrainConfig, step: Step, sizes: Sizes) -> Peak:
+        """Counted whole, or, of many decoder layers, with a few and drawn out; a tower that trains has layers of its own in the sum."""
+        from ...train.footprint import deeper, peak_of
+
+        model = self._model(train)
+        layers = model.config.text_config.num_hidden_layers
+        if layers <= 2 * FEW[1] or any(name not in ("adapter", "language_model") for name in train.train):
+            return peak_of(model, step)
+        few, more = (peak_of(self._model(train, count), step, keep=False) for count in FEW)
+        return deeper(few, more, (*FEW, layers), 0 if step.fsdp else 4 * sizes.trained)
 
     def sizes(self, train: TrainConfig) -> tuple[Sizes, int]:
         """The model's, and the tokens of a picture."""
@@ -96,15 +108,15 @@ class Counted:
             self._sizes[key] = sizes_of(model), model.config.num_image_tokens
         return self._sizes[key]
 
-    def _model(self, train: TrainConfig) -> Any:
-        """Without weights, with low-rank updates and frozen parts as the run has them."""
+    def _model(self, train: TrainConfig, layers: int | None = None) -> Any:
+        """Without weights, with low-rank updates and frozen parts as the run has them. layers: so many of the decoder's."""
         from ...train.lora import apply_lora
         from ...train.optim import train_only
         from ..train.setup import check_options
 
         check_options(train)
         try:
-            model, self.told = to_train(train.model)
+            model, self.told = to_train(train.model, layers)
         except UserError as error:
             if self.config.model is not None:
                 raise

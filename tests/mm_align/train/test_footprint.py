@@ -134,3 +134,22 @@ def test_the_optimisers_own_step_may_be_the_busiest_moment(sized):
     model = sized()
     names = [part.name for part in parts_of(sizes_of(model), step, peak_of(model, step))]
     assert "temporaries" in names
+
+
+def test_a_frozen_tower_stays_out_of_the_backward_pass(make_model, processor, picture):
+    """With checkpointing the library would make every embedding's output require a gradient; the gradients are the same without that."""
+    from mm_align.train.optim import train_only
+
+    found = []
+    for checkpointing in (False, True):
+        model = make_model().train()
+        train_only(model, ["adapter", "language_model"])
+        if checkpointing:
+            model.activation_checkpointing_enable()
+        pixels = torch.from_numpy(processor.image_processor.pixels([picture(0)]))
+        assert not model.model.tower_features(pixels)[0].features.requires_grad
+        ids = torch.tensor([[model.config.image_token_id] * 4 + [1, 2, 3]])
+        model(input_ids=ids, pixel_values=pixels, labels=ids, use_cache=False).loss.backward()
+        found.append({name: p.grad for name, p in model.named_parameters() if p.requires_grad})
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(gradient, found[1][name], msg=name)
