@@ -204,7 +204,9 @@ def test_commands_within_sentences_name_verbs_and_options_that_exist(page):
         words = line.split()
         name = find_verb(words)
         if name is None:
-            assert any(verb.split()[0] == words[0] for verb in VERBS) or words[0] in ("VERB", "--version", "--help"), f"mmalign {line}"
+            assert any(verb.split()[0] == words[0] for verb in VERBS) or words[0] in ("VERB", "...", "--version", "--help"), (
+                f"mmalign {line}"
+            )
         else:
             parser = flags.build_parser(name, VERBS[name], importlib.import_module(VERBS[name].module))
             flags_of = {flag for action in parser._actions for flag in action.option_strings}
