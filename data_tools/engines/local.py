@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -31,7 +31,8 @@ OUT_OF_MEMORY = "it ran out of memory"
 
 
 class LocalPool:
-    """Worker processes of one torch thread each, so many at a time.
+    """Worker processes of one torch thread each, so many at a time. With the first all are launched, and the others import what they need
+    while they wait for their start.
 
     setup(): what `build` is given, asked for at each start. keep: see `RunDir.lock`. gpus: CUDA's names of the GPUs that they are to be
     spread over, each seeing one; none: they see what this process sees.
@@ -45,17 +46,26 @@ class LocalPool:
         self.on: dict[int, str] = {}
         self.workers: dict[int, subprocess.Popen[bytes]] = {}
         self.count = 0
+        self.waiting: deque[int] = deque(range(1, workers + 1))
         self.news: queue.Queue[tuple[int, Message]] = queue.Queue()
 
     def start(self) -> int:
+        if not self.waiting:
+            self.waiting.append(self.count + 1)
+        while self.count < self.waiting[-1]:
+            self._launch()
+        number = self.waiting.popleft()
+        self._say(number, dict(self.setup()))
+        threading.Thread(target=self._listen, args=(number, self.workers[number]), daemon=True).start()
+        return number
+
+    def _launch(self) -> None:
         command = [sys.executable, "-P", "-c", START, self.build.__module__, self.build.__qualname__]
         keep = () if self.keep is None or os.name == "nt" else (self.keep,)
         self.count += 1
-        worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment(), pass_fds=keep)
-        self.workers[self.count] = worker
-        self._say(self.count, dict(self.setup()))
-        threading.Thread(target=self._listen, args=(self.count, worker), daemon=True).start()
-        return self.count
+        self.workers[self.count] = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment(), pass_fds=keep
+        )
 
     def send(self, worker: int, task: Task) -> None:
         self._say(worker, task.to_message())
@@ -130,6 +140,8 @@ def serve(module: str, name: str) -> None:
     stopped = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: stopped.set())
+    with suppress(ImportError):  # it is told below, where somebody listens
+        import_module(module)
     setup = json.loads(sys.stdin.buffer.readline() or b"null")
     if setup is None:
         return

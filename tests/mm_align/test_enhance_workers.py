@@ -212,6 +212,17 @@ def test_what_a_worker_refuses_is_bad_usage(tmp_path, capsys):
         mm_align.enhance(source, tmp_path / "out", backend=object(), workers=2)
 
 
+def test_a_worker_that_dies_while_it_waits_for_its_start_is_told_of_then():
+    """All are launched with the first; nobody listens to one before its start."""
+    pool = local.LocalPool(json.loads, dict, 2)
+    assert pool.start() == 1
+    pool.workers[2].kill()
+    assert (pool.start(), pool.start()) == (2, 3)
+    told = [event for _ in range(3) for number, event in pool.events(2) if number == 2]
+    pool.close()
+    assert told == [{"died": "SIGKILL, as the system sends it when memory runs out"}]
+
+
 def test_each_worker_sees_the_gpu_with_the_fewest_workers(monkeypatch):
     """Three workers on two GPUs: 4, 7, 4; when the second ends, its GPU is the next one's."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4, 7")

@@ -103,7 +103,7 @@ def _local(config: EnhanceConfig, setup: Setup, run_dir: RunDir) -> tuple[Pool, 
 
     from .worker import build
 
-    workers = config.workers or 1
+    workers = min(config.workers or 1, max(1, len(setup.shards)))
     gpus = gpus_here() if config.device in ("auto", "cuda") else []
     return LocalPool(build, setup, workers, keep=run_dir.lock, gpus=gpus), workers
 
