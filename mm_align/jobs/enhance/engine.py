@@ -95,25 +95,26 @@ def wanted_rows(config: EnhanceConfig, shards: Sequence[Shard]) -> list[tuple[Sh
 
 def _pool(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir) -> tuple[Pool, int]:
     """The workers' home, and how many there are to be."""
-    return POOLS[config.engine](config, _setup(config, shards, run_dir), run_dir)
+    most = max(1, len(shards))  # a worker without a shard would only start
+    return POOLS[config.engine](config, _setup(config, shards, run_dir), run_dir, most)
 
 
-def _local(config: EnhanceConfig, setup: Setup, run_dir: RunDir) -> tuple[Pool, int]:
+def _local(config: EnhanceConfig, setup: Setup, run_dir: RunDir, most: int) -> tuple[Pool, int]:
     from data_tools.engines.local import LocalPool, gpus_here
 
     from .worker import build
 
-    workers = min(config.workers or 1, max(1, len(setup.shards)))
+    workers = min(config.workers or 1, most)
     gpus = gpus_here() if config.device in ("auto", "cuda") else []
     return LocalPool(build, setup, workers, keep=run_dir.lock, gpus=gpus), workers
 
 
-def _ray(config: EnhanceConfig, setup: Setup, run_dir: RunDir) -> tuple[Pool, int]:
+def _ray(config: EnhanceConfig, setup: Setup, run_dir: RunDir, most: int) -> tuple[Pool, int]:
     from data_tools.engines.ray_ import RayPool, connect
 
     from .worker import build
 
-    workers, ours = connect(config.ray_address, config.gpus_per_worker, config.workers)
+    workers, ours = connect(config.ray_address, config.gpus_per_worker, config.workers and min(config.workers, most))
     log.info("%d Ray workers", workers)
     return RayPool(build, setup, run_dir, config.gpus_per_worker, ours), workers
 
