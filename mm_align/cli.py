@@ -256,7 +256,8 @@ def command() -> NoReturn:
     nor once more at exit, which together cost a short command a fifth of its time."""
     gc.disable()
     code = main()
-    gc.freeze()
+    if "torch" not in sys.modules:  # its libraries count at exit what was not collected, and call that leaks
+        gc.freeze()
     sys.exit(code)
 
 

@@ -19,7 +19,7 @@ def shown():
                 yield pytest.param(told[0], after.text.splitlines(), marks=[pytest.mark.slow] if "slow" in block.marks else [], id=told[0])
 
 
-@pytest.mark.parametrize(("command", "lines"), shown())
+@pytest.mark.parametrize(("command", "lines"), list(shown()))
 def test_every_line_is_printed(command, lines, capsys):
     assert main(shlex.split(command)[1:]) == 0
     printed = capsys.readouterr().out.splitlines()

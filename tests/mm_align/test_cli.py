@@ -181,3 +181,19 @@ def test_a_field_may_not_take_a_common_flag():
 
     with pytest.raises(TypeError, match="--quiet belongs to every verb"):
         build_parser("doctor", cli.VERBS["doctor"], types.SimpleNamespace(DoctorConfig=Greedy, run=print))
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_what_torch_brings_is_collected_at_exit(loaded, monkeypatch):
+    """Its libraries count at exit what is left, and print it as leaks."""
+    frozen = []
+    monkeypatch.setattr(cli, "main", lambda: 3)
+    monkeypatch.setattr(cli.gc, "freeze", lambda: frozen.append(True))
+    monkeypatch.setitem(sys.modules, "torch", sys) if loaded else monkeypatch.delitem(sys.modules, "torch", raising=False)
+    try:
+        with pytest.raises(SystemExit) as end:
+            cli.command()
+    finally:
+        cli.gc.enable()
+    assert end.value.code == 3
+    assert frozen == ([] if loaded else [True])
