@@ -330,9 +330,8 @@ def refuse_differences(root: Path, before: Mapping[str, Any], now: Mapping[str, 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     for key in [*before, *(k for k in now if k not in before)]:
-        old, new = before.get(key, "nothing"), now.get(key, "nothing")
-        if old != new:
-            yield f"{key}: was {old!r}, now {new!r}"
+        if before.get(key) != now.get(key):  # an option that a later version has, and that is not given, is no difference
+            yield f"{key}: was {before.get(key, 'nothing')!r}, now {now.get(key, 'nothing')!r}"
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -31,6 +31,12 @@ def test_new_unfinished_finished(tmp_path):
     assert again.finished() == {"rows": 3}
 
 
+def test_an_option_of_a_later_version_that_is_not_given_is_no_difference(tmp_path):
+    start(tmp_path / "out")
+    later = {**BINDING, "config": {**BINDING["config"], "new_option": None}}
+    assert start(tmp_path / "out", later).condition == "unfinished"
+
+
 def test_another_configuration_is_refused_with_the_difference(tmp_path):
     start(tmp_path / "out")
     other = {**BINDING, "config": {"policy": "never", "guards": {"max": 3}, "limit": 5}}
