@@ -190,3 +190,8 @@ def test_sizes_of_parts_that_are_not_at_hand(refused, tmp_path):
         }
         (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"model": model, "data": [{"path": "rows.jsonl"}]}))
         assert said in refused("--train", str(tmp_path / "mine.yaml"))
+
+
+def test_a_card_has_memory(capsys):
+    assert main(["memory", "tiny-lvlm", "--device-memory", "-3"]) == 2
+    assert "should be greater than 0" in capsys.readouterr().err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -26,7 +26,7 @@ class MemoryConfig(JobConfig):
     train: str | None = Field(None, description="a training run: packaged config of `mmalign train`, or a YAML file (default: answering)")
     change: dict[str, Any] = Field({}, description="of --train: what differs from the config: `--set change.micro_batch=4`")
     processes: int = Field(1, ge=1, description="of --train: processes, one a device")
-    device_memory: list[float] = Field([24, 80], min_length=1, description="memory of a card in GB")
+    device_memory: list[Annotated[float, Field(gt=0)]] = Field([24, 80], min_length=1, description="memory of a card in GB")
     tokens: int | None = Field(
         None, ge=1, description="tokens of a row, pictures included (default: training, max_length; else pictures and 256 of a question)"
     )
