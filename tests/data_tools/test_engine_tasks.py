@@ -1,8 +1,6 @@
 """What a worker may write: nothing once its shard was given to another, as when it is cut off and thought dead."""
 
-import importlib.util
-from pathlib import Path
-
+import pipeline_cases as cases
 import pytest
 
 from data_tools.engines.local import told_of
@@ -11,10 +9,6 @@ from data_tools.engines.tasks import Task, Worker, perform
 from data_tools.io import list_shards
 from data_tools.plan import Watch
 from data_tools.shards import RunStopped, fingerprint, open_run
-
-spec = importlib.util.spec_from_file_location("pipeline_cases", Path(__file__).with_name("test_pipeline.py"))
-cases = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(cases)
 
 
 @pytest.fixture

@@ -1,91 +1,18 @@
-"""The pipeline with a fake step: order, identity, audit, rules, duplicates, limits, batches, stopping and resuming."""
+"""The pipeline with a fake step: order, identity, audit, rules, duplicates, limits, blocks."""
 
 import dataclasses
-import errno
-import hashlib
-import io
 import json
-import os
 
+import numpy as np
 import pytest
-from PIL import Image
+from pipeline_cases import batch_step, do, make_plan, png, rows_of, write_source
 
 from data_tools.aitqe import quota
-from data_tools.calls import CallFailed
-from data_tools.finalising import _Render
+from data_tools.finalising import SeenIds, _Render
 from data_tools.io import list_shards, read
-from data_tools.journal import Journal
-from data_tools.pipeline import Plan, SeenIds, Summary, Watch, run, stopping_on_full_disk
-from data_tools.plan import check_identity
+from data_tools.plan import Summary, check_identity
 from data_tools.records import Verdict
-from data_tools.shards import RunRefused, RunStopped, fingerprint, open_run
-
-
-def png(color):
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8), color).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def write_source(folder, shards=2, rows=25):
-    """Rows 3 and 11 of every shard are broken: no JSON, no picture file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for s in range(shards):
-        lines = []
-        for i in range(rows):
-            name = f"{s}-{i}.png"
-            if i != 11:
-                (folder / name).write_bytes(png((s * 40, i * 5 % 256, 9)))
-            row = {"id": f"s{s}r{i}", "image": name, "caption": f"caption {i} of {s}", "extra": {"z": i, "a": None}}
-            lines.append("{ broken" if i == 3 else json.dumps(row))
-        (folder / f"part-{s}.jsonl").write_text("\n".join(lines) + "\n")
-    return folder
-
-
-def batch_step(samples):
-    """Every third caption is rewritten; the text tells which samples were judged together."""
-    together = hashlib.sha256("".join(s.id for s in samples).encode()).hexdigest()[:8]
-    return [
-        Verdict("rewrite", {"overall": 3.0}, text=f"{s.caption} with {together}", p_rewrite=0.9, reason="model")
-        if s.source.row % 3 == 0
-        else Verdict("keep", {"overall": 8.0}, p_rewrite=0.1, reason="model")
-        for s in samples
-    ]
-
-
-def make_plan(**changes):
-    audit = changes.pop("audit", lambda v: {"action": v.action, "overall": v.scores.get("overall"), "reason": v.reason})
-    return Plan(**{"step": batch_step, "audit": audit, "block_rows": 4, **changes})
-
-
-def do(source, out, plan=None, watch=None):
-    shards, plan = list_shards(source), plan or make_plan()
-    outputs = [name for s in shards for name in (f"{s.name}{plan.suffix(s)}", f"quarantine/{s.name}.jsonl")]
-    binding = {"source": {s.name: fingerprint(s.path) for s in shards}}
-    with open_run(out, binding, outputs) as run_dir:
-        return run(shards, plan, run_dir, watch or Watch())
-
-
-def results(out):
-    """Every file whose bytes must not depend on how often a run was interrupted."""
-    places = [*out.glob("*.*"), *out.glob("quarantine/*"), *out.glob(".mmalign/stats/*"), *out.glob(".mmalign/done/*")]
-    return {p.relative_to(out).as_posix(): p.read_bytes() for p in places if p.is_file()}
-
-
-def rows_of(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return write_source(tmp_path_factory.mktemp("source"))
-
-
-@pytest.fixture(scope="module")
-def reference(source, tmp_path_factory):
-    out = tmp_path_factory.mktemp("reference") / "out"
-    do(source, out)
-    return out
+from data_tools.shards import RunRefused
 
 
 def test_rows_keep_order_and_fields(source, reference):
@@ -148,41 +75,6 @@ def test_samples_come_decoded(source, tmp_path):
     assert sizes == {(8, 8)}
 
 
-def test_stopping_after_any_block_and_going_on_is_the_same(source, reference, tmp_path):
-    """14 blocks in two shards; after each stop the next start goes on, and the finished run equals the undisturbed one."""
-    for every in (1, 3):
-        out, starts = tmp_path / str(every), 0
-        while True:
-            starts += 1
-            watch = Watch()
-            watch.stop = lambda watch=watch, every=every: watch.fresh_rows >= 4 * every
-            try:
-                do(source, out, watch=watch)
-                break
-            except RunStopped:
-                assert starts < 60
-        assert starts > 4
-        assert results(out) == results(reference)
-
-
-def test_a_step_that_fails_leaves_what_was_committed(source, reference, tmp_path):
-    calls = []
-
-    def failing(samples):
-        calls.append(1)
-        if len(calls) == 4:
-            raise RuntimeError("the model broke")
-        return batch_step(samples)
-
-    with pytest.raises(RuntimeError, match="the model broke"):
-        do(source, tmp_path / "out", make_plan(step=failing))
-    calls = [0] * 10
-    seen = []
-    do(source, tmp_path / "out", make_plan(step=lambda samples: (seen.append(samples[0].source.row), batch_step(samples))[1]))
-    assert seen[0] == 12
-    assert results(tmp_path / "out") == results(reference)
-
-
 def test_a_step_must_answer_every_sample(source, tmp_path):
     with pytest.raises(ValueError, match="one each, in order"):
         do(source, tmp_path / "out", make_plan(step=lambda samples: batch_step(samples)[1:]))
@@ -242,8 +134,6 @@ def test_duplicates_are_reported_or_quarantined(tmp_path):
 
 
 def test_seen_ids_over_many_shards():
-    import numpy as np
-
     seen, rng = SeenIds(), np.random.default_rng(0)
     known: set[int] = set()
     for _ in range(40):
@@ -266,38 +156,6 @@ def test_a_row_with_our_fields_leaves(tmp_path):
     (folder / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     summary = do(folder, tmp_path / "out")
     assert summary.reasons == {"field_collision": 1}
-
-
-@pytest.fixture
-def timeless(monkeypatch):
-    """Files whose times tell nothing, as where a run goes on in another process."""
-    monkeypatch.setattr("data_tools.steady._state", lambda path: ())
-
-
-def test_a_source_that_changes_under_the_run_is_refused(tmp_path, timeless):
-    """Same size, other rows: the id hashes of the journal do not fit what is read in the second pass."""
-    folder = write_source(tmp_path / "src", shards=1, rows=10)
-    path = folder / "part-0.jsonl"
-
-    def changing(samples):
-        path.write_text(path.read_text().replace("s0r5", "s0x5"))
-        return batch_step(samples)
-
-    with pytest.raises(RunRefused, match="rows 4 to 7 .* are not what was judged"):
-        do(folder, tmp_path / "out", make_plan(step=changing, block_rows=4))
-
-
-def test_a_source_that_grows_under_the_run_is_refused(tmp_path, monkeypatch, timeless):
-    folder = write_source(tmp_path / "src", shards=1, rows=10)
-    path, finish = folder / "part-0.jsonl", Journal.finish
-
-    def growing(journal):
-        finish(journal)
-        path.write_text(path.read_text() + '{"one": "more"}\n')
-
-    monkeypatch.setattr(Journal, "finish", growing)
-    with pytest.raises(RunRefused, match="holds more than the 10 rows that were judged"):
-        do(folder, tmp_path / "out")
 
 
 @pytest.mark.parametrize("format", ["jsonl", "parquet", "webdataset", "folder"])
@@ -359,84 +217,3 @@ def test_the_quota_is_of_rows_that_stay(tmp_path):
 
     summary = do(folder, tmp_path / "out", make_plan(step=step, rule=quota(0.5), on_duplicate="quarantine"))
     assert (summary.rewritten, summary.kept, summary.reasons) == (2, 2, {"duplicate_id": 2})
-
-
-def test_a_full_disk_at_any_write_can_be_continued(source, reference, tmp_path, monkeypatch):
-    """The n-th fsync fails with ENOSPC, for every n there is: always RunStopped, and the next start ends the same."""
-    fsync, out = os.fsync, tmp_path / "out"
-    for n in range(200):
-        left = [n]
-
-        def failing(fd, left=left):
-            left[0] -= 1
-            if left[0] < 0:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            fsync(fd)
-
-        monkeypatch.setattr(os, "fsync", failing)
-        try:
-            with stopping_on_full_disk(out):
-                do(source, out)
-            break
-        except RunStopped as stopped:
-            said = str(stopped)
-        finally:
-            monkeypatch.undo()
-    assert 3 < n < 199
-    assert "run the same command to continue" in said
-    assert results(out) == results(reference)
-
-
-def test_other_os_errors_are_not_a_full_disk(tmp_path):
-    with pytest.raises(OSError, match="broken"), stopping_on_full_disk(tmp_path):
-        raise OSError(errno.EIO, "broken")
-
-
-def test_progress_counts_what_an_earlier_start_did(source, tmp_path):
-    calls = iter(range(100))
-    with pytest.raises(RunStopped):
-        do(source, tmp_path / "out", watch=Watch(stop=lambda: next(calls) >= 2))
-    told = []
-    watch = Watch(progress=told.append)
-    do(source, tmp_path / "out", watch=watch)
-    assert told[0].rows == 16
-    assert told[-1].rows == 50
-    assert told[-1].kept + told[-1].rewritten + told[-1].quarantined == 50
-    assert watch.fresh_rows == 50 - 12
-
-
-# -- a model that fails ------------------------------------------------------------------------------------------------
-
-
-def failing(*rows, again=True):
-    """The step's model does not answer when it is asked about one of these rows of a shard."""
-
-    def step(samples):
-        if any(s.source.row in rows for s in samples):
-            raise CallFailed("HTTP 500", again=again)
-        return batch_step(samples)
-
-    return step
-
-
-@pytest.mark.parametrize("again", [True, False])
-def test_a_row_for_which_the_model_fails_takes_no_other_with_it(source, tmp_path, again):
-    summary = do(source, tmp_path, make_plan(step=failing(5, again=again)))
-    assert summary.rows == summary.out + summary.quarantined == 50
-    gone = rows_of(tmp_path / "quarantine/part-0.jsonl")
-    assert [(row["source"]["row"], row["reason"], row["detail"]) for row in gone if row["reason"] == "call_failed"] == [
-        (5, "call_failed", "HTTP 500")
-    ]
-
-
-def test_a_model_that_is_gone_stops_the_run_which_continues(source, tmp_path):
-    """Three rows of one block fail one after the other: nothing of it is journaled, and all of it is done the next time."""
-    with pytest.raises(RunStopped, match="failed 3 times in a row.*same command"):
-        do(source, tmp_path, make_plan(step=failing(12, 13, 14)))
-    summary = do(source, tmp_path)
-    assert (summary.rows, dict(summary.reasons).get("call_failed")) == (50, None)
-
-
-def test_rows_that_a_model_never_takes_do_not_stop_the_run(source, tmp_path):
-    summary = do(source, tmp_path, make_plan(step=failing(12, 13, 14, 15, again=False)))
-    assert summary.reasons["call_failed"] == 8

@@ -101,7 +101,7 @@ def memory_disk(tmp_path):
 
 def test_killed_anywhere_it_ends_the_same(memory_disk):
     made = subprocess.run(
-        [sys.executable, "-c", SCENARIO, str(Path(__file__).with_name("test_pipeline.py")), str(memory_disk)],
+        [sys.executable, "-c", SCENARIO, str(Path(__file__).with_name("pipeline_cases.py")), str(memory_disk)],
         capture_output=True,
         text=True,
         timeout=120,

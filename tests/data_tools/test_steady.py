@@ -1,32 +1,27 @@
 """Shards that cannot be read, break off, or change while a run reads them."""
 
-import importlib.util
 import json
-from pathlib import Path
 
+import pipeline_cases as cases
 import pytest
 
 from data_tools.io import list_shards
-from data_tools.pipeline import Watch
+from data_tools.plan import Watch
 from data_tools.shards import RunRefused, RunStopped
 from data_tools.steady import read_on
-
-spec = importlib.util.spec_from_file_location("pipeline_tests", Path(__file__).with_name("test_pipeline.py"))
-pipeline = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(pipeline)
 
 
 @pytest.fixture
 def source(tmp_path):
-    return pipeline.write_source(tmp_path / "src", shards=3, rows=20)
+    return cases.write_source(tmp_path / "src", shards=3, rows=20)
 
 
 def test_a_shard_that_cannot_be_opened_is_one_line_and_the_run_goes_on(source, tmp_path):
     (source / "part-1.jsonl").unlink()
     (source / "part-1.jsonl").symlink_to(source / "nowhere")
-    summary = pipeline.do(source, tmp_path / "out")
+    summary = cases.do(source, tmp_path / "out")
     assert (summary.rows, summary.reasons["shard_unreadable"]) == (41, 1)
-    (line,) = pipeline.rows_of(tmp_path / "out" / "quarantine" / "part-1.jsonl")
+    (line,) = cases.rows_of(tmp_path / "out" / "quarantine" / "part-1.jsonl")
     assert (line["source"]["shard"], line["reason"]) == ("part-1", "shard_unreadable")
     assert "No such file" in line["detail"]
     assert (tmp_path / "out" / "part-1.jsonl").read_text() == ""
@@ -61,22 +56,22 @@ def changing(path, before):
 def test_a_shard_that_changes_while_it_is_judged_is_refused_and_restored_continues(source, tmp_path):
     """The change keeps every id and the file's size, so only its time tells."""
     path, original = source / "part-1.jsonl", (source / "part-1.jsonl").read_bytes()
-    expected = pipeline.do(source, tmp_path / "expected") and pipeline.results(tmp_path / "expected")
+    expected = cases.do(source, tmp_path / "expected") and cases.results(tmp_path / "expected")
     out = tmp_path / "out"
     watch = changing(path, lambda: (out / ".mmalign" / "journal" / "part-1.jsonl").exists())
     with pytest.raises(RunRefused, match="changed while it was read"):
-        pipeline.do(source, out, watch=watch)
+        cases.do(source, out, watch=watch)
     with pytest.raises(RunRefused, match="source changed since the run"):
-        pipeline.do(source, out)
+        cases.do(source, out)
     path.write_bytes(original)
-    pipeline.do(source, out)
-    assert pipeline.results(out) == expected
+    cases.do(source, out)
+    assert cases.results(out) == expected
 
 
 def test_what_changes_between_two_passes_is_seen_too(source, tmp_path):
     out, path = tmp_path / "out", source / "part-0.jsonl"
     watch = changing(path, lambda: (out / ".mmalign" / "journal" / "part-0.jsonl").read_bytes().count(b"\n") >= 2)
     with pytest.raises(RunRefused, match="changed while it was read"):
-        pipeline.do(source, out, watch=watch)
+        cases.do(source, out, watch=watch)
     assert not (out / ".mmalign" / "done" / "part-0.json").exists()
     assert json.loads((out / ".mmalign" / "run.json").read_text())["made_by"] == "mm-align"

@@ -20,14 +20,14 @@ from data_tools.shards import fingerprint, open_run
 
 
 def neighbour(name):
-    """A test file of the folder above, for what it makes and runs."""
+    """A file of the folder above, for what it makes and runs."""
     spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-KILLS, PIPELINE = neighbour("test_pipeline_kills"), neighbour("test_pipeline")
+KILLS, PIPELINE = neighbour("test_pipeline_kills"), neighbour("pipeline_cases")
 memory_disk, results = KILLS.memory_disk, PIPELINE.results
 RULES = ("image.width < 2 or text.words in top 10%", "exact.caption_repeats is known", "near_text.repeats is known and image.aspect == 1")
 
