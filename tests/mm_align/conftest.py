@@ -21,9 +21,10 @@ def beside(name: str) -> Any:
     return module
 
 
-# Once: pytest may read this file a second time, and another `Refusal` is not the one that the tests raise.
-if "endpoint_server" not in sys.modules:
-    sys.modules["endpoint_server"] = beside("endpoint_server")
+# Each once: pytest may read this file a second time, and another `Refusal` is not the one that the tests raise.
+for name in ("endpoint_server", "engine_faults", "scripted_enhance", "sliced_runs"):
+    if name not in sys.modules:
+        sys.modules[name] = beside(name)
 
 
 def byte_tokenizer() -> Any:
@@ -173,6 +174,19 @@ def film(tmp_path_factory: pytest.TempPathFactory, painted: Any) -> Path:
     """Sixty frames of 96 x 64 in two seconds, H.264."""
     path: Path = painted.write(tmp_path_factory.mktemp("film") / "film.mp4", range(60))
     return path
+
+
+# Enhancing
+
+
+@pytest.fixture
+def quality_model(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The model of every name is `scripted_enhance.Scripted()`."""
+    import mm_align.backends
+
+    backend = sys.modules["scripted_enhance"].Scripted()
+    monkeypatch.setattr(mm_align.backends, "load_backend", lambda *a, **k: backend)
+    return backend
 
 
 # Feedback

@@ -4,15 +4,12 @@ import importlib.util
 import signal
 import sys
 import time
-from pathlib import Path
 
+import engine_faults as faults
 import pytest
 
 from mm_align.cli import main
 
-spec = importlib.util.spec_from_file_location("engine_faults", Path(__file__).with_name("engine_faults.py"))
-faults = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(faults)
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra `ray` is not installed")
 
 

@@ -1,18 +1,14 @@
 """`mmalign enhance-data --out STORE://... --scratch DIR`: objects appear whole, the marker last; fsspec's memory stands in for a store."""
 
-import importlib.util
 import json
-from pathlib import Path
 
+import engine_faults as faults
 import fsspec
 import pytest
 
 from data_tools.io import list_shards, read, upload
 from mm_align.cli import main
 
-spec = importlib.util.spec_from_file_location("engine_faults", Path(__file__).with_name("engine_faults.py"))
-faults = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(faults)
 OUT = "memory://bucket/better"
 
 

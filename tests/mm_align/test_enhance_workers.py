@@ -1,6 +1,5 @@
 """`mmalign enhance-data --workers N`: the end is that of one process, whatever happens to workers, their parent or a shard."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -9,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import engine_faults as faults
 import pytest
 
 import mm_align
@@ -17,9 +17,6 @@ from mm_align.cli import main
 from mm_align.config import UserError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
-spec = importlib.util.spec_from_file_location("engine_faults", Path(__file__).with_name("engine_faults.py"))
-faults = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(faults)
 
 
 @pytest.fixture

@@ -1,23 +1,18 @@
 """`enhance-data --shard i/n` and `merge`: the slices of a run come to what one process makes, row for row, or it is said why not."""
 
-import importlib.util
-import json
 import os
 import shutil
 import sys
-from pathlib import Path
 
+import engine_faults as faults
 import pytest
+import sliced_runs
+from sliced_runs import merge_cut_short, same
 
-from data_tools.durable import put_in_place
 from data_tools.engines import slices
 from mm_align.cli import main
 
-spec = importlib.util.spec_from_file_location("engine_faults", Path(__file__).with_name("engine_faults.py"))
-faults = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(faults)
-BAD = '{"Recaption": "a small square on white ground", "Overall Score": "2<Overall>"}'
-OPTIONS = ("--model", f"null:{BAD}", "--batch-size", "8", "--max-rewrite-fraction", "0.3")
+OPTIONS = ("--model", f"null:{sliced_runs.BAD}", "--max-rewrite-fraction", "0.3")
 
 
 @pytest.fixture(scope="module")
@@ -27,17 +22,11 @@ def source(tmp_path_factory):
 
 
 def command(source, out, *more):
-    return main(["enhance-data", str(source), "--out", str(out), *OPTIONS, *more])
+    return sliced_runs.command(source, out, *OPTIONS, *more)
 
 
 def divided(source, outs, of, *more):
-    for index in range(of):
-        assert command(source, outs[index % len(outs)], "--shard", f"{index}/{of}", *more) == 0
-
-
-def report_of(out):
-    report = json.loads((out / "report.json").read_text())
-    return {key: value for key, value in report.items() if key != "run"}
+    sliced_runs.divided(source, outs, of, *OPTIONS, *more)
 
 
 @pytest.mark.parametrize("fate", ["keep", "quarantine"])
@@ -53,8 +42,7 @@ def test_slices_merge_to_the_undivided_run(source, tmp_path, of, places, fate, c
     assert "200 rows in = " in said.out
     assert "in another slice" in said.err
     assert command(source, tmp_path / "one", "--on-duplicate", fate) == 0
-    assert faults.results(outs[0]) == faults.results(tmp_path / "one")
-    assert report_of(outs[0]) == report_of(tmp_path / "one")
+    same(outs[0], tmp_path / "one")
     assert not list(outs[0].rglob("*-of-*"))
     assert main(["merge", *map(str, outs)]) == 0
     assert "already merged" in capsys.readouterr().err
@@ -67,35 +55,24 @@ def test_signals_and_parquet_in_slices(source, tmp_path):
     divided(source, [tmp_path / "out"], 2, *more, "--on-duplicate", "quarantine")
     assert main(["merge", str(tmp_path / "out")]) == 0
     command(source, tmp_path / "one", *more, "--on-duplicate", "quarantine")
-    assert faults.results(tmp_path / "out") == faults.results(tmp_path / "one")
+    same(tmp_path / "out", tmp_path / "one")
 
 
 def test_a_slice_by_workers_of_its_own(source, tmp_path):
     divided(source, [tmp_path / "out"], 2, "--workers", "2")
     assert main(["merge", str(tmp_path / "out")]) == 0
     command(source, tmp_path / "one")
-    assert faults.results(tmp_path / "out") == faults.results(tmp_path / "one")
+    same(tmp_path / "out", tmp_path / "one")
 
 
-@pytest.mark.parametrize("at", range(1, 40, 5))
-def test_a_merge_that_is_cut_short_goes_on(source, tmp_path, monkeypatch, at):
+@pytest.mark.parametrize("at", range(1, 21, 5))
+def test_a_merge_that_is_cut_short_goes_on(source, tmp_path, at):
     """It stops before its n-th file is put in place."""
     divided(source, [tmp_path / "out"], 3, "--on-duplicate", "quarantine")
-    left = [at]
-
-    def put(made, final):
-        left[0] -= 1
-        if left[0] == 0:
-            raise KeyboardInterrupt
-        put_in_place(made, final)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(slices, "put_in_place", put)
-        code = main(["merge", str(tmp_path / "out")])
-    assert code == 130 or left[0] > 0
+    assert merge_cut_short(tmp_path / "out", at, [slices]) == 130
     assert main(["merge", str(tmp_path / "out")]) == 0
     command(source, tmp_path / "one", "--on-duplicate", "quarantine")
-    assert faults.results(tmp_path / "out") == faults.results(tmp_path / "one")
+    same(tmp_path / "out", tmp_path / "one")
 
 
 def test_slices_that_are_not_all_there(source, tmp_path, capsys):
@@ -187,7 +164,7 @@ def test_a_slurm_array(source, tmp_path, monkeypatch):
         assert command(source, tmp_path / "out", "--shard", "auto") == 0
     assert main(["merge", str(tmp_path / "out")]) == 0
     command(source, tmp_path / "one")
-    assert faults.results(tmp_path / "out") == faults.results(tmp_path / "one")
+    same(tmp_path / "out", tmp_path / "one")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="files' times")
@@ -198,4 +175,4 @@ def test_no_clock_matters(source, tmp_path):
         os.utime(path, (number % 2 * 3e9, number % 2 * 3e9))
     assert main(["merge", str(tmp_path / "out")]) == 0
     command(source, tmp_path / "one")
-    assert faults.results(tmp_path / "out") == faults.results(tmp_path / "one")
+    same(tmp_path / "out", tmp_path / "one")

@@ -1,21 +1,17 @@
 """`merge` of slices whose rows are compared or ranked: copies and shares are those of all slices, or it is said what is lacking."""
 
-import importlib.util
 import io
 import json
-from pathlib import Path
 
 import PIL.Image
 import pytest
+from engine_faults import results
+from sliced_runs import BAD, command, divided, merge_cut_short, same
 
-from data_tools.durable import put_in_place
+from data_tools import finalising, shards
 from data_tools.engines import slices
 from mm_align.cli import main
 
-spec = importlib.util.spec_from_file_location("engine_faults", Path(__file__).with_name("engine_faults.py"))
-faults = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(faults)
-BAD = '{"Recaption": "a small square on white ground", "Overall Score": "2<Overall>"}'
 COPIES = ("--drop-if", "exact.pair_repeats is known or near_text.repeats is known", "--drop-if", "perceptual.repeats is known")
 WORDS = [f"{a}{b}" for a in ("red", "blue", "green", "old", "new", "tall", "wide") for b in ("", "ish", "er", "most", "ly")]
 
@@ -45,22 +41,6 @@ def source(tmp_path_factory):
     return folder
 
 
-def command(source, out, *more):
-    return main(["enhance-data", str(source), "--out", str(out), "--batch-size", "8", *more])
-
-
-def divided(source, out, of, *more):
-    for index in range(of):
-        assert command(source, out, *more, "--shard", f"{index}/{of}") == 0
-
-
-def same(out, one):
-    """All files but what tells of a start, and the report but for its run."""
-    assert faults.results(out) == faults.results(one)
-    merged, undivided = (json.loads((path / "report.json").read_text()) for path in (out, one))
-    assert {**merged, "run": None} == {**undivided, "run": None}
-
-
 def gone_in(out):
     """Rows that left by rules."""
     lines = (line for path in sorted((out / "quarantine").glob("*.jsonl")) for line in path.read_text().splitlines())
@@ -76,7 +56,7 @@ def gone_in(out):
     ],
 )
 def test_copies_and_shares_are_those_of_all_slices(source, tmp_path, of, more):
-    divided(source, tmp_path / "out", of, "--stages", "signals", *more)
+    divided(source, [tmp_path / "out"], of, "--stages", "signals", *more)
     assert main(["merge", str(tmp_path / "out")]) == 0
     assert command(source, tmp_path / "one", "--stages", "signals", *more) == 0
     same(tmp_path / "out", tmp_path / "one")
@@ -89,7 +69,7 @@ def test_copies_of_another_slice_leave_though_the_model_judged_them(source, tmp_
 
     more = ["--stages", "signals,aitqe", "--model", f"null:{BAD}", "--max-rewrite-fraction", "0.3", "--on-duplicate", "quarantine"]
     more += ["--drop-if", "exact.caption_repeats is known"]
-    divided(source, tmp_path / "out", 2, *more)
+    divided(source, [tmp_path / "out"], 2, *more)
     with monkeypatch.context() as patch:
         patch.setattr(mm_align.backends, "load_backend", lambda *_, **__: pytest.fail("a model is loaded"))
         assert main(["merge", str(tmp_path / "out")]) == 0
@@ -118,7 +98,7 @@ def test_copies_of_another_slice_leave_though_the_model_judged_them(source, tmp_
 def test_rows_that_stay_among_all_are_judged_where_that_is_allowed(source, tmp_path, stages, capsys):
     """A share ends elsewhere among all rows: rows that left in their slice are to stay, and no model was asked about them."""
     more = [*stages, "--drop-if", "text.chars in bottom 30%"]
-    divided(source, tmp_path / "out", 2, *more)
+    divided(source, [tmp_path / "out"], 2, *more)
     capsys.readouterr()
     assert main(["merge", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
@@ -139,7 +119,7 @@ def test_what_cannot_be_decoded_for_the_model_stays_refused(source, tmp_path, mo
         (folder / f"{i}.png").write_bytes((folder / f"{i}.png").read_bytes()[:200])
     more = ["--stages", "signals,aitqe", "--signals", "exact.caption_repeats", "--drop-if", "exact.caption_repeats is known"]
     more += ["--model", f"null:{BAD}"]
-    divided(folder, tmp_path / "out", 3, *more)
+    divided(folder, [tmp_path / "out"], 3, *more)
     assert main(["merge", str(tmp_path / "out")]) == 0
     assert command(folder, tmp_path / "one", *more) == 0
     same(tmp_path / "out", tmp_path / "one")
@@ -147,24 +127,10 @@ def test_what_cannot_be_decoded_for_the_model_stays_refused(source, tmp_path, mo
 
 
 @pytest.mark.parametrize("at", [3, 14, 22])
-def test_a_merge_of_compared_rows_that_is_cut_short_goes_on(source, tmp_path, monkeypatch, at):
+def test_a_merge_of_compared_rows_that_is_cut_short_goes_on(source, tmp_path, at):
     """It stops before its n-th file is put in place, whoever puts it there."""
-    from data_tools import finalising, shards
-
-    divided(source, tmp_path / "out", 2, "--stages", "signals", *COPIES)
-    left = [at]
-
-    def put(made, final):
-        left[0] -= 1
-        if left[0] == 0:
-            raise KeyboardInterrupt
-        put_in_place(made, final)
-
-    with monkeypatch.context() as patch:
-        for module in (slices, finalising, shards):
-            patch.setattr(module, "put_in_place", put)
-        code = main(["merge", str(tmp_path / "out")])
-    assert code == 130
+    divided(source, [tmp_path / "out"], 2, "--stages", "signals", *COPIES)
+    assert merge_cut_short(tmp_path / "out", at, [slices, finalising, shards]) == 130
     assert main(["merge", str(tmp_path / "out")]) == 0
     command(source, tmp_path / "one", "--stages", "signals", *COPIES)
     same(tmp_path / "out", tmp_path / "one")
@@ -175,7 +141,7 @@ def test_a_source_that_is_gone_or_changed_is_not_told_of_anew(source, tmp_path, 
     folder.mkdir()
     for path in source.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
-    divided(folder, tmp_path / "out", 2, "--stages", "signals", *COPIES)
+    divided(folder, [tmp_path / "out"], 2, "--stages", "signals", *COPIES)
     before = (folder / "part-2.jsonl").read_bytes()
     (folder / "part-2.jsonl").unlink()
     assert main(["merge", str(tmp_path / "out")]) == 2
@@ -185,4 +151,4 @@ def test_a_source_that_is_gone_or_changed_is_not_told_of_anew(source, tmp_path, 
     (folder / "part-2.jsonl").write_bytes(before)
     assert main(["merge", str(tmp_path / "out")]) == 0
     command(source, tmp_path / "one", "--stages", "signals", *COPIES)
-    assert faults.results(tmp_path / "out")["part-2.jsonl"] == faults.results(tmp_path / "one")["part-2.jsonl"]
+    assert results(tmp_path / "out")["part-2.jsonl"] == results(tmp_path / "one")["part-2.jsonl"]
