@@ -1,30 +1,26 @@
-"""The endpoint backend against a server of our own on loopback, which answers, errs, stalls and breaks off as told."""
+"""The endpoint backend against a server of our own on loopback: what it sends, what it makes of answers, keys, names, pictures."""
 
 from __future__ import annotations
 
 import base64
 import io
-import json
 import logging
 import subprocess
 import sys
-import threading
 import time
 
 import PIL.Image
 import pytest
-from endpoint_server import Fault, Refusal, answer_with, completion, first_token, half, reset, status, words
+from endpoint_server import Refusal, answer_with, completion, first_token, status, words
 
 from data_tools.calls import CallFailed, CallNotSupported, Sampling
 from data_tools.records import Image
 from mm_align.backends import load_backend
 from mm_align.backends.chat_completions import data_url
-from mm_align.backends.http import retry_after
 from mm_align.backends.openai_ import seed_of, until_stop
-from mm_align.cli import main
 from mm_align.config import UserError
 
-# -- answers -----------------------------------------------------------------------------------------------------------
+# Answers
 
 
 def test_answers_in_order_and_what_is_sent(server, samples):
@@ -89,7 +85,7 @@ def test_what_an_endpoint_cannot_do(server, samples):
     assert "likelihood" not in server.backend().faces
 
 
-# -- yes or no ---------------------------------------------------------------------------------------------------------
+# Yes or no
 
 
 def test_yes_and_no_are_summed_over_their_spellings(server, samples):
@@ -142,134 +138,7 @@ def test_lists_of_different_length_are_refused(server, samples):
         server.backend().decide(samples[:2], [["a"]])
 
 
-# -- trouble -----------------------------------------------------------------------------------------------------------
-
-FAULTS = {
-    "429": status(429), "500": status(500), "503": status(503), "reset": reset, "half": half,
-    "no_json": lambda handler: answer_with(handler, 200, b"<html>one moment</html>"),
-    "no_completion": lambda handler: answer_with(handler, 200, {"object": "error"}),
-    "no_choice": lambda handler: answer_with(handler, 200, {"choices": []}),
-    "no_message": lambda handler: answer_with(handler, 200, {"choices": [{"text": "a"}]}),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_asks_again_after(server, samples, fault):
-    server.faults = [FAULTS[fault]]
-    assert server.backend().generate(samples[:1], Sampling())[0].text.endswith("0")
-    assert len(server.asked) == 2
-
-
-@pytest.mark.parametrize("kind", ["stall", "drip"])
-def test_asks_again_after_silence(server, samples, kind, request):
-    server.faults = [request.getfixturevalue(kind)]
-    started = time.monotonic()
-    assert server.backend(timeout=0.2).generate(samples[:1], Sampling())[0].text.endswith("0")
-    assert len(server.asked) == 2
-    assert time.monotonic() - started < 3
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_gives_up_after_so_many_attempts(server, samples, fault):
-    """Then a plain question tells whether anybody is answered; here nobody is."""
-    server.faults = [FAULTS[fault]] * 4 if "no_" not in fault else [FAULTS[fault]] * 3 + [status(500)]
-    with pytest.raises(CallFailed, match="did not answer in 3 attempts: ") as caught:
-        server.backend().generate(samples[:1], Sampling())
-    assert (caught.value.again, caught.value.gone) == (True, True)
-    assert len(server.asked) == 4
-    assert words(server.asked[3]) == "Say yes."
-
-
-def test_where_others_are_answered_it_is_the_request_that_fails(server, samples):
-    """Three attempts, a plain question that is answered, one attempt more."""
-    server.faults = [status(500)] * 3
-    assert server.backend().generate(samples[:1], Sampling())[0].text.endswith("0")
-    assert len(server.asked) == 5
-
-    def answer(body: dict) -> dict:
-        raise Refusal(500 if words(body) != "Say yes." else 400, "no")
-
-    server.answer = answer
-    with pytest.raises(CallFailed) as caught:
-        server.backend().generate(samples[:1], Sampling())
-    assert (caught.value.again, caught.value.gone) == (True, False)
-
-
-def test_nobody_there(server, samples):
-    backend = server.backend()
-    server.close()
-    with pytest.raises(CallFailed, match="the connection failed"):
-        backend.generate(samples, Sampling())
-
-
-def test_waits_as_long_as_it_is_told(server, samples):
-    server.faults = [status(429, Retry_After="0.4")]
-    started = time.monotonic()
-    server.backend().generate(samples[:1], Sampling())
-    assert time.monotonic() - started >= 0.4
-
-
-def test_retry_after_in_all_its_forms():
-    assert [retry_after(told) for told in ("7", "0.5", "-3", "soon", None, "nan")] == [7, 0.5, 0, 0, 0, 0]
-    assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
-    assert 3e9 < retry_after("Wed, 21 Oct 2150 07:28:00 GMT") < 5e9
-
-
-def test_one_bad_row_takes_no_other_with_it(server, samples):
-    """The call fails for it; asked row by row, the others' answers are there already and only the bad one is asked again."""
-
-    def answer(body: dict) -> dict:
-        if "green star" in words(body):
-            raise Refusal(400, "prompt is longer than the maximum context length")
-        return completion("fine")
-
-    server.answer = answer
-    backend = server.backend()
-    with pytest.raises(CallFailed, match="HTTP 400: .*maximum context length") as caught:
-        backend.generate(samples, Sampling())
-    assert not caught.value.again
-    assert len(server.asked) == 5
-    texts = []
-    for sample in samples:
-        try:
-            texts.append(backend.generate([sample], Sampling())[0].text)
-        except CallFailed:
-            texts.append("quarantined")
-    assert texts == ["fine", "fine", "quarantined", "fine", "fine"]
-    assert len(server.asked) == 6
-    backend.generate(samples[:1], Sampling())
-    assert len(server.asked) == 7, "answers are kept for one asking only"
-
-
-def test_a_dead_endpoint_is_not_asked_for_every_row(server, samples):
-    """Four are under way when it gives up; the sixteen behind them are not sent."""
-    server.faults = [status(500)] * 100
-    with pytest.raises(CallFailed):
-        server.backend().decide(samples[:1], [[str(i) for i in range(20)]])
-    assert len(server.asked) < 40
-
-
-def test_an_error_ends_the_call_at_once(server, samples):
-    """A wrong key while another request waits for a minute."""
-    both = threading.Barrier(2, timeout=10)
-
-    def later(fault: Fault) -> Fault:
-        return lambda handler: (both.wait(), fault(handler))
-
-    server.faults = [later(status(429, Retry_After="60")), later(status(401))]
-    started = time.monotonic()
-    with pytest.raises(UserError, match="refuses the key"):
-        server.backend().generate(samples[:2], Sampling())
-    assert time.monotonic() - started < 5
-
-
-def test_no_such_model(server, samples):
-    server.faults = [lambda handler: answer_with(handler, 404, {"error": {"message": "The model `m` does not exist"}})]
-    with pytest.raises(UserError, match="no such model or path.*`m` does not exist"):
-        server.backend().generate(samples[:1], Sampling())
-
-
-# -- keys and names ----------------------------------------------------------------------------------------------------
+# Keys and names
 
 
 def test_the_key_is_sent_and_never_shown(server, samples, monkeypatch, caplog):
@@ -320,7 +189,7 @@ def test_no_torch_is_needed():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-# -- pictures ----------------------------------------------------------------------------------------------------------
+# Pictures
 
 
 def stored(picture: PIL.Image.Image, form: str, **options: object) -> bytes:
@@ -351,104 +220,3 @@ def test_others_are_sent_as_they_are_seen():
         url = data_url(Image(data=data))
         seen = PIL.Image.open(io.BytesIO(base64.b64decode(url.removeprefix("data:image/png;base64,"))))
         assert (seen.size, seen.mode) == (size, "RGB")
-
-
-# -- through the doors -------------------------------------------------------------------------------------------------
-
-PROFILE = '{"Overall Score": "9<Overall>", "Overall Explanation": "fine"}'
-
-
-@pytest.fixture
-def pictures(tmp_path):
-    """A folder of four rows with a picture each; the words of the third are the ones the endpoint will not have."""
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    captions = ["a red square", "a blue square", "a poisoned square", "a green square"]
-    for i in range(4):
-        PIL.Image.new("RGB", (8, 8), (60 * i, 9, 9)).save(folder / f"{i}.png")
-    rows = [{"id": f"r{i}", "image": f"{i}.png", "caption": text, "question": f"What is here? {text}"} for i, text in enumerate(captions)]
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder
-
-
-def refusing(text: str, status_code: int = 400):
-    def answer(body: dict) -> dict:
-        if "poisoned" in words(body):
-            raise Refusal(status_code, "no")
-        logprobs = first_token(No=0.75, Yes=0.2) if "cat" in words(body).lower() else first_token(Yes=0.75, No=0.2)
-        return completion(text, logprobs=logprobs)
-
-    return answer
-
-
-@pytest.mark.parametrize("status_code", [400, 500])
-def test_enhancing_quarantines_the_row_that_fails(server, pictures, tmp_path, fast, unprobed, status_code):
-    server.answer = refusing(PROFILE, status_code)
-    out = tmp_path / "out"
-    assert main(["enhance-data", str(pictures / "rows.jsonl"), "--out", str(out), "--model", f"openai:{server.url}#m"]) == 0
-    assert [json.loads(line)["id"] for line in (out / "rows.jsonl").read_text().splitlines()] == ["r0", "r1", "r3"]
-    (gone,) = map(json.loads, (out / "quarantine" / "rows.jsonl").read_text().splitlines())
-    assert gone["reason"] == "call_failed"
-    assert f"HTTP {status_code}" in gone["detail"]
-
-
-def test_enhancing_stops_where_the_endpoint_is_gone_and_continues(server, pictures, tmp_path, fast, unprobed):
-    server.answer = refusing(PROFILE)
-    command = ["enhance-data", str(pictures / "rows.jsonl"), "--out", str(tmp_path / "out"), "--model", f"openai:{server.url}#m"]
-    server.faults = [status(503)] * 100
-    assert main(command) == 75
-    server.faults = []
-    assert main(command) == 0
-    assert len((tmp_path / "out" / "rows.jsonl").read_text().splitlines()) == 3
-
-
-def test_feedback_by_an_endpoint(server, pictures, tmp_path, fast, unprobed):
-    """Candidates and judgements of an endpoint: the row that fails is in quarantine, the others become pairs."""
-
-    def answer(body: dict) -> dict:
-        if "logprobs" in body or "poisoned" in words(body):
-            return refusing("Yes")(body)
-        return completion("There is a dog.", "There is a dog. There is a cat.")
-
-    server.answer = answer
-    out = tmp_path / "out"
-    model = f"openai:{server.url}#m"
-    asked = ["--questions", str(pictures / "rows.jsonl"), "--images", str(pictures)]
-    assert main(["rlaif", "feedback", *asked, "--model", model, "--judge", model, "--set", "candidates.n=2", "--out", str(out)]) == 0
-    pairs = [json.loads(line) for line in (out / "pairs.jsonl").read_text().splitlines()]
-    assert {(pair["chosen"], pair["rejected"]) for pair in pairs} == {("There is a dog.", "There is a dog. There is a cat.")}
-    assert len(pairs) == 3
-
-
-def test_chat_says_that_nobody_answers(server, fast, unprobed, capsys):
-    assert main(["chat", f"openai:{server.url}#m", "Who is there?"]) == 0
-    assert capsys.readouterr().out.strip() == "Who is there? 0"
-    server.faults = [status(503)] * 4
-    assert main(["chat", f"openai:{server.url}#m", "Who is there?"]) == 2
-    assert "no answer: the endpoint did not answer in 3 attempts: HTTP 503" in capsys.readouterr().err
-
-
-def test_evaluating_an_endpoint(server, pictures, tmp_path, fast, unprobed, capsys):
-    """Greedy, in order; the row that it refuses is counted, the others are scored. Beam search it cannot do."""
-    labels = ("yes", "no", "no", "no")
-    told = ["red", "blue", "poisoned", "green"]
-    asked = [
-        {"image": f"{i}.png", "text": f"Is it {text}?", "label": label} for i, (text, label) in enumerate(zip(told, labels, strict=True))
-    ]
-    (pictures / "q.json").write_text("".join(json.dumps(row) + "\n" for row in asked))
-
-    def answer(body: dict) -> dict:
-        if "poisoned" in words(body):
-            raise Refusal(400, "no")
-        return completion("yes" if "red" in words(body) else "No.")
-
-    server.answer = answer
-    where = ["--data", f"pope={pictures / 'q.json'}", "--images", f"pope={pictures}", "--out", str(tmp_path / "out")]
-    assert main(["eval", f"openai:{server.url}#m", "--bench", "pope", *where]) == 0
-    assert {body["temperature"] for body in server.asked if body} == {0.0}
-    (path,) = (tmp_path / "out").glob("*/results.json")
-    found = json.loads(path.read_text())
-    assert found["errors"] == {"pope": {"call_failed": 1}}
-    assert found["results"]["pope"]["acc,none"] == 0.75
-    assert main(["eval", f"openai:{server.url}#m", "--bench", "pope", *where, "--set", "sampling.beams=3", "--overwrite"]) == 2
-    assert "an endpoint does no beam search" in capsys.readouterr().err
