@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def put_in_place(temporary: Path, final: Path) -> None:
@@ -26,6 +29,10 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def is_disk_full(error: OSError) -> bool:
+    return error.errno in DISK_FULL
 
 
 def sync(path: Path) -> None:

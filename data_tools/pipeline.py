@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .durable import is_disk_full
 from .finalising import SeenIds, finalise_shard
 from .io import Shard
 from .judging import judge_shard
 from .plan import Plan, Progress, ShardRule, Step, Summary, Watch, check_identity
 from .report.stats import Stats
-from .shards import RunDir, RunStopped, is_disk_full, read_json
+from .shards import RunDir, RunStopped, read_json
 
 if TYPE_CHECKING:
     from .filters.scan import Scan

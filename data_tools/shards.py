@@ -7,6 +7,7 @@ DST/.mmalign/scan/<shard>...   what was told of rows before any was judged
 DST/.mmalign/cascade/...        rows that the model judged first, and what the cascade learned from them
 DST/.mmalign/{journal,stats,ids,uids,done}/<shard>...   progress; `done` is written last
 DST/.mmalign/claims/<shard>...  which attempt of which worker may write to the shard, where several machines work
+DST/.mmalign/usage/<process>...  what a process asked of endpoints
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ STATE = ".mmalign"
 SLICES = "slices"  # folder of runs that `engines.slices` merges into this one; they are not this one's to delete
 OUR_FILES = ("report.html", "report.json", "config.yaml", "mmalign.json", "uids.npy")
 RESERVED = (*OUR_FILES, "quarantine", STATE)
-DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 CANNOT_WRITE = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP}
 )
@@ -162,6 +162,11 @@ class RunDir:
         now = {name: Path(path).stat().st_mtime_ns for name, path in paths.items() if Path(path).is_file()}
         self.remember("times", now | before)
         return [name for name, time in now.items() if before.get(name, time) != time]
+
+    @property
+    def usage(self) -> Path:
+        """The folder in which each process of each start keeps its counts of what it asked endpoints."""
+        return self._state("usage")
 
     @property
     def requests(self) -> Path:
@@ -301,7 +306,7 @@ def _take(root: Path, earlier: dict[str, Any] | None, binding: Mapping[str, Any]
         write_atomic(root / STATE / "run.json", to_json(record))
     refuse_differences(root, {key: earlier.get(key) for key in binding} if earlier else binding, binding)
     remove(root / STATE / "tmp")
-    for folder in ("scan", "cascade", "journal", "stats", "ids", "uids", "done", "claims", "tmp", "../quarantine"):
+    for folder in ("scan", "cascade", "journal", "stats", "ids", "uids", "done", "claims", "usage", "tmp", "../quarantine"):
         root.joinpath(STATE, folder).mkdir(exist_ok=True)
     finished = read_json(root / STATE / "finished.json") is not None
     return RunDir(root, record, "new" if earlier is None else "finished" if finished else "unfinished")
@@ -367,10 +372,6 @@ def fingerprint(path: str) -> str:
 
 def _hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
-
-
-def is_disk_full(error: OSError) -> bool:
-    return error.errno in DISK_FULL
 
 
 def to_json(value: Any) -> bytes:

@@ -173,10 +173,11 @@ class Merging:
         self.division, self.run_dir = division, run_dir
         self.seen = SeenIds()
         self.own = [SeenIds() for _ in division.folders]
+        found = zip(division.folders, division.records, strict=True)
+        self.slices = [RunDir(folder, dict(record), "finished") for folder, record in found]
 
     def slice_of(self, number: int) -> RunDir:
-        at = number % len(self.own)
-        return RunDir(self.division.folders[at], dict(self.division.records[at]), "finished")
+        return self.slices[number % len(self.slices)]
 
     def repeats(self, number: int, name: str) -> int:
         """Rows of a shard whose id came before in another slice only: with any, its output is rendered anew. Before `pass_over`."""

@@ -25,12 +25,14 @@ TELL_EVERY = 0.1  # seconds
 
 
 class Worker(NamedTuple):
-    """A worker's own model and plan, on a run's directory. `about`: JSON that tells whoever started it what they are."""
+    """A worker's own model and plan, on a run's directory. `about`: JSON that tells whoever started it what they are. `after_block` is
+    called after each block, and at the end of a task whatever became of it."""
 
     plan: Plan
     run_dir: RunDir
     about: Mapping[str, Any]
     batch_rows: Callable[[], int | None] = lambda: None  # how many rows the model still takes at once, after memory ran out
+    after_block: Callable[[], None] = lambda: None
 
 
 Build = Callable[[Mapping[str, Any]], Worker]  # a function at the top of a module, so that its name is enough to find it
@@ -63,13 +65,17 @@ def perform(worker: Worker, message: Mapping[str, Any], stop: Callable[[], bool]
 
     def progress(_: object) -> None:
         nonlocal told
+        worker.after_block()
         if time.monotonic() - told >= TELL_EVERY:
             told = time.monotonic()
             tell(_counts(watch))
 
     watch.progress = progress
     with stopping_on_full_disk(worker.run_dir.root):
-        result = KINDS[kind](worker, *([Shard(**shard)] if shard else []), watch, **task)
+        try:
+            result = KINDS[kind](worker, *([Shard(**shard)] if shard else []), watch, **task)
+        finally:
+            worker.after_block()
     return {"result": result, **_counts(watch), "batch_rows": worker.batch_rows()}
 
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from ...config import JobConfig, Stopped, UserError, load, to_yaml
-from ..endpoint_fields import Concurrency, PriceIn, PriceOut, Timeout, endpoint_options, told_of_costs
+from ..endpoint_fields import Concurrency, PriceIn, PriceOut, Timeout, endpoint_options
 from .cascade import told as cascade_told
-from .costs import Spent
+from .costs import PRICES, Spent, spent_in
 from .dry_run import DRY_ROWS, dry_run
 from .engine import check_engine, run_engine, wants_engine
 from .remote import bring, check_scratch, is_elsewhere
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 UNBOUND = frozenset(
     {
         *("source", "out", "overwrite", "dry_run", "scratch", "engine", "workers", "ray_address", "gpus_per_worker", "shard"),
-        *("concurrency", "timeout", "request_cache", "price_in", "price_out"),
+        *("concurrency", "timeout", "request_cache", *PRICES),
     }
 )  # may differ between the starts of one run
 
@@ -214,7 +214,7 @@ def _run(config: EnhanceConfig, shards: Sequence[Shard], backend: Backend | None
         run_dir.refuse_missing([run_dir.output(s.name, suffix) for s, suffix in zip(done, suffixes, strict=True)])
         run_dir.refuse_missing([run_dir.quarantine(s.name) for s in done])
         if part:
-            run_dir.remember("given", {"source": config.source})
+            run_dir.remember("given", config.model_dump(include={"source", *PRICES}))
             run_dir.remember("shards", described(shards))
         warn_of_touched(run_dir, shards)
         if run_dir.condition == "finished":
@@ -256,10 +256,10 @@ def _judge_all(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir, 
     told |= {"cascade": cascade} if cascade else {}
     seconds = time.monotonic() - started
     if config.shard is not None:
-        run_dir.remember("told", {name: value for name, value in told.items() if name != "endpoint"})  # for the report of all slices
-    report = EnhanceReport(
-        run_dir.root, summary, watch.fresh_rows, watch.step_seconds, seconds, cascade=cascade, usage=told.get("endpoint")
-    )
+        run_dir.remember("told", dict(told))  # for the report of all slices
+    usage = spent_in(config, run_dir)
+    told |= {"endpoint": usage} if usage else {}
+    report = EnhanceReport(run_dir.root, summary, watch.fresh_rows, watch.step_seconds, seconds, cascade=cascade, usage=usage)
     write_results(config, shards, run_dir, report, told)
     if config.request_cache == "run":
         RequestCache.delete(run_dir.requests)  # every answer is in the journal
@@ -294,7 +294,6 @@ def _in_this_process(
             summary = run_pipeline(shards, plan, run_dir, watch)
         finally:
             spent.remember()
-    told |= {"endpoint": told_of_costs(config, spent.total())} if spent.total() else {}
     return summary, told, started
 
 

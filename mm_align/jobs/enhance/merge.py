@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from ...config import JobConfig, Stopped, UserError, load, to_yaml
+from ..endpoint_fields import endpoint_options
 from .cascade import told as cascade_told
+from .costs import Spent, prices_of, spent_in
 from .enhance import EnhanceConfig
 from .results import EnhanceReport, warn_of_nothing, write_results
 
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from data_tools.filters import FilterStep
     from data_tools.plan import Plan, Summary, Watch
     from data_tools.shards import RunDir
+
+    from ...backends.usage import Usage
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +76,8 @@ def merge(outs: Sequence[Path], *, judge: bool = False) -> EnhanceReport:
         return EnhanceReport(outs[0], Summary.from_dict(finished))
     division = gathered(outs)
     first = division.records[0]
-    config = load(EnhanceConfig, first["config"], {"source": first["given"]["source"], "out": str(outs[0])})
+    given = {"source": first["given"]["source"], "out": str(outs[0]), **prices_of(division.records)}
+    config = load(EnhanceConfig, first["config"], given)
     _warn_of_batches(division)
     files = [(shard.name, extension(config.format or shard.format)) for shard in division.shards]
     outputs = [path for name, suffix in files for path in (f"{name}{suffix}", f"quarantine/{name}.jsonl")]
@@ -101,17 +107,24 @@ def _merged(config: EnhanceConfig, division: Division, run_dir: RunDir, *, judge
     from data_tools.shards import write_atomic
 
     from ...backends.request_cache import RequestCache
+    from ...backends.usage import Usage
     from ..progress import stop_on_signals
 
     write_atomic(run_dir.root / "config.yaml", to_yaml(config).encode())
     merging, plan = Merging(division, run_dir), _plan(config, run_dir)
     told = {**division.records[0].get("told", {}), "slices": len(division.folders)}
+    spent = Spent(run_dir, Usage())
     with stop_on_signals() as stop:
         otherwise = _told_otherwise(merging, plan, judge=judge)
-        summary = _all_shards(config, merging, plan, otherwise, Watch(stop))
+        try:
+            summary = _all_shards(config, merging, plan, otherwise, Watch(stop, lambda _: spent.remember()), spent.usage)
+        finally:
+            spent.remember()
+    usage = spent_in(config, run_dir, *merging.slices)
+    told |= {"endpoint": usage} if usage else {}
     cascade = cascade_told(division.shards, run_dir) if config.cascade else None
     told |= {"cascade": cascade} if cascade else {}
-    report = EnhanceReport(run_dir.root, summary, cascade=cascade)
+    report = EnhanceReport(run_dir.root, summary, cascade=cascade, usage=usage)
     write_results(config, division.shards, run_dir, report, told)
     if config.request_cache == "run":
         RequestCache.delete(run_dir.requests)  # every answer is in the journal
@@ -152,17 +165,20 @@ def _told_otherwise(merging: Merging, plan: Plan, *, judge: bool) -> dict[int, l
     return found
 
 
-def _all_shards(config: EnhanceConfig, merging: Merging, plan: Plan, otherwise: Mapping[int, Sequence[int]], watch: Watch) -> Summary:
+def _all_shards(
+    config: EnhanceConfig, merging: Merging, plan: Plan, otherwise: Mapping[int, Sequence[int]], watch: Watch, usage: Usage
+) -> Summary:
     """Every shard in the order of the source: moved, or rendered again where an id of its rows came before in another slice.
 
-    otherwise: the shards whose rows are told something else among all, which are judged anew as far as that changes them.
+    otherwise: the shards whose rows are told something else among all, which are judged anew as far as that changes them. usage: counts
+    what endpoints are asked for that.
     """
     from data_tools.engines.retelling import retell_shard
     from data_tools.finalising import finalise_shard
     from data_tools.plan import Summary, check_identity
 
     run_dir, total, across = merging.run_dir, Summary(), 0
-    models = cache(lambda: _loaded(config, run_dir))
+    models = cache(lambda: _loaded(config, run_dir, usage))
     for number, shard in enumerate(merging.division.shards):
         if run_dir.done(shard.name) is None:
             repeats = merging.repeats(number, shard.name)
@@ -188,13 +204,14 @@ def _all_shards(config: EnhanceConfig, merging: Merging, plan: Plan, otherwise: 
     return total
 
 
-def _loaded(config: EnhanceConfig, run_dir: RunDir) -> FilterStep:
-    """The step of an undivided run, with its models, after making sure that they are those of the slices."""
+def _loaded(config: EnhanceConfig, run_dir: RunDir, usage: Usage) -> FilterStep:
+    """The step of an undivided run, with its models, after making sure that they are those of the slices; `usage` counts what is asked."""
     from data_tools.filters import FilterStep
 
     from .setup import ready
 
-    step = ready(config, run_dir, None).plan.step
+    asking = dataclasses.replace(endpoint_options(config, run_dir.requests), usage=usage)
+    step = ready(config, run_dir, None, asking).plan.step
     assert isinstance(step, FilterStep)
     return step
 

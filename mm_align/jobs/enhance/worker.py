@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ...config import load
+from ..endpoint_fields import endpoint_options
+from .costs import Spent
 from .enhance import EnhanceConfig
 from .setup import ready
 from .source import about_data, refuse_taken_fields
@@ -27,13 +29,15 @@ def build(setup: Mapping[str, Any]) -> Any:
     start_logging(setup["level"] if setup["first"] else max(setup["level"], logging.WARNING))
     config = load(EnhanceConfig, setup["config"])
     run_dir = BorrowedDir(Path(setup["root"]), setup["record"])
-    backend, plan, told = ready(config, run_dir, None)
+    asking = endpoint_options(config, run_dir.requests)
+    spent = Spent(run_dir, asking.usage)
+    backend, plan, told = ready(config, run_dir, None, asking)
     if setup["first"]:
         shards = [Shard(**shard) for shard in setup["shards"]]
         refuse_taken_fields(shards, plan)
         told |= about_data(config, shards, plan, backend)
     about = {"bound": run_dir.bound, "told": told, "scan": plan.scan is not None, "calibration": plan.calibration is not None}
-    return Worker(plan, run_dir, about, lambda: getattr(backend, "batch_size", None))
+    return Worker(plan, run_dir, about, lambda: getattr(backend, "batch_size", None), spent.remember)
 
 
 def start_logging(level: int) -> None:
