@@ -190,12 +190,12 @@ def _into_ours(loaded: Any, out: Path) -> list[str]:
 
 
 def _from_ours(source: Path, out: Path, to: str) -> list[str]:
-    from ..models import aitqe_layout, llava_layout
+    from ..models import aitqe_layout, llava_saving
 
     model, processor = _ours(source)
     if to == "aitqe" or (to == "auto" and not aitqe_layout.does_not_fit(model.config)):
         return aitqe_layout.save_released(model, processor, out)
-    return llava_layout.save_llava(model, processor, out)
+    return llava_saving.save_llava(model, processor, out)
 
 
 def _ours(source: Path) -> tuple[Any, Any]:

@@ -1,8 +1,9 @@
 """The models, known to the Auto classes of transformers once this module is imported."""
 
 from .batch import Prepared, collate, collate_packs
-from .lvlm import LvlmForConditionalGeneration, LvlmModel, LvlmOutput
+from .lvlm import LvlmForConditionalGeneration
 from .lvlm_config import LvlmConfig
+from .lvlm_model import LvlmModel, LvlmOutput
 from .processor import Encoded, LvlmProcessor
 from .register import register
 

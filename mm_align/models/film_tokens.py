@@ -16,7 +16,7 @@ from .video_settings import VideoSettings
 if TYPE_CHECKING:
     from video.tokens import Reduced, Reducer
 
-    from .lvlm import LvlmModel
+    from .lvlm_model import LvlmModel
 
 
 class Group(NamedTuple):

@@ -4,8 +4,9 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelFor
 
 from vision.images import SquareImageProcessor
 
-from .lvlm import LvlmForConditionalGeneration, LvlmModel
+from .lvlm import LvlmForConditionalGeneration
 from .lvlm_config import LvlmConfig
+from .lvlm_model import LvlmModel
 from .processor import LvlmProcessor
 
 

@@ -7,7 +7,6 @@ is rendered from the ledger when every unit is there: always in the order of the
 from __future__ import annotations
 
 import json
-import logging
 import os
 import time
 from collections import Counter
@@ -22,7 +21,6 @@ from data_tools.io.jsonl import dump
 from data_tools.ledger import Ledger, key_of
 from data_tools.shards import RunStopped
 
-log = logging.getLogger(__name__)
 FAILURES = 3  # calls in a row that fail for no fault of the row's: then the model is gone, not the row
 
 

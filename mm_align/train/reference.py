@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import zlib
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -34,7 +33,6 @@ from ..models.pairs import PreparedPair
 
 RECORD = np.dtype([("key", "V32"), ("offset", "<i8"), ("chosen", "<i4"), ("rejected", "<i4"), ("crc", "<u4")])
 CONTEXT = "context.json"
-log = logging.getLogger(__name__)
 
 
 class Scores(NamedTuple):

@@ -33,7 +33,7 @@ from data_tools.scenes.rows import captioned_scene, png
 from mm_align.backends.load import find_name
 from mm_align.losses import IGNORE, LmObjective
 from mm_align.models import LvlmForConditionalGeneration, LvlmProcessor
-from mm_align.models.llava_layout import save_llava
+from mm_align.models.llava_saving import save_llava
 from mm_align.train import ObjectiveTrainer, train_only
 from mm_align.train.data import Collator, TrainingSet, training_set
 from mm_align.train.sources import Source

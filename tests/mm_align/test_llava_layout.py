@@ -27,7 +27,7 @@ from data_tools.records import Message, Part
 from mm_align.backends import load_backend
 from mm_align.config import UserError
 from mm_align.jobs.convert import ConvertConfig, run
-from mm_align.models import LvlmForConditionalGeneration, LvlmProcessor, llava_layout
+from mm_align.models import LvlmForConditionalGeneration, LvlmProcessor, llava_layout, llava_saving
 from mm_align.models.inspect import inspect_model
 
 SEVEN_B = {  # config.json of liuhaotian/llava-v1.5-7b, as far as it is read
@@ -238,7 +238,7 @@ def test_pictures_are_read_alike_in_transformers(make_model, make_processor, asp
     """Settings written for transformers and read back; its crop resizes first, so a pixel at the border may differ by its rounding."""
     processor = make_processor()
     processor.image_processor.aspect = aspect
-    llava_layout._save_processor(processor, make_model().config, tmp_path)
+    llava_saving._save_processor(processor, make_model().config, tmp_path)
     picture = PIL.Image.linear_gradient("L").resize(size).convert("RGB")
     ours = torch.from_numpy(processor.image_processor.pixels([picture]))
     theirs = AutoImageProcessor.from_pretrained(tmp_path, backend="pil")([picture], return_tensors="pt")["pixel_values"]
@@ -340,7 +340,7 @@ def test_an_id_that_is_not_the_tokenizers(theirs, tmp_path):
 def test_siglip_and_qwen2_are_written_too(make_model, make_processor, adapter, tmp_path):
     """AITQE's second Linear has no bias: zeros in transformers' class, the same function."""
     model, processor = make_model(adapter=adapter), make_processor()
-    told = llava_layout.save_llava(model, processor, tmp_path)
+    told = llava_saving.save_llava(model, processor, tmp_path)
     assert ("as zeros" in told[0]) == (adapter == {"type": "mlp"})
     back = LlavaForConditionalGeneration.from_pretrained(tmp_path).eval()
     ids = torch.randint(0, 250, (1, 9), generator=torch.Generator().manual_seed(0))
@@ -354,4 +354,4 @@ def test_siglip_and_qwen2_are_written_too(make_model, make_processor, adapter, t
 def test_what_transformers_cannot_hold_is_named(make_model, make_processor, tmp_path):
     model = make_model(adapter={"type": "mlp", "hidden_size": 24})
     with pytest.raises(UserError, match="transformers' LLaVA cannot hold the adapter .*24"):
-        llava_layout.save_llava(model, make_processor(), tmp_path)
+        llava_saving.save_llava(model, make_processor(), tmp_path)

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ...config import UserError, read_yaml
 from .config import EvaluateConfig, by_bench
 
-if TYPE_CHECKING:
-    pass
-
-log = logging.getLogger(__name__)
 SCENES = "scenes"  # drawn into the run's folder, so that everything can be tried without data
-PICTURES = "pictures"  # folder for pictures out of data sets
 FILE = "suites.yaml"  # what is looked for in a folder given as a benchmark
 PATHS = (
     "data",
@@ -29,7 +23,6 @@ PATHS = (
     "analyses",
     "similarity",
 )  # options that start from the file's folder
-SCORING = ("judge_replies", "analyses", "similarity", "flavor")  # options that no response depends on
 
 
 class Entry(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,6 @@ from ...config import JobConfig, UserError
 if TYPE_CHECKING:
     from data_tools.records import Image, PreferencePair, Rejected
 
-log = logging.getLogger(__name__)
 Format = Literal["mm_align", "rlaifv", "trl", "llama_factory", "ms_swift"]
 NEEDS_FILES = ("llama_factory", "ms_swift", "trl")  # in JSON, these toolkits take a picture by its path only
 

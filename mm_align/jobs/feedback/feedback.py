@@ -6,7 +6,6 @@ Its parts: `config`, `folder` (what is done, and with which settings), `steps` (
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from data_tools.calls import Backend
 
 __all__ = ["FeedbackConfig", "FeedbackReport", "feedback", "run"]
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...config import Stopped, UserError
+from ...rlaif.files import STAGES
 
 if TYPE_CHECKING:
     from data_tools.shards import RunDir
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from .models import Models
 
 log = logging.getLogger(__name__)
-FILES = ("samples", "candidates", "claims", "questions", "judged", "policy", "reference", "scores", "pairs")
 OTHERS = ("images", "feedback.html", "calibration.html", "calibration.json", "audit.json")
 ROWS_ONLY = ("samples", "scored", "contrasts", "rescored", "aitqe")
 SHOWN = {"candidates": "prompts", "pairs": "pairs"} | dict.fromkeys(ROWS_ONLY, "rows")  # what a stage counts, where it is not answers
@@ -111,7 +111,7 @@ class Session:
 @contextmanager
 def session(root: Path, models: Models, *, update: bool = False, overwrite: bool = False) -> Iterator[Session]:
     """The folder, held, while stop signals are taken; what the house refuses becomes UserError, what it stops `Stopped`."""
-    outputs = [*(f"{name}.jsonl" for name in FILES), *(f"quarantine/{name}.jsonl" for name in FILES), *OTHERS]
+    outputs = [*(f"{name}.jsonl" for name in STAGES), *(f"quarantine/{name}.jsonl" for name in STAGES), *OTHERS]
     with held(root, outputs, overwrite=overwrite) as (run_dir, stop):
         yield Session(run_dir, models, stop, update)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from .config import Stage
 
-log = logging.getLogger(__name__)
 LOOK = 0.1  # seconds between looks at whether a command has ended
 STOPPED = 75  # exit code: the same command continues
 

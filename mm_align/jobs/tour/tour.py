@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TourConfig", "TourReport", "run"]
 log = logging.getLogger(__name__)
-UNBOUND = frozenset({"out", "quick", "jobs", "dry_run", "overwrite", "title", "blurb", "headline", "places"})
 SPOKEN = 30.0  # seconds between lines that say that a command still runs
 Watch = Callable[[Sequence[Place]], None]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from video.decode import Reader
     from video.frames import Candidates
     from vision.pairs import Pair
-
-log = logging.getLogger(__name__)
 
 
 class ScorerConfig(JobConfig):
