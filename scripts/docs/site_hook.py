@@ -20,9 +20,12 @@ COPIED = {
     "mm_align/zoo/tiny-lvlm/README.md": "cards/tiny-lvlm.md",
     "README.md": "index.md",
 }
-WIDE = ("methods.md", "performance.md")  # tables that need the room of the table of contents
+WIDE = ("aitqe_results.md", "eeca.md", "methods.md", "performance.md")  # tables that need the room of the table of contents
 ORIGIN = {page: path for path, page in COPIED.items() if page != "index.md"}
 CODE = re.compile(r"(?<=<code>)[^<]+(?=</code>)")
+FLAG = re.compile(r"(?<=[>\s])--[a-z][\w-]*(?![^<]*>)")  # in the text, not within a tag
+INTERVAL = re.compile(r"\[[+-]?\d[\d.,%+ -]*\]")
+WHOLE = r'<span class="whole">\g<0></span>'
 PARTS = re.compile(r"(^ *```.*?^ *```$|`[^`\n]*`)|(!?)\[([^\]\n]*)\]\(([^)\s#]+)(#[^)\s]*)?\)", re.DOTALL | re.MULTILINE)
 
 
@@ -45,13 +48,13 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def on_page_content(html, page, config, files):
-    """Long paths within tables may break behind their slashes and underscores, flags nowhere."""
-    return re.sub(r"(?<=<td>).*?(?=</td>)", lambda cell: CODE.sub(_breakable, cell[0]), html, flags=re.DOTALL)
+    """Long paths within tables may break behind their slashes and underscores; flags may not, nor intervals in tables."""
+    cells = re.sub(r"(?<=<td>).*?(?=</td>)", lambda cell: INTERVAL.sub(WHOLE, CODE.sub(_breakable, cell[0])), html, flags=re.DOTALL)
+    return FLAG.sub(WHOLE, cells)
 
 
 def _breakable(code: re.Match[str]) -> str:
-    parted = re.sub(r"([/_=])(?=\w)", r"\1<wbr>", code[0])
-    return re.sub(r"--[\w-]+", r'<span class="flag">\g<0></span>', parted)
+    return re.sub(r"([/_=])(?=\w)", r"\1<wbr>", code[0])
 
 
 def relinked(text: str, page: str) -> str:

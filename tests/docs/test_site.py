@@ -16,7 +16,7 @@ from mm_align.cli import VERBS
 sys.path.insert(0, str(ROOT / "scripts" / "docs"))
 
 from docstrings import marked
-from site_hook import relinked
+from site_hook import on_page_content, relinked
 from site_lists import listed
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -132,6 +132,13 @@ def test_a_link_to_no_file_ends_the_build():
 def test_lists_are_nested_as_git_hosts_nest_them():
     text = "Text:\n- one\n  more\n  - two\n    ```bash\n    a\n      b\n    ```\n- three\n\nEnd\n"
     assert listed(text) == "Text:\n\n- one\n    more\n    - two\n        ```bash\n        a\n          b\n        ```\n- three\n\nEnd\n"
+
+
+def test_flags_and_intervals_are_not_broken_into_lines():
+    html = '<p title="a --b">Take <code>mmalign --dry-run</code></p><td><code>a/b</code> 1.5 [+1.2, +1.9]</td>'
+    shown = on_page_content(html, None, None, None)
+    assert '<p title="a --b">Take <code>mmalign <span class="whole">--dry-run</span></code></p>' in shown
+    assert '<code>a/<wbr>b</code> 1.5 <span class="whole">[+1.2, +1.9]</span>' in shown
 
 
 def test_docstrings_show_shapes_and_names_as_code():

@@ -1,6 +1,7 @@
 """Tables, configs and docs agree with the files: a choice is a file, a YAML parses, a method has its line."""
 
 import importlib
+import re
 import typing
 from pathlib import Path
 from typing import NamedTuple
@@ -76,6 +77,23 @@ def test_docs_methods_names_only_files_that_exist():
     paths = {path for path in named if path.split("/")[0] in ("data_tools", "vision", "video", "mm_align", "tests", "configs", "scripts")}
     assert paths
     assert not [path for path in sorted(paths) if not (ROOT / path).exists()]
+
+
+def test_every_line_of_docs_methods_has_its_five_cells():
+    """Paper, file, config, test, reproduced how far: nothing refers to the line above, the authors' is told from the rest."""
+    docs = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    rows = [line.strip("|").split(" | ") for line in docs.splitlines() if line.startswith("| **")]
+    assert len(rows) == docs.count("<br>Checked: ")
+    sources = ("released", "published", "stated", "reconstructed", "this toolkit's choice", "the paper's")
+    for row in rows:
+        assert len(row) == 5, row
+        method, files, config, tests, reproduced = row
+        assert re.search(r"\*\*<br>.*(arXiv|no paper|\d{4}|pull request)", method), f"{method}: no paper"
+        assert "`" in files, f"{method}: no file"
+        assert config.strip(), f"{method}: no config"
+        assert "`tests/" in tests, f"{method}: no test"
+        assert any(word in reproduced.lower() for word in sources), f"{method}: whose is it?"
+        assert not re.search(r"as (named )?above", " ".join(row)), f"{method}: refers to another line"
 
 
 @pytest.mark.parametrize("option", OFFERED)
@@ -156,7 +174,6 @@ def test_a_guide_tells_of_every_key(name):
 def test_every_option_of_a_benchmark_is_told():
     """`mmalign score BENCH --set options.NAME=...`: in the benchmark's section of the guide, or in its head."""
     import inspect
-    import re
 
     from mm_align.evals import BENCHMARKS, Official
 
