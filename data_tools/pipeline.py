@@ -18,33 +18,19 @@ import numpy as np
 
 from .durable import is_disk_full
 from .finalising import SeenIds, finalise_shard
-from .io import Shard
+from .io import Shard, extension
 from .judging import judge_shard
-from .plan import Plan, Progress, ShardRule, Step, Summary, Watch, check_identity
+from .plan import Plan, Summary, Watch, check_identity
 from .report.stats import Stats
 from .shards import RunDir, RunStopped, read_json
 
 if TYPE_CHECKING:
     from .filters.scan import Scan
 
-__all__ = [
-    "Plan",
-    "Progress",
-    "SeenIds",
-    "ShardRule",
-    "Step",
-    "Summary",
-    "Watch",
-    "calibrate",
-    "finalise_shard",
-    "judge_shard",
-    "merged_stats",
-    "process_shard",
-    "reopen",
-    "run",
-    "scan",
-    "stopping_on_full_disk",
-]
+
+def outputs_of(shards: Sequence[Shard], format: str | None) -> list[str]:
+    """The files that a run over these shards puts into its folder for them, relative to it; `format` None keeps each shard's own."""
+    return [path for s in shards for path in (f"{s.name}{extension(format or s.format)}", f"quarantine/{s.name}.jsonl")]
 
 
 def run(shards: Sequence[Shard], plan: Plan, run_dir: RunDir, watch: Watch) -> Summary:

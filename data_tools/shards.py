@@ -142,9 +142,9 @@ class RunDir:
     def finished(self) -> dict[str, Any] | None:
         return read_json(self._state("finished.json"))
 
-    def refuse_missing(self, made: Sequence[Path]) -> None:
+    def refuse_missing(self, made: Sequence[str]) -> None:
         """RunRefused where a file that this run made is gone: it is neither finished nor can it go on."""
-        gone = [path.relative_to(self.root).as_posix() for path in made if not path.exists()]
+        gone = [name for name in made if not self.root.joinpath(name).exists()]
         if gone:
             names = ", ".join(gone[:3]) + (f" and {len(gone) - 3} more" if len(gone) > 3 else "")
             raise RunRefused(f"'{self.root}' lacks what its run made: {names}. Put it back, or start anew with --overwrite.")

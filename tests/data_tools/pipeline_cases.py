@@ -7,7 +7,7 @@ import json
 from PIL import Image
 
 from data_tools.io import list_shards
-from data_tools.pipeline import run
+from data_tools.pipeline import outputs_of, run
 from data_tools.plan import Plan, Watch
 from data_tools.records import Verdict
 from data_tools.shards import fingerprint, open_run
@@ -52,9 +52,8 @@ def make_plan(**changes):
 
 def do(source, out, plan=None, watch=None):
     shards, plan = list_shards(source), plan or make_plan()
-    outputs = [name for s in shards for name in (f"{s.name}{plan.suffix(s)}", f"quarantine/{s.name}.jsonl")]
     binding = {"source": {s.name: fingerprint(s.path) for s in shards}}
-    with open_run(out, binding, outputs) as run_dir:
+    with open_run(out, binding, outputs_of(shards, plan.format)) as run_dir:
         return run(shards, plan, run_dir, watch or Watch())
 
 

@@ -129,9 +129,9 @@ def test_a_broken_record_is_said_so(tmp_path, content):
 
 def test_what_a_run_made_must_be_there(tmp_path):
     run_dir = start(tmp_path / "out")
-    made = [run_dir.output(str(i), ".jsonl") for i in range(5)]
-    made[0].write_text("")
-    with pytest.raises(RunRefused, match=r"1\.jsonl, 2\.jsonl, 3\.jsonl and 1 more\. .*--overwrite"):
+    made = [f"{i}.jsonl" for i in range(5)]
+    run_dir.output("0", ".jsonl").write_text("")
+    with pytest.raises(RunRefused, match=r": 1\.jsonl, 2\.jsonl, 3\.jsonl and 1 more\. .*--overwrite"):
         run_dir.refuse_missing(made)
     run_dir.refuse_missing(made[:1])
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from data_tools.io import Shard
     from data_tools.shards import RunDir
 
-    from .enhance import EnhanceConfig
+    from .config import EnhanceConfig
 
 OPTIONS = ("agreement", "calibration", "audit")
 DECIDING = ("model", "threshold")  # policies under which a caption can be poor or not

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from data_tools.shards import RunDir
 
     from ...backends.usage import Usage
-    from .enhance import EnhanceConfig
+    from .config import EnhanceConfig
 
 log = logging.getLogger(__name__)
 PRICES = ("price_in", "price_out")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..endpoint_fields import endpoint_options
+from .config import DRY_ROWS
 from .costs import estimate_line
 from .scorers import Loaded, load_scorers
 from .setup import load_model, make_plan, make_step
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
     from data_tools.journal import Entry
     from data_tools.judging import Prepared
 
-    from .enhance import EnhanceConfig
-
-DRY_ROWS = 20
+    from .config import EnhanceConfig
 
 
 def dry_run(config: EnhanceConfig, shards: Sequence[Shard], backend: Backend | None) -> list[str]:

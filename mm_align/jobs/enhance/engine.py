@@ -10,15 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...config import UserError
+from .results import Judged
 from .source import LOOK_ROWS
 
 if TYPE_CHECKING:
     from data_tools.engines.schedule import Pool
     from data_tools.io import Shard
-    from data_tools.plan import Summary, Watch
+    from data_tools.plan import Watch
     from data_tools.shards import RunDir
 
-    from .enhance import EnhanceConfig
+    from .config import EnhanceConfig
 
 log = logging.getLogger(__name__)
 Setup = Callable[[], dict[str, Any]]
@@ -42,11 +43,8 @@ def check_engine(config: EnhanceConfig, backend: object) -> None:
         raise UserError("a model that is loaded already cannot travel to workers: give its name as `model`, or do without workers")
 
 
-def run_engine(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir, watch: Watch) -> tuple[Summary, dict[str, Any], float]:
-    """The summary of all shards, what the report says of model, policy, filters and data, and when the first worker was ready.
-
-    Raises as `data_tools.pipeline.run`.
-    """
+def run_engine(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir, watch: Watch) -> Judged:
+    """All rows judged, from when the first worker was ready. Raises as `data_tools.pipeline.run`."""
     from data_tools.engines.schedule import Schedule, WorkerFailed
 
     told: dict[str, Any] = {}
@@ -67,7 +65,7 @@ def run_engine(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir, 
     pool, workers = _pool(config, shards, run_dir)
     schedule = Schedule(pool, workers, wanted, run_dir, watch, meet, shrunk)
     try:
-        return schedule.run(), told, ready[0]
+        return Judged(schedule.run(), told, ready[0])
     except WorkerFailed as error:
         if error.kind == "UserError":
             raise UserError(str(error)) from error

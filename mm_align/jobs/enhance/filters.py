@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from data_tools.plan import Step
     from data_tools.shards import RunDir
 
-    from .enhance import EnhanceConfig
+    from .config import EnhanceConfig
 
 STAGES = ("signals", *SCORING, "aitqe")
 BLOCK_ROWS = 256  # read, told and committed together where no model sets the size of a batch

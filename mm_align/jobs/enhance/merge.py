@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from ...config import JobConfig, Stopped, UserError, load, to_yaml
+from ...config import JobConfig, UserError, load, to_yaml
 from ..endpoint_fields import endpoint_options
-from .cascade import told as cascade_told
-from .costs import Spent, prices_of, spent_in
-from .enhance import EnhanceConfig
-from .results import EnhanceReport, warn_of_nothing, write_results
+from ..run_errors import user_errors
+from .config import EnhanceConfig
+from .costs import Spent, prices_of
+from .results import EnhanceReport, conclude
 
 if TYPE_CHECKING:
     from data_tools.engines.slices import Division, Merging
@@ -44,16 +44,11 @@ class MergeConfig(JobConfig):
 
 def run(config: MergeConfig) -> EnhanceReport:
     """Merge and print what came of it. Raises UserError (a slice is missing, unfinished, twice, of another run) and Stopped."""
-    from data_tools.pipeline import stopping_on_full_disk
-    from data_tools.shards import RunRefused, RunStopped
-
     try:
-        with stopping_on_full_disk(Path(config.outs[0])):
+        with user_errors(Path(config.outs[0])):
             report = merge([Path(out) for out in config.outs], judge=config.judge)
-    except (RunRefused, OSError) as error:
+    except OSError as error:
         raise UserError(str(error)) from error
-    except RunStopped as error:
-        raise Stopped(str(error)) from error
     for line in report.lines():
         print(line)
     return report
@@ -66,7 +61,7 @@ def merge(outs: Sequence[Path], *, judge: bool = False) -> EnhanceReport:
     """
     from data_tools.durable import remove
     from data_tools.engines.slices import gathered, slices_in
-    from data_tools.io import extension
+    from data_tools.pipeline import outputs_of
     from data_tools.plan import Summary
     from data_tools.shards import SLICES, STATE, open_run, read_json
 
@@ -79,8 +74,7 @@ def merge(outs: Sequence[Path], *, judge: bool = False) -> EnhanceReport:
     given = {"source": first["given"]["source"], "out": str(outs[0]), **prices_of(division.records)}
     config = load(EnhanceConfig, first["config"], given)
     _warn_of_batches(division)
-    files = [(shard.name, extension(config.format or shard.format)) for shard in division.shards]
-    outputs = [path for name, suffix in files for path in (f"{name}{suffix}", f"quarantine/{name}.jsonl")]
+    outputs = outputs_of(division.shards, config.format)
     with open_run(outs[0], {"config": first["config"], "source": division.source}, outputs) as run_dir:
         for part in ("model", "prompt", "resolved", "scorers"):
             if part in first:
@@ -106,7 +100,6 @@ def _merged(config: EnhanceConfig, division: Division, run_dir: RunDir, *, judge
     from data_tools.plan import Watch
     from data_tools.shards import write_atomic
 
-    from ...backends.request_cache import RequestCache
     from ...backends.usage import Usage
     from ..progress import stop_on_signals
 
@@ -120,15 +113,7 @@ def _merged(config: EnhanceConfig, division: Division, run_dir: RunDir, *, judge
             summary = _all_shards(config, merging, plan, otherwise, Watch(stop, lambda _: spent.remember()), spent.usage)
         finally:
             spent.remember()
-    usage = spent_in(config, run_dir, *merging.slices)
-    told |= {"endpoint": usage} if usage else {}
-    cascade = cascade_told(division.shards, run_dir) if config.cascade else None
-    told |= {"cascade": cascade} if cascade else {}
-    report = EnhanceReport(run_dir.root, summary, cascade=cascade, usage=usage)
-    write_results(config, division.shards, run_dir, report, told)
-    if config.request_cache == "run":
-        RequestCache.delete(run_dir.requests)  # every answer is in the journal
-    warn_of_nothing(run_dir, division.shards, summary)
+    report = conclude(config, division.shards, [run_dir, *merging.slices], EnhanceReport(run_dir.root, summary), told)
     if config.cascade:
         log.warning(
             "each of %d slices calibrated a cascade of its own: which rows it decided differs from a single run's", len(division.folders)

@@ -10,27 +10,24 @@ from typing import TYPE_CHECKING
 from ...config import UserError
 
 if TYPE_CHECKING:
-    from .enhance import EnhanceConfig
+    from .config import EnhanceConfig
 
 log = logging.getLogger(__name__)
 
 
-def is_elsewhere(config: EnhanceConfig) -> bool:
-    """Whether the output is to go to a store."""
-    from data_tools.io.paths import REMOTE
+def made_here(config: EnhanceConfig) -> EnhanceConfig:
+    """The config of the run itself: made in --scratch where --out is a store, else the same object.
 
-    return bool(REMOTE.match(config.out))
-
-
-def check_scratch(config: EnhanceConfig) -> None:
-    """UserError where --out is no local folder and cannot be reached by way of one."""
+    UserError where --out is no local folder and cannot be reached by way of one.
+    """
     from data_tools.io import SourceError
+    from data_tools.io.paths import REMOTE
     from data_tools.io.upload import check_store
 
-    if not is_elsewhere(config):
+    if not REMOTE.match(config.out):
         if config.scratch is not None:
             raise UserError(f"--scratch has no effect with --out '{config.out}', which is a local folder itself")
-        return
+        return config
     if config.scratch is None or config.out.lower().startswith("file://"):
         raise UserError(f"--out '{config.out}' is no local folder; write to one and copy the result, or name one by --scratch for the run")
     if config.shard is not None:
@@ -39,6 +36,7 @@ def check_scratch(config: EnhanceConfig) -> None:
         check_store(config.out)
     except SourceError as error:
         raise UserError(str(error)) from error
+    return config.model_copy(update={"out": config.scratch})
 
 
 def bring(config: EnhanceConfig) -> None:

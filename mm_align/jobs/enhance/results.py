@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..endpoint_fields import usage_line
 from .cascade import line as cascade_line
+from .cascade import told as cascade_told
+from .costs import spent_in as usage_of
 
 if TYPE_CHECKING:
     from data_tools.io import Shard
     from data_tools.plan import Summary
     from data_tools.shards import RunDir
 
-    from .enhance import EnhanceConfig
+    from .config import EnhanceConfig
 
 log = logging.getLogger(__name__)
 LOST = ("shard_unreadable", "shard_truncated")  # reasons for which rows are missing that nobody could count
@@ -69,7 +72,38 @@ class EnhanceReport:
         return [*lines, f"report: {self.out / 'report.html'}"]
 
 
-def write_results(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir, report: EnhanceReport, told: dict[str, Any]) -> None:
+class Judged(NamedTuple):
+    """What came of judging all rows: the summary, what the report says of model, policy, filters and data, when judging began (the clock
+    of `time.monotonic`)."""
+
+    summary: Summary
+    told: dict[str, Any]
+    started: float
+
+
+def conclude(
+    config: EnhanceConfig, shards: Sequence[Shard], spent_in: Sequence[RunDir], report: EnhanceReport, told: Mapping[str, Any]
+) -> EnhanceReport:
+    """Once every row is judged: the report with what the cascade and the endpoints came to, the files that tell of it, nothing left over.
+
+    spent_in: the run's folder, and those of the slices that it was merged from, whose processes asked endpoints.
+    """
+    from ...backends.request_cache import RequestCache
+
+    run_dir, summary = spent_in[0], report.summary
+    assert summary is not None
+    cascade = cascade_told(shards, run_dir) if config.cascade else None
+    usage = usage_of(config, *spent_in)
+    report = dataclasses.replace(report, cascade=cascade, usage=usage)
+    more = {"cascade": cascade, "endpoint": usage}
+    _write_results(config, shards, run_dir, report, {**told, **{name: value for name, value in more.items() if value}})
+    if config.request_cache == "run":
+        RequestCache.delete(run_dir.requests)  # every answer is in the journal
+    _warn_of_nothing(run_dir, shards, summary)
+    return report
+
+
+def _write_results(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir, report: EnhanceReport, told: dict[str, Any]) -> None:
     """The report, the manifest by which the output is read again, and the mark that the run is finished."""
     from data_tools.io import image_root_of, write_manifest
     from data_tools.pipeline import merged_stats
@@ -97,7 +131,7 @@ def _write_uids(shards: Sequence[Shard], run_dir: RunDir) -> None:
     log.info("%d uids: %s", write_uids(run_dir.root / "uids.npy", parts), run_dir.root / "uids.npy")
 
 
-def warn_of_nothing(run_dir: RunDir, shards: Sequence[Shard], summary: Summary) -> None:
+def _warn_of_nothing(run_dir: RunDir, shards: Sequence[Shard], summary: Summary) -> None:
     """Say plainly when every row is in quarantine, and of the first one why: often an option misspelt."""
     if summary.out or not summary.quarantined:
         return

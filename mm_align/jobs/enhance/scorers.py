@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from data_tools.filters import Filter
 
     from ...backends.endpoint_options import EndpointOptions
-    from .enhance import EnhanceConfig
+    from .config import EnhanceConfig
 
 log = logging.getLogger(__name__)
 

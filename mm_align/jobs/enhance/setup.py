@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from data_tools.shards import RunDir
 
     from ...backends.endpoint_options import EndpointOptions
-    from .enhance import EnhanceConfig
+    from .config import EnhanceConfig
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from ...config import UserError
 if TYPE_CHECKING:
     from data_tools.io import Shard
 
-    from .enhance import EnhanceConfig
+    from .config import EnhanceConfig
 
 log = logging.getLogger(__name__)
 

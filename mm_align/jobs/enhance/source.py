@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from data_tools.records import Sample
     from data_tools.shards import RunDir
 
-    from .enhance import EnhanceConfig
+    from .config import EnhanceConfig
 
 log = logging.getLogger(__name__)
 LOOK_ROWS = 20  # show whether the data is of the model's domain

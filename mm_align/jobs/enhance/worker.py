@@ -9,8 +9,8 @@ from typing import Any
 
 from ...config import load
 from ..endpoint_fields import endpoint_options
+from .config import EnhanceConfig
 from .costs import Spent
-from .enhance import EnhanceConfig
 from .setup import ready
 from .source import about_data, refuse_taken_fields
 

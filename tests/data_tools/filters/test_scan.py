@@ -13,7 +13,8 @@ from data_tools.filters.scan import Scan, scan_shard
 from data_tools.filters.scanned import Scanned
 from data_tools.filters.settling import settle
 from data_tools.io import list_shards
-from data_tools.pipeline import Plan, Watch, run
+from data_tools.pipeline import run
+from data_tools.plan import Plan, Watch
 from data_tools.shards import RunRefused, RunStopped, open_run
 
 

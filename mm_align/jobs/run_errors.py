@@ -1,0 +1,25 @@
+"""What a run's folder, its source or its disk says, as the errors that the command line knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..config import Stopped, UserError
+
+
+@contextmanager
+def user_errors(root: Path) -> Iterator[None]:
+    """Around a run in the folder `root`: what is refused is a UserError, what stops it (a full disk too) is `Stopped`."""
+    from data_tools.io import SourceError
+    from data_tools.pipeline import stopping_on_full_disk
+    from data_tools.shards import RunRefused, RunStopped
+
+    try:
+        with stopping_on_full_disk(root):
+            yield
+    except (SourceError, RunRefused) as error:
+        raise UserError(str(error)) from error
+    except RunStopped as error:
+        raise Stopped(str(error)) from error
