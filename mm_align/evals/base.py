@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 from data_tools.calls import Generate, Sampling
 from data_tools.records import Response, Sample
 
-from ..option_types import check_types
+from ..options import check_types, nearest
 
 
 class Judged(NamedTuple):
@@ -75,17 +74,12 @@ def build_benchmark(config: Mapping[str, Any]) -> Benchmark:
     options = {key: value for key, value in config.items() if key != "type"}
     kind = str(config.get("type"))
     if kind not in BENCHMARKS:
-        raise ValueError(f"unknown benchmark '{kind}'; {_nearest(kind, list(BENCHMARKS))}")
+        raise ValueError(f"unknown benchmark '{kind}'; {nearest(kind, sorted(BENCHMARKS))}")
     known = inspect.signature(BENCHMARKS[kind]).parameters
     for option in options:
         if option not in known:
-            raise ValueError(f"benchmark '{kind}' has no option '{option}'; {_nearest(option, list(known))}")
+            raise ValueError(f"benchmark '{kind}' has no option '{option}'; {nearest(option, sorted(known))}")
     if lacking := [name for name, parameter in known.items() if parameter.default is parameter.empty and name not in options]:
         raise ValueError(f"benchmark '{kind}' needs `{lacking[0]}`; give it beside `type`")
     check_types(f"benchmark '{kind}'", BENCHMARKS[kind], options)
     return BENCHMARKS[kind](**options)
-
-
-def _nearest(word: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, known, 1)
-    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(known))}"

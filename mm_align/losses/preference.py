@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from ..option_types import check_types
+from ..options import check_types, nearest
 from .answer_logps import answer_logps
 from .base import Batch, LossOutput, Objective, ObjectiveSetup
 from .pair_terms import PAIR_TERMS, PairTerm
@@ -24,7 +23,7 @@ SMALLEST_BETA = 1e-3
 Loss = str | dict[str, Any] | list[dict[str, Any]]
 
 
-class Part(NamedTuple):
+class WeightedTerm(NamedTuple):
     """One pair term of the loss, with its share and its options."""
 
     name: str
@@ -97,8 +96,8 @@ class PreferenceObjective(Objective):
         _from_zero(pair_weight=pair_weight, contrast_weight=contrast_weight, anchor_weight=anchor_weight, sft_weight=sft_weight)
         _from_zero(beta_growth=beta_growth, beta_rate=beta_rate, token_weight=token_weight)
         _finite(margin=margin, margin_scale=margin_scale, anchor=anchor)
-        self.parts = parts_of(loss, average) if pair_weight else []
-        self.beta = float(beta if beta is not None else self.parts[0].term.beta if self.parts else 0.1)
+        self.terms = terms_of(loss, average) if pair_weight else []
+        self.beta = float(beta if beta is not None else self.terms[0].term.beta if self.terms else 0.1)
         if not (math.isfinite(self.beta) and self.beta > 0):
             raise ValueError(f"beta should be above 0, but is {beta!r}")
         self.pair_weight, self.contrast_weight, self.anchor_weight = pair_weight, contrast_weight, anchor_weight
@@ -114,13 +113,13 @@ class PreferenceObjective(Objective):
             raise ValueError(
                 "all weights are 0, so nothing would train: give one of pair_weight, contrast_weight, anchor_weight, sft_weight"
             )
-        for part in self.parts:
-            if (self.margin or self.margin_scale) and not part.term.by_difference:
+        for one in self.terms:
+            if (self.margin or self.margin_scale) and not one.term.by_difference:
                 known = ", ".join(name for name, term in PAIR_TERMS.items() if term.by_difference)
-                raise ValueError(f"loss {part.name} has no place for a target margin; margin and margin_scale go with {known}")
+                raise ValueError(f"loss {one.name} has no place for a target margin; margin and margin_scale go with {known}")
             zero = torch.zeros(1)
-            part.term.loss(zero, zero, self.beta, **part.options)  # options out of range show before any model runs
-        if self.shift is not None and not any(part.term.shifted for part in self.parts):
+            one.term.loss(zero, zero, self.beta, **one.options)  # options out of range show before any model runs
+        if self.shift is not None and not any(one.term.shifted for one in self.terms):
             raise ValueError("running_shift is that of bco_pair, which the loss does not have")
 
     @classmethod
@@ -141,7 +140,7 @@ class PreferenceObjective(Objective):
     @property
     def needs_reference(self) -> bool:
         """Whether batches need `reference_logps` (with a contrast `contrast_reference_logps` too)."""
-        return bool(self.contrast_weight or self.anchor_weight) or any(not part.term.reference_free for part in self.parts)
+        return bool(self.contrast_weight or self.anchor_weight) or any(not one.term.reference_free for one in self.terms)
 
     @property
     def needs_contrast(self) -> bool:
@@ -163,10 +162,10 @@ class PreferenceObjective(Objective):
         margins, beta = self._margins(batch), self._betas(batch)
         loss = answers.logps.new_zeros(())
         found: dict[str, torch.Tensor] = {}
-        for part in self.parts:
-            value = self._pair_loss(part, answers, beta, margins).mean()
-            loss = loss + self.pair_weight * part.weight * value
-            found[f"{part.name}_loss"] = value
+        for one in self.terms:
+            value = self._pair_loss(one, answers, beta, margins).mean()
+            loss = loss + self.pair_weight * one.weight * value
+            found[f"{one.name}_loss"] = value
         if self.contrast_weight:
             other = self._answers(model, batch, contrast=True)
             value = self._contrast_loss(answers, other, beta, found).mean()
@@ -205,13 +204,13 @@ class PreferenceObjective(Objective):
         growth = self.beta_growth * -torch.expm1(-self.beta_rate * _reward_margins(batch))
         return (self.beta * (1 + growth)).clamp(min=SMALLEST_BETA)
 
-    def _pair_loss(self, part: Part, answers: Answers, beta: torch.Tensor | float, margins: torch.Tensor | float) -> torch.Tensor:
-        scores = answers.scores(reference_free=part.term.reference_free, average=part.average)  # [N]
+    def _pair_loss(self, one: WeightedTerm, answers: Answers, beta: torch.Tensor | float, margins: torch.Tensor | float) -> torch.Tensor:
+        scores = answers.scores(reference_free=one.term.reference_free, average=one.average)  # [N]
         chosen, rejected = scores.chunk(2)
-        options = dict(part.options)
-        if part.term.shifted and self.shift is not None:
+        options = dict(one.options)
+        if one.term.shifted and self.shift is not None:
             options["shift"] = self.shift(torch.cat([beta * chosen, beta * rejected]), learn=torch.is_grad_enabled())
-        return part.term.loss(chosen - margins if part.term.by_difference else chosen, rejected, beta, **options)
+        return one.term.loss(chosen - margins if one.term.by_difference else chosen, rejected, beta, **options)
 
     def _contrast_loss(self, answers: Answers, other: Answers, beta: torch.Tensor | float, found: dict[str, torch.Tensor]) -> torch.Tensor:
         shown = answers.scores(reference_free=False, average=self.average).chunk(2)[0]
@@ -234,7 +233,7 @@ class PreferenceObjective(Objective):
         told = _sides("logp", sums) | _sides("logp_per_token", means) | _sides("length", plain.weights.sum(-1))
         if answers.reference is not None:
             told |= _sides("drift", plain.scores(reference_free=False, average=False))
-        lead = self.parts[0] if self.parts else None
+        lead = self.terms[0] if self.terms else None
         free = answers.reference is None or (lead is not None and lead.term.reference_free)
         scores = answers.scores(reference_free=free, average=lead.average if lead else self.average)
         chosen, rejected = (beta * scores).chunk(2) if isinstance(beta, float) else (beta * side for side in scores.chunk(2))
@@ -268,15 +267,15 @@ def difference_weights(ids: torch.Tensor, mask: torch.Tensor, weight: float) -> 
 # Options
 
 
-def parts_of(loss: Loss, average: bool | None) -> list[Part]:
+def terms_of(loss: Loss, average: bool | None) -> list[WeightedTerm]:
     """The terms of a `loss` option. ValueError for unknown names and options, with the nearest known."""
     entries = loss if isinstance(loss, list) else [loss]
     if not entries:
         raise ValueError("loss is an empty list; name at least one term")
-    return [_part({"type": entry} if isinstance(entry, str) else dict(entry), average) for entry in entries]
+    return [_term({"type": entry} if isinstance(entry, str) else dict(entry), average) for entry in entries]
 
 
-def _part(entry: dict[str, Any], average: bool | None) -> Part:
+def _term(entry: dict[str, Any], average: bool | None) -> WeightedTerm:
     name, weight = str(entry.pop("type", None)), entry.pop("weight", 1.0)
     if name not in PAIR_TERMS:
         raise ValueError(f"unknown loss {name!r}; {nearest(name, PAIR_TERMS)}")
@@ -287,14 +286,7 @@ def _part(entry: dict[str, Any], average: bool | None) -> Part:
             raise ValueError(f"loss {name} has no option {key!r}; {nearest(key, known)}")
         _finite(**{f"{key} of loss {name}": value})
     _from_zero(**{f"weight of loss {name}": weight})
-    return Part(name, term, weight, term.average if average is None else average, entry)
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint at the name that was meant."""
-    names: Sequence[str] = list(known)
-    near = difflib.get_close_matches(word, names, 1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"
+    return WeightedTerm(name, term, weight, term.average if average is None else average, entry)
 
 
 def _finite(**values: Any) -> None:

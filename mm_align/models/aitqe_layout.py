@@ -14,9 +14,8 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from vision.images import SquareImageProcessor
 
 from ..config import UserError
-from .headers import Header, load_tensors, read_headers
-from .layout import TEXT_KEYS, Layout, described_tower, filled, mlp_biases, text_config, write_json
-from .layout import read_json as read_json
+from .headers import Header, read_headers
+from .layout import TEXT_KEYS, Loaded, WeightMap, described_tower, mlp_biases, read_json, read_weights, text_config, write_json
 from .lvlm import LvlmForConditionalGeneration
 from .lvlm_config import LvlmConfig
 from .processor import LvlmProcessor
@@ -69,13 +68,13 @@ def released_shapes(model: LvlmForConditionalGeneration, prefixes: Prefixes = PR
     return shapes | {"image_newline": (model.config.text_config.hidden_size,)}
 
 
-def lay_out(released: Iterable[str], ours: Iterable[str], prefixes: Prefixes = PREFIXES) -> Layout:
+def lay_out(released: Iterable[str], ours: Iterable[str], prefixes: Prefixes = PREFIXES) -> WeightMap:
     """Matches the names in a file with those of our model."""
     known = set(ours)
     pairs = {name: our_name(name, prefixes) for name in released}
     mapped = {place: name for name, place in pairs.items() if place in known and place is not None}
     lacking = sorted(known - set(mapped))
-    return Layout(
+    return WeightMap(
         mapped,
         ignored=sorted(name for name in pairs if name in UNUSED),
         absent=[name for name in lacking if name.startswith(OPTIONAL)],
@@ -170,21 +169,15 @@ def _derived_tower(released: Mapping[str, Any], headers: Mapping[str, Header]) -
 # -- loading -----------------------------------------------------------------------------------------------------------
 
 
-def load_released(folder: Path, *, dtype: torch.dtype | None = None) -> tuple[LvlmForConditionalGeneration, LvlmProcessor, Layout]:
-    """Model, processor and what became of each weight; `dtype` None keeps the file's. Raises UserError where weights are missing."""
+def load_released(folder: Path, *, dtype: torch.dtype | None = None) -> Loaded:
+    """A checkpoint; `dtype` None keeps the file's. Raises UserError where weights are missing."""
     released = read_json(folder / "config.json")
     headers = read_headers(folder)
     config = to_lvlm_config(released, headers, folder)
     processor = released_processor(folder, released, config)
-    with torch.device("meta"):
-        layout = lay_out(headers, LvlmForConditionalGeneration(config).state_dict())
-    if layout.missing:
-        raise UserError("this AITQE checkpoint is not whole: " + "; ".join(layout.lines()))
-    ours = {name: place for place, name in layout.mapped.items()}
-    weights = {ours[name]: tensor for name, tensor in load_tensors(folder, ours)}
-    model = filled(config, weights, layout.absent, dtype or headers[next(iter(layout.mapped.values()))].dtype)
+    model, layout = read_weights(folder, headers, config, lay_out, dtype, what="AITQE")
     model.generation_config = generation_config(folder, released, processor)
-    return model, processor, layout
+    return Loaded(model, processor, layout)
 
 
 def generation_config(folder: Path, released: Mapping[str, Any], processor: LvlmProcessor) -> GenerationConfig:

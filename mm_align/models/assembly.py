@@ -150,7 +150,7 @@ def make_processor(
 
 # -- models that are there ---------------------------------------------------------------------------------------------
 
-Pair = tuple[LvlmForConditionalGeneration, LvlmProcessor]
+ModelAndProcessor = tuple[LvlmForConditionalGeneration, LvlmProcessor]
 
 
 def kind_of(folder: Path) -> str | None:
@@ -159,7 +159,7 @@ def kind_of(folder: Path) -> str | None:
     return str(read_json(file).get("model_type")) if file.is_file() else None
 
 
-def _ours(folder: Path) -> Pair:
+def _ours(folder: Path) -> ModelAndProcessor:
     check_whole(folder)
     try:
         return LvlmForConditionalGeneration.from_pretrained(folder, dtype=torch.float32), LvlmProcessor.from_pretrained(folder)
@@ -167,13 +167,13 @@ def _ours(folder: Path) -> Pair:
         raise UserError(f"cannot load the model in {folder}: {first_line(error)}") from error
 
 
-def _others(folder: Path) -> Pair:
+def _others(folder: Path) -> ModelAndProcessor:
     model, processor, _ = load_others(folder, dtype=torch.float32)
     return model, processor
 
 
 # model_type -> how it is loaded, in float32
-LOADERS: dict[str, Callable[[Path], Pair]] = {"mm_align_lvlm": _ours, **dict.fromkeys(MODEL_TYPES, _others)}
+LOADERS: dict[str, Callable[[Path], ModelAndProcessor]] = {"mm_align_lvlm": _ours, **dict.fromkeys(MODEL_TYPES, _others)}
 
 
 def adjusted(

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from ..config import UserError
 from . import aitqe_layout, hub, llava_layout, opt_visor_layout
 from .headers import DTYPES, Header, has_weights, read_headers
-from .layout import Layout, read_json
+from .layout import WeightMap, read_json
 from .lvlm import LvlmForConditionalGeneration
 from .lvlm_config import LvlmConfig
 from .memory import kv_bytes_per_token, shown
@@ -194,7 +194,7 @@ def _match(written: Mapping[str, Any], model: Any, headers: Mapping[str, Header]
 
 
 def _match_llava(shapes: Mapping[str, tuple[int, ...]], headers: Mapping[str, Header]) -> Match:
-    layout: Layout = llava_layout.lay_out(headers, shapes, original=True)
+    layout: WeightMap = llava_layout.lay_out(headers, shapes, original=True)
     within = any(name.startswith("model.vision_tower.") for name in headers)
     return Match(
         len(layout.mapped),

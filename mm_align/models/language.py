@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from ..config import UserError, first_line
+from ..options import nearest
 
 ALWAYS = ("model_type", "bos_token_id", "eos_token_id", "pad_token_id", "attn_implementation")
 ROTARY = ("rope_theta", "rope_scaling", "partial_rotary_factor")  # older names, which transformers reads into rope_parameters
@@ -36,9 +36,7 @@ def _check_keys(options: Mapping[str, Any], config: PreTrainedConfig) -> None:
     known = [*ALWAYS, *own, *config.attribute_map, *(ROTARY if "rope_parameters" in own else ())]
     for key in options:
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(known))}"
-            raise ValueError(f"a {config.model_type} has no key '{key}'; {hint}")
+            raise ValueError(f"a {config.model_type} has no key '{key}'; {nearest(key, sorted(known))}")
 
 
 def check_head(language: PreTrainedModel, decoder: type[nn.Module]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,8 +11,10 @@ import torch
 from transformers import AutoConfig
 
 from ..config import UserError
+from .headers import Header, load_tensors
 from .lvlm import LvlmForConditionalGeneration
 from .lvlm_config import LvlmConfig
+from .processor import LvlmProcessor
 
 TEXT_KEYS = (
     "vocab_size",
@@ -33,7 +35,7 @@ TEXT_KEYS = (
 TOWERS = {"siglip": "siglip_vision_model", "clip": "clip_vision_model"}  # model_type of a whole encoder -> that of its tower
 
 
-class Layout(NamedTuple):
+class WeightMap(NamedTuple):
     """What became of each weight: ours <- released, released ones without use, ours without a source, released ones nobody knows."""
 
     mapped: dict[str, str]
@@ -54,6 +56,14 @@ class Layout(NamedTuple):
             if names:
                 told.append(f"{len(names)} {what}: {', '.join(names[:6])}{' ...' if len(names) > 6 else ''}")
         return told
+
+
+class Loaded(NamedTuple):
+    """The model, its processor, and what became of each weight."""
+
+    model: LvlmForConditionalGeneration
+    processor: LvlmProcessor
+    layout: WeightMap
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -102,3 +112,22 @@ def filled(config: LvlmConfig, weights: dict[str, torch.Tensor], absent: Iterabl
     weights |= {name: torch.zeros(shapes[name]) for name in absent}
     model: LvlmForConditionalGeneration = LvlmForConditionalGeneration.from_pretrained(None, config=config, state_dict=weights, dtype=dtype)
     return model
+
+
+def read_weights(
+    folder: Path,
+    headers: Mapping[str, Header],
+    config: LvlmConfig,
+    lay_out: Callable[[Iterable[str], Iterable[str]], WeightMap],
+    dtype: torch.dtype | None,
+    *,
+    what: str,
+) -> tuple[LvlmForConditionalGeneration, WeightMap]:
+    """Our model of a folder's weights, and what became of each; `dtype` None keeps the file's. UserError where `what` lacks some."""
+    with torch.device("meta"):
+        layout = lay_out(headers, LvlmForConditionalGeneration(config).state_dict())
+    if layout.missing:
+        raise UserError(f"this {what} checkpoint is not whole: " + "; ".join(layout.lines()))
+    ours = {name: place for place, name in layout.mapped.items()}
+    weights = {ours[name]: tensor for name, tensor in load_tensors(folder, ours)}
+    return filled(config, weights, layout.absent, dtype or headers[next(iter(layout.mapped.values()))].dtype), layout

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from transformers import AutoTokenizer, GenerationConfig, LlavaConfig
@@ -17,7 +17,7 @@ from ..config import UserError, first_line
 from . import hub
 from .chat_templates import VICUNA
 from .headers import Header, load_tensors, read_headers
-from .layout import Layout, described_tower, filled, read_json, text_config
+from .layout import Loaded, WeightMap, described_tower, filled, read_json, text_config
 from .lvlm import LvlmForConditionalGeneration
 from .lvlm_config import LvlmConfig
 from .processor import LvlmProcessor
@@ -73,13 +73,13 @@ def _tower_name(ours: str) -> str:
     return ours.replace("model.vision_tower.vision_model.", "model.vision_tower.")  # version 4's wrapper around the tower
 
 
-def lay_out(theirs: Iterable[str], ours: Iterable[str], *, original: bool) -> Layout:
+def lay_out(theirs: Iterable[str], ours: Iterable[str], *, original: bool) -> WeightMap:
     """Matches the names in a file with those of our model."""
     known = set(ours)
     pairs = {name: our_name(name, original=original) for name in theirs}
     mapped = {place: name for name, place in pairs.items() if place in known and place is not None}
     lacking = sorted(known - set(mapped))
-    return Layout(
+    return WeightMap(
         mapped,
         ignored=sorted(name for name in pairs if name.endswith(BUFFERS)),
         absent=[name for name in lacking if name.startswith(OPTIONAL)],
@@ -172,14 +172,6 @@ def tower_folder(written: Mapping[str, Any], folder: Path | None) -> Path | None
 # -- loading -----------------------------------------------------------------------------------------------------------
 
 
-class Loaded(NamedTuple):
-    """The model, its processor, and what became of each weight."""
-
-    model: LvlmForConditionalGeneration
-    processor: LvlmProcessor
-    layout: Layout
-
-
 def load_llava(folder: Path, *, dtype: torch.dtype | None = None) -> Loaded:
     """A checkpoint of either layout; `dtype` None keeps the file's. UserError where it is not whole or no LLaVA-1.5.
 
@@ -233,7 +225,9 @@ def _in_original(name: str) -> str:
     return f"model.vision_tower.vision_tower.vision_model.{name.removeprefix('vision_model.')}"
 
 
-def _weights(folder: Path, written: Mapping[str, Any], headers: Mapping[str, Header], layout: Layout) -> Iterable[tuple[str, torch.Tensor]]:
+def _weights(
+    folder: Path, written: Mapping[str, Any], headers: Mapping[str, Header], layout: WeightMap
+) -> Iterable[tuple[str, torch.Tensor]]:
     """Our names and the tensors, from the checkpoint and, for what it lacks, from the tower's files."""
     ours = {theirs: place for place, theirs in layout.mapped.items()}
     yield from ((ours[name], tensor) for name, tensor in load_tensors(folder, ours.keys() & headers.keys()))

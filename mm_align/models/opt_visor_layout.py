@@ -14,9 +14,8 @@ from vision.images import SquareImageProcessor
 from ..config import UserError
 from . import aitqe_layout
 from .aitqe_layout import MODEL_TYPE, generation_config, released_tokenizer, text_config_of, vision_config
-from .headers import Header, load_tensors, read_headers
-from .layout import Layout, filled, read_json
-from .lvlm import LvlmForConditionalGeneration
+from .headers import Header, read_headers
+from .layout import Loaded, read_json, read_weights
 from .lvlm_config import LvlmConfig
 from .processor import LvlmProcessor
 
@@ -110,20 +109,14 @@ def _check_tokens(released: Mapping[str, Any], config: LvlmConfig) -> None:
 # -- loading -----------------------------------------------------------------------------------------------------------
 
 
-def load_opt_visor(folder: Path, *, dtype: torch.dtype | None = None) -> tuple[LvlmForConditionalGeneration, LvlmProcessor, Layout]:
-    """Model, processor and what became of each weight; `dtype` None keeps the file's. Raises UserError where weights are missing."""
+def load_opt_visor(folder: Path, *, dtype: torch.dtype | None = None) -> Loaded:
+    """A checkpoint; `dtype` None keeps the file's. Raises UserError where weights are missing."""
     released, headers = read_json(folder / "config.json"), read_headers(folder)
     config = to_lvlm_config(released, headers, folder)
     processor = opt_visor_processor(folder, released, config)
-    with torch.device("meta"):
-        layout = lay_out(headers, LvlmForConditionalGeneration(config).state_dict())
-    if layout.missing:
-        raise UserError("this Opt-Visor checkpoint is not whole: " + "; ".join(layout.lines()))
-    ours = {name: place for place, name in layout.mapped.items()}
-    weights = {ours[name]: tensor for name, tensor in load_tensors(folder, ours)}
-    model = filled(config, weights, layout.absent, dtype or headers[next(iter(layout.mapped.values()))].dtype)
+    model, layout = read_weights(folder, headers, config, lay_out, dtype, what="Opt-Visor")
     model.generation_config = generation_config(folder, released, processor)
-    return model, processor, layout
+    return Loaded(model, processor, layout)
 
 
 def opt_visor_processor(folder: Path, released: Mapping[str, Any], config: LvlmConfig) -> LvlmProcessor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
@@ -10,6 +9,8 @@ from typing import Any, Literal
 from video.frames import SAMPLERS
 from video.timestamps import clip_text
 from video.tokens import Reducer, build_reducer
+
+from ..options import nearest
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,7 @@ class VideoSettings:
         known = [one.name for one in fields(cls)]
         for key in described:
             if key not in known:
-                near = difflib.get_close_matches(key, known, 1)
-                hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
-                raise ValueError(f"`video` of a model has no key '{key}'; {hint}")
+                raise ValueError(f"`video` of a model has no key '{key}'; {nearest(key, known)}")
         return cls(**described)
 
     def frame_tokens(self, frames: int, grid: tuple[int, int] | None, each: int) -> list[int]:

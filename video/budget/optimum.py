@@ -1,4 +1,4 @@
-"""Where the law is least under a budget: in closed form, by a root with text around the frames, or along any cost, with its interval."""
+"""Where the law is least under a budget: along the frontier of any costs, with its interval; of the simplest case in closed form."""
 
 from __future__ import annotations
 
@@ -59,28 +59,6 @@ def closed_form(parameters: dict[str, float], budget: float) -> tuple[float, flo
     big_a, a, big_b, b = (parameters[name] for name in ("A", "a", "B", "b"))
     frames = (a * big_a / (b * big_b)) ** (1 / (a + b)) * budget ** (b / (a + b))
     return frames, budget / frames
-
-
-def with_text(parameters: dict[str, float], budget: float, text_a_frame: float) -> tuple[float, float]:
-    """T*, M* of the same law at T (M + o) = budget, o text tokens a frame.
-
-    The root of a A T^-a M = b B M^-b (M + o) with T = budget / (M + o), found by halving ln M: the difference of both sides' logarithms
-    rises with M throughout.
-    """
-    big_a, a, big_b, b = (parameters[name] for name in ("A", "a", "B", "b"))
-
-    def balance(log_m: float) -> float:
-        m = math.exp(log_m)
-        return (
-            math.log(a * big_a) - a * math.log(budget / (m + text_a_frame)) - math.log(b * big_b) + b * log_m - math.log1p(text_a_frame / m)
-        )
-
-    low, high = -50.0, math.log(budget) + 50.0
-    while high - low > 1e-13 * (1 + abs(high)):
-        middle = (low + high) / 2
-        low, high = (middle, high) if balance(middle) < 0 else (low, middle)
-    tokens = math.exp((low + high) / 2)
-    return budget / (tokens + text_a_frame), tokens
 
 
 def frontier(limits: Sequence[Limit], tokens: Any) -> np.ndarray:

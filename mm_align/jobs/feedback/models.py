@@ -45,13 +45,13 @@ class Models:
         self.held: tuple[str, Backend] | None = None
         self.used: dict[str, Usage] = {}
 
-    def get(self, name: str, face: str, stage: str) -> Asked:
+    def get(self, name: str, face: str, stage: str) -> Counted:
         """The backend of that name, asked for `stage`. Raises UserError where it does not offer `face`."""
         backend = self.given.get(name) or self.loaded(name)
         if face not in backend.faces:
             offered = ", ".join(sorted(backend.faces)) or "nothing"
             raise UserError(f"{name} gives no {NEEDS[face]} (`{face}`); it offers: {offered}. Choose a model that does.")
-        return Asked(backend, self.used.setdefault(stage, Usage()))
+        return Counted(backend, self.used.setdefault(stage, Usage()))
 
     def loaded(self, name: str) -> Backend:
         """The backend itself, the only one that is held. Raises UserError where it cannot be had."""
@@ -78,7 +78,7 @@ class Models:
             torch.cuda.empty_cache()
 
 
-class Asked:
+class Counted:
     """A backend whose calls are counted."""
 
     def __init__(self, backend: Any, usage: Usage) -> None:

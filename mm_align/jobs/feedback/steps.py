@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ...rlaif.prompts import Asking
     from ...rlaif.questions import Questions
     from ...rlaif.scores import Scores
-    from ...rlaif.stage import Places, StageSummary, Watch
+    from ...rlaif.stage import Places, Stage, StageSummary, Watch
     from .config import SourceFields
 
 
@@ -108,28 +108,30 @@ def candidates_step(run: Session, options: Candidates, model: str) -> Step:
 
 def claims_step(run: Session, options: Claims, model: str | None) -> Step:
     from ...rlaif.claims import claims_stage
-    from ...rlaif.stage import run_stage
-
-    def work(at: Places, watch: Watch) -> StageSummary:
-        asked = run.models.get(str(model), "generate", "claims") if model else None
-        stage = claims_stage(run.root, options, asked.generate if asked else None, asked.describe() if asked else None)
-        return run_stage(stage, at, watch)
 
     model = _wanted(model, options.splitter, "an answer is divided by a model (splitter llm)")
-    return Step("claims", _bound(options, model), inputs(run.root, ["samples", "candidates"]), work, _lines(run, "candidates"))
+    return _text_step(run, "claims", claims_stage, options, model, ["samples", "candidates"])
 
 
 def questions_step(run: Session, options: Questions, model: str | None) -> Step:
     from ...rlaif.questions import questions_stage
+
+    model = _wanted(model, options.writer, "questions are written by a model (writer llm)")
+    return _text_step(run, "questions", questions_stage, options, model, ["claims"])
+
+
+def _text_step(
+    run: Session, name: str, stage_of: Callable[..., Stage], options: Claims | Questions, model: str | None, reads: Sequence[str]
+) -> Step:
+    """A stage that makes texts of texts: by rules, or by a `model` that is shown no picture."""
     from ...rlaif.stage import run_stage
 
     def work(at: Places, watch: Watch) -> StageSummary:
-        asked = run.models.get(str(model), "generate", "questions") if model else None
-        stage = questions_stage(run.root, options, asked.generate if asked else None, asked.describe() if asked else None)
-        return run_stage(stage, at, watch)
+        asked = run.models.get(model, "generate", name) if model else None
+        return run_stage(stage_of(run.root, options, *((asked.generate, asked.describe()) if asked else ())), at, watch)
 
-    model = _wanted(model, options.writer, "questions are written by a model (writer llm)")
-    return Step("questions", _bound(options, model), inputs(run.root, ["claims"]), work, _lines(run, "candidates"))
+    bound = {**options.model_dump(mode="json"), **({"model": known_by(model)} if model else {})}
+    return Step(name, bound, inputs(run.root, reads), work, _lines(run, "candidates"))
 
 
 def _wanted(model: str | None, how: str, what: str) -> str | None:
@@ -139,10 +141,6 @@ def _wanted(model: str | None, how: str, what: str) -> str | None:
     if model is None:
         raise UserError(f"{what}, but no model is named for it: give --divider (rlaif feedback) or --model (a stage's own verb)")
     return model
-
-
-def _bound(options: Claims | Questions, model: str | None) -> Mapping[str, Any]:
-    return {**options.model_dump(mode="json"), **({"model": known_by(model)} if model else {})}
 
 
 def judge_step(run: Session, model: str) -> Step:

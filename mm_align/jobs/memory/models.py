@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ...config import UserError
+from ...config import UserError, first_line
 
 if TYPE_CHECKING:
     from ...models import LvlmForConditionalGeneration
@@ -131,7 +131,7 @@ def tower_sizes(described: dict[str, Any]) -> Any:
         known = None if Path(source).is_dir() else known_shapes.tower_of(source)
         found = tower_config(_config(source) if known is None else known)
     except (ValueError, OSError, KeyError, RuntimeError) as error:
-        raise UserError(f"the sizes of the vision tower {described} are not at hand: {_first(error)}\n{advice()}") from error
+        raise UserError(f"the sizes of the vision tower {described} are not at hand: {first_line(error)}\n{advice()}") from error
     for key, value in options.items():
         setattr(found, key, value)
     return found
@@ -154,7 +154,7 @@ def text_sizes(config: ModelConfig) -> Any:
     try:
         return _config(source) if known is None else AutoConfig.for_model(**known)
     except (ValueError, OSError, KeyError) as error:
-        raise UserError(f"the sizes of the language model '{source}' are not at hand: {_first(error)}\n{advice()}") from error
+        raise UserError(f"the sizes of the language model '{source}' are not at hand: {first_line(error)}\n{advice()}") from error
 
 
 def _config(source: str) -> Any:
@@ -163,9 +163,3 @@ def _config(source: str) -> Any:
     from ..train.model import place_of
 
     return AutoConfig.from_pretrained(place_of(source))
-
-
-def _first(error: BaseException) -> str:
-    from ...config import first_line
-
-    return first_line(error)

@@ -131,7 +131,7 @@ class Counted:
 
     def _step(self, train: TrainConfig, processes: int, picture: int) -> Step:
         from ...train.footprint import Step
-        from ..train.setup import objective_class
+        from ..train.objective import objective_class
 
         micro, accumulation = batches(train.batch_size, train.micro_batch, processes)
         seen, tokens = picture * self.config.pictures, self.config.tokens or train.max_length

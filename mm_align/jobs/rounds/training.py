@@ -46,7 +46,7 @@ def check(config: RoundsConfig) -> None:
 def check_objective(training: TrainConfig) -> None:
     """UserError for an objective that reads no pairs, or does not have the options it is given."""
     from ...losses import ObjectiveSetup
-    from ..train.setup import objective_class
+    from ..train.objective import objective_class
 
     made = objective_class(training)
     if made.records != "pairs":

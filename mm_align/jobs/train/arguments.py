@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...config import UserError
+from .folder import CHECKPOINTS
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from .setup import Ready
 
 log = logging.getLogger(__name__)
-CHECKPOINTS = "checkpoints"
 LARGEST_GUESS = 8  # rows of one forward where nobody says
 
 

@@ -75,7 +75,7 @@ class LoraConfig(JobConfig):
 
 
 class TrainConfig(JobConfig):
-    """One training run: pretraining of an adapter, instruction tuning, EECA are the same job with other values."""
+    """One training run: pretraining of an adapter, instruction tuning, EECA and preference pairs are the same job with other values."""
 
     out: str = Field(description="folder for checkpoints, logs and the final model; the same command continues an unfinished run")
     model: ModelConfig = Field(description="what is trained")

@@ -1,4 +1,4 @@
-"""Who takes part in a training run, and its folder: held by the first process, bound to a configuration and its sources."""
+"""Who takes part in a training run, and its folder: what stands in it, who holds it, what it is bound to."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...config import UserError
-from .results import OUTPUTS
 
 if TYPE_CHECKING:
     from data_tools.shards import RunDir
 
     from .config import TrainConfig
 
+CHECKPOINTS, MODEL, OBJECTIVE = "checkpoints", "model", "objective.safetensors"
+LOG, CURVES, SAMPLES = "log.jsonl", "curves.png", "samples.jsonl"
+BROKEN, BROKEN_EVAL, BROKEN_SUITES = (f"quarantine/{name}.jsonl" for name in ("data", "eval_data", "eval_suites"))
+OUTPUTS = (CHECKPOINTS, MODEL, LOG, CURVES, SAMPLES, OBJECTIVE, BROKEN, BROKEN_EVAL, BROKEN_SUITES)
+CACHE, OWN_REFERENCE = ".mmalign/training_rows", ".mmalign/reference"  # gone when the run is finished
 FINISHED = (".mmalign", "finished.json")
 # what may differ between the starts of one run: where it runs and what it tells
 UNBOUND = frozenset({"out", "overwrite", "dry_run", "device", "workers", "report_to", "log_steps", "keep", "micro_batch", "reference"})

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...config import UserError
 from .arguments import batches, in_bf16
-from .folder import rank, world
-from .setup import OWN_REFERENCE, objective_class
+from .folder import OWN_REFERENCE, rank, world
 
 if TYPE_CHECKING:
     import torch
@@ -27,11 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SHOWN = 2  # pairs on which both layouts are compared
-
-
-def reads_pairs(config: TrainConfig) -> bool:
-    """Whether the config's objective reads preference pairs."""
-    return objective_class(config).records == "pairs"
 
 
 def check_pairs(config: TrainConfig) -> None:
@@ -52,14 +46,14 @@ def pair_collator(config: TrainConfig, processor: LvlmProcessor, objective: Obje
     return PairCollator(processor, layout=config.pair_layout, corruption=corruption, token_weight=weight)
 
 
-def scored(config: TrainConfig, parts: Ready, root: Path) -> Ready:
-    """The parts with the layout that the model can read, and the reference's scores with every pair where the objective needs them.
+def score_pairs(config: TrainConfig, parts: Ready, root: Path) -> None:
+    """Tell the collator the layout that the model can read, and give every pair its reference's scores where the objective needs them.
 
     The reference is the model as it is now, before the first step: low-rank updates are switched off.
     """
     from accelerate import PartialState
 
-    collate = pair_collator(config, parts.processor, parts.objective)
+    collate: Any = parts.collate
     sets: list[Any] = [data for data in (parts.data, parts.eval_data) if data is not None]
     parts.model.to(PartialState(cpu=config.device == "cpu").device)
     dtype = computed_in(in_bf16(config))
@@ -70,7 +64,6 @@ def scored(config: TrainConfig, parts: Ready, root: Path) -> Ready:
         micro = batches(config.batch_size, config.micro_batch, world()).micro
         for data in sets:
             score(folder, parts.model, data, collate, dtype, micro)
-    return parts._replace(collate=collate)
 
 
 def computed_in(low: bool) -> torch.dtype:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...config import UserError
-from .arguments import CHECKPOINTS, in_bf16
-from .setup import CACHE, OWN_REFERENCE
+from .arguments import in_bf16
+from .folder import CACHE, CHECKPOINTS, CURVES, LOG, MODEL, OBJECTIVE, OWN_REFERENCE
 
 if TYPE_CHECKING:
     from data_tools.shards import RunDir
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from .config import TrainConfig
 
 log = logging.getLogger(__name__)
-MODEL, LOG, CURVES, SAMPLES, OBJECTIVE = "model", "log.jsonl", "curves.png", "samples.jsonl", "objective.safetensors"
-BROKEN_SUITES = "quarantine/eval_suites.jsonl"
-OUTPUTS = (CHECKPOINTS, MODEL, LOG, CURVES, SAMPLES, OBJECTIVE, "quarantine/data.jsonl", "quarantine/eval_data.jsonl", BROKEN_SUITES)
 
 
 @dataclass(frozen=True)

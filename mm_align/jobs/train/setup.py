@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...config import UserError
+from ...options import nearest
 from .arguments import batches, in_bf16, total_steps
+from .folder import BROKEN, BROKEN_EVAL, CACHE
+from .objective import make_objective, objective_class, reads_pairs
+from .pairs import check_pairs, pair_collator
 
 if TYPE_CHECKING:
     import torch
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from .config import TrainConfig
 
 log = logging.getLogger(__name__)
-CACHE = ".mmalign/training_rows"
-OWN_REFERENCE = ".mmalign/reference"
 
 
 class Ready(NamedTuple):
@@ -64,11 +64,10 @@ def ready(config: TrainConfig, root: Path, world: int) -> Ready:
     from ...train.optim import parameter_groups, train_only
     from ...train.packing import check_packing
     from .model import build
-    from .pairs import check_pairs
     from .suites import check_evaluated, check_selection, suites
 
     check_names(config)
-    if objective_class(config).records == "pairs":
+    if reads_pairs(config):
         check_pairs(config)
     built = suites(config.eval_suites)
     check_selection(config, built)
@@ -126,7 +125,7 @@ def check_adapter(options: Mapping[str, Any]) -> None:
     """UserError for an option whose value is of another type. Names are for `build_adapter`."""
     from vision.adapters import ADAPTERS
 
-    from ...option_types import check_types
+    from ...options import check_types
 
     kind = str(options.get("type"))
     try:
@@ -148,7 +147,6 @@ def halve_frozen(model: Any) -> None:
 def collator(config: TrainConfig, processor: LvlmProcessor, objective: Objective) -> Callable[[Sequence[Any]], dict[str, torch.Tensor]]:
     """What makes batches of the data set's items."""
     from ...train.data import Collator
-    from .pairs import pair_collator
 
     return Collator(processor, objective.annotate) if objective.records == "samples" else pair_collator(config, processor, objective)
 
@@ -159,7 +157,6 @@ def read_data(config: TrainConfig, processor: LvlmProcessor, root: Path) -> tupl
 
     from ...train.data import training_set
     from ...train.pair_data import pair_set
-    from .pairs import reads_pairs
 
     common: dict[str, Any] = {"max_length": config.max_length, "seed": config.seed, "cache": root / CACHE}
     # grouped by whole steps, in which lengths are sorted, so that the order does not depend on the number of processes
@@ -167,22 +164,21 @@ def read_data(config: TrainConfig, processor: LvlmProcessor, root: Path) -> tupl
     made: Callable[..., TrainingSet] = pair_set
     if not reads_pairs(config):
         made, common, shape = training_set, common | {"too_long": config.too_long}, shape | {"packing": config.packing}
-    gone = root / "quarantine"
     try:
-        data = made(config.data, processor, quarantine=gone / "data.jsonl", **shape, **common)
+        data = made(config.data, processor, quarantine=root / BROKEN, **shape, **common)
         log.info("%s", data.summary())
         if not config.eval_data:
             return data, None
-        return data, made(config.eval_data, processor, quarantine=gone / "eval_data.jsonl", shuffle=False, **common)
+        return data, made(config.eval_data, processor, quarantine=root / BROKEN_EVAL, shuffle=False, **common)
     except (SourceError, ValueError) as error:
-        raise UserError(f"the training data: {_with_reason(str(error), gone, config.dry_run)}") from error
+        raise UserError(f"the training data: {_with_reason(str(error), root, config.dry_run)}") from error
     except FileNotFoundError as error:
         raise UserError(f"the training data: no file {error.filename}") from error
 
 
-def _with_reason(message: str, gone: Path, dry: bool) -> str:
+def _with_reason(message: str, root: Path, dry: bool) -> str:
     """The message with the reason of the first row; without the file that says why of each where a dry run deletes it."""
-    for file in (gone / "eval_data.jsonl", gone / "data.jsonl"):
+    for file in (root / BROKEN_EVAL, root / BROKEN):
         said = f"{file} says why of each"
         if said in message:
             lines = file.read_text(encoding="utf-8").splitlines()
@@ -193,40 +189,3 @@ def _with_reason(message: str, gone: Path, dry: bool) -> str:
 
 def _first(row: Mapping[str, Any]) -> str:
     return f"the first, row {row['source']['row']} of {row['source']['shard']}, is {row['reason']}: {row['detail']}"
-
-
-def objective_class(config: TrainConfig) -> type[Objective]:
-    """The class of the objective that the config names. UserError for an unknown type, with the nearest known."""
-    from ...losses import OBJECTIVES
-
-    kind = str(config.objective.get("type"))
-    if kind not in OBJECTIVES:
-        raise UserError(f"unknown objective type '{kind}'; {nearest(kind, list(OBJECTIVES))}")
-    return OBJECTIVES[kind]
-
-
-def make_objective(config: TrainConfig, model: Any, processor: LvlmProcessor, data: TrainingSet) -> Objective:
-    """The objective that the config names, seeded. UserError for an unknown type or option, with the nearest known."""
-    from transformers import set_seed
-
-    from ...losses import ObjectiveSetup
-
-    kind, made = str(config.objective.get("type")), objective_class(config)
-    options = {key: value for key, value in config.objective.items() if key != "type"}
-    set_seed(config.seed)
-    try:
-        return made.from_options(options, ObjectiveSetup(processor.text_ids, model.config.text_config.hidden_size, data.samples))
-    except (ValueError, OSError) as error:
-        raise UserError(f"objective {kind}: {error}") from error
-    except TypeError as error:
-        known = [name for name, p in inspect.signature(made).parameters.items() if p.kind is p.KEYWORD_ONLY]
-        wrong = next((option for option in options if f"'{option}'" in str(error)), None)
-        raise UserError(
-            f"objective {kind} has no option '{wrong}'; {nearest(wrong, known)}" if wrong else f"objective {kind}: {error}"
-        ) from error
-
-
-def nearest(word: str, known: list[str]) -> str:
-    """A hint at the name that was meant."""
-    near = difflib.get_close_matches(word, known, 1)
-    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known) or 'none'}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...config import UserError
-from .setup import nearest
+from ...options import nearest
 
 if TYPE_CHECKING:
     from data_tools.calls import Sampling

@@ -1,8 +1,8 @@
 """`mmalign train`: one job for every stage; what is trained on what, and how, is the config's business.
 
-What surrounds the steps has files of its own: `config`, `folder` (who takes part, where it is written), `model`
-(loading, assembling), `setup` (data, objective), `arguments` (batches, steps), `watch` (evaluations), `dry_run`,
-`results` (final model, curves, counts).
+What surrounds the steps has files of its own, in the order of a run: `config`, `folder` (who takes part, what stands where),
+`setup` (what it is made of, from `model`, `objective` and `suites`), `arguments` (batches, steps), `pairs` (layout and reference of
+preference pairs), `watch` (evaluations), `results` (final model, curves, counts); `dry_run` shows the first of these.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...config import Stopped, UserError, to_yaml
-from .arguments import CHECKPOINTS, arguments
+from ...config import Stopped, UserError, first_line, to_yaml
+from .arguments import arguments
 from .config import TrainConfig
-from .folder import FINISHED, joined, rank, run_folder, world
-from .pairs import dynamics, reads_pairs, scored
-from .results import BROKEN_SUITES, LOG, SAMPLES, TrainReport, finish, lines
+from .folder import BROKEN_EVAL, BROKEN_SUITES, CHECKPOINTS, FINISHED, LOG, SAMPLES, joined, rank, run_folder, world
+from .objective import reads_pairs
+from .pairs import dynamics, score_pairs
+from .results import TrainReport, finish, lines
 from .setup import Ready, check_options, ready
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ def run(config: TrainConfig) -> TrainReport:
     except (FloatingPointError, NoPictureLeft) as error:
         return _failed(config, str(error))
     except torch.OutOfMemoryError as error:
-        return _failed(config, f"memory ran out ({first_line(error)}). Lower micro_batch, or try gradient_checkpointing, lora, fsdp")
+        return _failed(
+            config, f"memory ran out ({first_line(error).partition('. ')[0]}). Lower micro_batch, or try gradient_checkpointing, lora, fsdp"
+        )
     if rank() == 0:
         print("\n".join(report.told))
     return report
@@ -62,11 +65,6 @@ def run(config: TrainConfig) -> TrainReport:
 def _failed(config: TrainConfig, why: str) -> TrainReport:
     log.error("error: %s", why)
     return TrainReport(Path(config.out), exit_code=1)
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says first."""
-    return (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0]
 
 
 def _dry(config: TrainConfig) -> TrainReport:
@@ -90,7 +88,7 @@ def _run(config: TrainConfig) -> TrainReport:
             if run_dir.condition == "unfinished":
                 log.info("continuing the unfinished run in %s", root)
             write_atomic(root / "config.yaml", to_yaml(config).encode())
-            remove(root / "quarantine" / "eval_data.jsonl") if not config.eval_data else None
+            remove(root / BROKEN_EVAL) if not config.eval_data else None
             remove(root / BROKEN_SUITES) if not config.eval_suites else None
         summary = _train(config, root, run_dir)
         return TrainReport(root) if run_dir is None else finish(config, run_dir, summary)
@@ -108,7 +106,7 @@ def _train(config: TrainConfig, root: Path, run_dir: RunDir | None) -> dict[str,
             clear_partial(root / CHECKPOINTS)
             run_dir.journal("train").touch()  # from here on the folder is bound to this configuration
     if reads_pairs(config):
-        parts = scored(config, parts, root)
+        score_pairs(config, parts, root)
     with stop_on_signals() as stop:
         trainer = make_trainer(config, parts, args, root, stop)
         whole = whole_checkpoints(root / CHECKPOINTS)

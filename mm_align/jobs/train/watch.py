@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .results import BROKEN_SUITES
+from .folder import BROKEN_SUITES
 from .suites import Broken, answers, never_logged, quarantine
 
 if TYPE_CHECKING:

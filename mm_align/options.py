@@ -1,11 +1,19 @@
-"""Options of a config against the annotated types of what takes them: what does not fit is named with the type expected."""
+"""What is said of a config's options: a value of the wrong type, with the type expected; an unknown name, with the nearest known."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from typing import Any, get_type_hints
 
 import pydantic
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint at the name that was meant, or all that there are."""
+    names = list(known)
+    near = difflib.get_close_matches(word, names, 1)
+    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names) or 'none'}"
 
 
 def check_types(what: str, taker: type, options: Mapping[str, Any]) -> None:
