@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from ..endpoint_fields import endpoint_options
 from .config import DRY_ROWS
 from .costs import estimate_line
-from .scorers import Loaded, load_scorers
-from .setup import load_model, make_plan, make_step
+from .setup import load_models, make_plan
 from .source import about_data, first_rows, refuse_taken_fields
 
 if TYPE_CHECKING:
@@ -29,11 +28,10 @@ def dry_run(config: EnhanceConfig, shards: Sequence[Shard], backend: Backend | N
     from ..progress import count_rows
 
     asking = endpoint_options(config)
-    backend = (backend or load_model(config, asking, {})) if "aitqe" in config.stages else None
-    scorers = load_scorers(config, Loaded(asking, {config.model: backend} if backend else {}))
-    plan = make_plan(config, make_step(config, backend) if backend else None, backend, DRY_ROWS, scorers)
+    models = load_models(config, asking, backend)
+    plan = make_plan(config, models, DRY_ROWS)
     refuse_taken_fields(shards, plan)
-    about_data(config, shards, plan, backend)
+    about_data(config, shards, plan, models.backend)
     rows = [prepare_row(item, plan) for item in first_rows(shards, plan, min(DRY_ROWS, config.limit or DRY_ROWS))]
     samples = [row.sample for row in rows if row.sample is not None]
     started = time.monotonic()

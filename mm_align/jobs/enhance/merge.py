@@ -210,15 +210,14 @@ def _plan(config: EnhanceConfig, run_dir: RunDir) -> Plan:
     from data_tools.filters import SCORERS
 
     from .scorers import Scorer, asked_stages, names_of
-    from .setup import make_plan, make_step
+    from .setup import make_plan, models_of
 
+    backend: Any = None
+    if "aitqe" in config.stages:
+        backend = _Absent(run_dir.record["model"])
+        config = config.model_copy(update={"prompt": _prompt(run_dir.record["prompt"])})
     scorers = {stage: Scorer(SCORERS[stage](_unasked, names_of(config, stage)), {}) for stage in asked_stages(config)}
-    rows = run_dir.record["resolved"]["batch_size"]
-    if "aitqe" not in config.stages:
-        return make_plan(config, None, None, rows, scorers, run_dir)
-    backend: Any = _Absent(run_dir.record["model"])
-    known = config.model_copy(update={"prompt": _prompt(run_dir.record["prompt"])})
-    return make_plan(known, make_step(known, backend), backend, rows, scorers, run_dir)
+    return make_plan(config, models_of(config, backend, scorers), run_dir.record["resolved"]["batch_size"], run_dir)
 
 
 def _prompt(sha: str) -> str:

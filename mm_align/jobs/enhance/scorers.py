@@ -127,7 +127,7 @@ def _placed(config: EnhanceConfig) -> dict[str, Any]:
 
 
 # stage -> how its filter is made, and the option that names its model
-STAGES: dict[str, tuple[Callable[[EnhanceConfig, Sequence[str], Loaded], Scorer], str]] = {
+SCORING: dict[str, tuple[Callable[[EnhanceConfig, Sequence[str], Loaded], Scorer], str]] = {
     "similarity": (similarity, "similarity_model"),
     "mlm": (mlm, "mlm_model"),
     "aesthetic": (aesthetic, "aesthetic_head"),
@@ -142,7 +142,7 @@ SCANNED = frozenset({"similarity", "aesthetic", "nsfw", "ocr"})
 
 def check_scorers(config: EnhanceConfig) -> None:
     """ValueError for a stage without its model, or a model without its stage."""
-    for stage, (_, option) in STAGES.items():
+    for stage, (_, option) in SCORING.items():
         flag, given = f"--{option.replace('_', '-')}", getattr(config, option)
         if stage in config.stages and not given and stage not in BRINGS_ITS_OWN:
             raise ValueError(f"stage {stage} asks a model: say which by {flag}")
@@ -175,9 +175,9 @@ def names_of(config: EnhanceConfig, stage: str) -> tuple[str, ...]:
 
 def asked_stages(config: EnhanceConfig) -> list[str]:
     """The stages that ask a model for signals, in the order of --stages."""
-    return [stage for stage in config.stages if stage in STAGES]
+    return [stage for stage in config.stages if stage in SCORING]
 
 
 def load_scorers(config: EnhanceConfig, loaded: Loaded) -> dict[str, Scorer]:
     """Every such stage's filter with its model."""
-    return {stage: STAGES[stage][0](config, names_of(config, stage), loaded) for stage in asked_stages(config)}
+    return {stage: SCORING[stage][0](config, names_of(config, stage), loaded) for stage in asked_stages(config)}

@@ -1,4 +1,4 @@
-"""Before `mmalign enhance-data` judges a row: options that cannot work are refused, model, step and plan made ready.
+"""Before `mmalign enhance-data` judges a row: options that cannot work are refused, models, step and plan made ready.
 
 What "auto" came to is bound to the run, so that a continued run computes the same.
 """
@@ -9,12 +9,12 @@ import dataclasses
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...config import UserError
-from ..endpoint_fields import endpoint_options
-from .filters import block_rows, check_stages, signal_parts, tells_signals, told_of
 from .scorers import Loaded, Scorer, load_scorers
+from .stages import about_stages, block_rows, check_stages, signal_parts, tells_signals
 
 if TYPE_CHECKING:
     from data_tools.aitqe import AitqeStep, Guards, Policy
@@ -63,41 +63,59 @@ def _refuse_idle_limits(config: EnhanceConfig) -> None:
         raise UserError(f"{idle} has no effect with policy {config.policy!r}: add --policy threshold")
 
 
+class Models(NamedTuple):
+    """What the stages ask: the quality model and its step, both None where `aitqe` is no stage; the others' models by stage."""
+
+    backend: Backend | None
+    step: AitqeStep | None
+    scorers: Mapping[str, Scorer]
+
+
 class Ready(NamedTuple):
-    """`backend`: None where no stage asks a model. `told`: what the report says of model, policy and filters."""
+    """`backend`: the quality model, None where no stage asks it. `told`: what the report says of models, policy and filters."""
 
     backend: Backend | None
     plan: Plan
     told: dict[str, Any]
 
 
-def ready(config: EnhanceConfig, run_dir: RunDir, backend: Backend | None, asking: EndpointOptions | None = None) -> Ready:
-    """The model and what is done with it, after making sure that they are those of the run's first start."""
+def ready(config: EnhanceConfig, run_dir: RunDir, backend: Backend | None, asking: EndpointOptions) -> Ready:
+    """The models and what is done with them, after making sure that they are those of the run's first start."""
     earlier = run_dir.record.get("resolved", {})
-    asking = asking or endpoint_options(config, run_dir.requests)
-    if "aitqe" not in config.stages:
-        scorers = load_scorers(config, Loaded(asking, {}))
-        resolved = earlier or {"batch_size": block_rows(config, [s.batch_size for s in scorers.values()])}
-        run_dir.bind("resolved", resolved)
-        told = bound_scorers(run_dir, scorers) | told_of(config)
-        return Ready(None, make_plan(config, None, None, resolved["batch_size"], scorers, run_dir), told)
-    backend = backend or load_model(config, asking, earlier | run_dir.record.get("shrunk", {}))
-    step = make_step(config, backend)
-    run_dir.bind("model", backend.describe())
-    run_dir.bind("prompt", step.prompt.sha)
-    resolved = earlier or _resolved(backend)
+    models = load_models(config, asking, backend, earlier | run_dir.record.get("shrunk", {}))
+    told = _bound(models, run_dir) | about_stages(config)
+    resolved = earlier or _resolved(config, models)
     run_dir.bind("resolved", resolved)
-    scorers = load_scorers(config, Loaded(asking, {config.model: backend}))
-    told = {"model": backend.describe(), "policy": step.policy.describe(), **bound_scorers(run_dir, scorers), **told_of(config)}
-    return Ready(backend, make_plan(config, step, backend, resolved["batch_size"], scorers, run_dir), told)
+    return Ready(models.backend, make_plan(config, models, resolved["batch_size"], run_dir), told)
 
 
-def bound_scorers(run_dir: RunDir, scorers: Mapping[str, Scorer]) -> dict[str, Any]:
-    """For the report: the models of stages that tell signals, after making sure that they are those of the first start."""
-    about = {stage: scorer.about for stage, scorer in scorers.items()}
-    if about:
-        run_dir.bind("scorers", about)
-    return {"scorers": about} if about else {}
+def load_models(
+    config: EnhanceConfig, asking: EndpointOptions, backend: Backend | None, resolved: Mapping[str, Any] = MappingProxyType({})
+) -> Models:
+    """Every stage's model. backend: the quality model, where it is loaded already; resolved: how it was loaded at the first start."""
+    backend = (backend or _load_model(config, asking, resolved)) if "aitqe" in config.stages else None
+    return models_of(config, backend, load_scorers(config, Loaded(asking, {} if backend is None else {config.model: backend})))
+
+
+def models_of(config: EnhanceConfig, backend: Backend | None, scorers: Mapping[str, Scorer]) -> Models:
+    """These models with the step that asks the quality model; the guard that compares rewrites asks the one of stage similarity."""
+    step = None if backend is None else make_step(config, backend)
+    if step is not None and config.max_similarity_drop is not None:
+        step = _guarded(step, scorers["similarity"], config.max_similarity_drop)
+    return Models(backend, step, scorers)
+
+
+def _bound(models: Models, run_dir: RunDir) -> dict[str, Any]:
+    """For the report: the models and the policy, after making sure that the models are those of the first start."""
+    told: dict[str, Any] = {}
+    if models.backend is not None and models.step is not None:
+        told = {"model": models.backend.describe(), "policy": models.step.policy.describe()}
+        run_dir.bind("model", told["model"])
+        run_dir.bind("prompt", models.step.prompt.sha)
+    scorers = {stage: scorer.about for stage, scorer in models.scorers.items()}
+    if scorers:
+        run_dir.bind("scorers", scorers)
+    return told | ({"scorers": scorers} if scorers else {})
 
 
 def remember_batch(run_dir: RunDir, backend: Backend | None) -> None:
@@ -107,7 +125,7 @@ def remember_batch(run_dir: RunDir, backend: Backend | None) -> None:
         run_dir.remember("shrunk", {"batch_size": size})
 
 
-def load_model(config: EnhanceConfig, asking: EndpointOptions, resolved: dict[str, Any]) -> Backend:
+def _load_model(config: EnhanceConfig, asking: EndpointOptions, resolved: Mapping[str, Any]) -> Backend:
     """The model on the device, dtype and batch size of the run's first start, or as asked."""
     from ...backends import load_backend
 
@@ -125,10 +143,12 @@ def _set_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def _resolved(backend: Backend) -> dict[str, Any]:
+def _resolved(config: EnhanceConfig, models: Models) -> dict[str, Any]:
     """What "auto" came to; a continued run uses the same, so that it computes the same."""
-    resolved: dict[str, Any] = {"batch_size": int(getattr(backend, "batch_size", 16))}
-    model: Any = getattr(backend, "model", None)
+    if models.backend is None:
+        return {"batch_size": block_rows(config, [scorer.batch_size for scorer in models.scorers.values()])}
+    resolved: dict[str, Any] = {"batch_size": int(getattr(models.backend, "batch_size", 16))}
+    model: Any = getattr(models.backend, "model", None)
     if model is not None and hasattr(model, "device"):
         import torch
 
@@ -193,22 +213,15 @@ def _own_prompt(backend: Backend) -> str:
     return "general" if processor is not None and getattr(processor, "prompt_style", "chat") != "plain" else "aitqe"
 
 
-def make_plan(
-    config: EnhanceConfig,
-    step: AitqeStep | None,
-    backend: Backend | None,
-    block_rows: int,
-    scorers: Mapping[str, Scorer] | None = None,
-    run_dir: RunDir | None = None,
-) -> Plan:
+def make_plan(config: EnhanceConfig, models: Models, block_rows: int, run_dir: RunDir | None = None) -> Plan:
     """What the pipeline is to do with every shard; each row's audit names the model and the step (run_dir: see `signal_parts`)."""
     from data_tools.plan import Plan
 
-    if step is not None and scorers and config.max_similarity_drop is not None:
-        step = _guarded(step, scorers["similarity"], config.max_similarity_drop)
-    parts = _model_parts(step, backend) if step is not None and backend is not None else {}
+    step, parts = models.step, {}
+    if models.backend is not None and step is not None:
+        parts = _model_parts(step, models.backend)
     if tells_signals(config):
-        parts |= signal_parts(config, step, parts, [scorer.filter for scorer in (scorers or {}).values()], run_dir)
+        parts |= signal_parts(config, step, parts, [scorer.filter for scorer in models.scorers.values()], run_dir)
     return Plan(
         **parts,
         block_rows=block_rows,

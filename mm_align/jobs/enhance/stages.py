@@ -1,4 +1,4 @@
-"""Stages of `mmalign enhance-data` that tell signals, and the rules over what they tell: alone or before the quality model."""
+"""The stages of `mmalign enhance-data`: which tell signals, the rules over what they tell, alone or before the quality model."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .cascade import calibration, check_cascade, put_before
-from .scorers import SCANNED, asked_stages, check_scorers, names_of
-from .scorers import STAGES as SCORING
+from .scorers import SCANNED, SCORING, asked_stages, check_scorers, names_of
 
 if TYPE_CHECKING:
     from data_tools.filters import Filter, FilterStep
@@ -160,7 +159,7 @@ def block_rows(config: EnhanceConfig, models: Sequence[int | None] = ()) -> int:
     return config.batch_size if isinstance(config.batch_size, int) else min([BLOCK_ROWS, *(size for size in models if size)])
 
 
-def told_of(config: EnhanceConfig) -> dict[str, Any]:
+def about_stages(config: EnhanceConfig) -> dict[str, Any]:
     """For the report: the stages, the signals and the rules."""
     if not tells_signals(config):
         return {}
