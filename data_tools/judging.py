@@ -116,8 +116,11 @@ def prepare_row(item: Item, plan: Plan) -> Prepared:
             uid_of(item.meta.get(plan.uid_key))
         except ValueError as error:
             return Prepared(item, None, _refusal("no_uid", f"field {plan.uid_key!r}: {error}"))
+    look = plan.look(item)
+    if look == "nothing" and not plan.loads:
+        return Prepared(item, item, None)
     try:
-        images = tuple(_looked(image, plan, plan.look(item)) for image in item.images)
+        images = tuple(_looked(image, plan, look) for image in item.images)
     except BadImage as error:
         return Prepared(item, None, _refusal(error.reason, error.detail))
     return Prepared(item, dataclasses.replace(item, images=images), None)

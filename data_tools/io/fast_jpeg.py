@@ -42,7 +42,8 @@ def shrunk(data: bytes, wish: Wish) -> Decoded | None:
         pixels = simplejpeg.decode_jpeg(data, "GRAY" if wish.grey else "RGB", **least)  # [H, W, 1 or 3]
     except ValueError:  # damaged, cut, or of a kind that this library does not know
         return None
-    picture = PIL.Image.fromarray(pixels[:, :, 0] if wish.grey else pixels)
+    mode = "L" if wish.grey else "RGB"
+    picture = PIL.Image.frombuffer(mode, pixels.shape[1::-1], pixels, "raw", mode, 0, 1)
     turn = turn_in(data, wish.max_pixels) if _may_turn(data) else None
     return fitted(picture, (width, height), wish, turn)
 

@@ -27,7 +27,7 @@ OPTIONAL = {
     "flash_attn": "flash attention on NVIDIA GPUs",
     "bitsandbytes": "4- and 8-bit models",
     "ray": "several machines",
-    "simplejpeg": "small pictures for signals a little faster (--fast-pictures)",
+    "simplejpeg": "small pictures for signals a little faster",
     "rapidocr": "text in pictures (--stages ocr)",
     "s3fs": "s3:// paths",
     "gcsfs": "gs:// paths",

@@ -240,10 +240,11 @@ def test_fast_pictures_change_nothing_that_is_told(source, tmp_path):
     for i in range(3):
         noise = PIL.Image.effect_noise((300 + i, 200), 90).convert("RGB")
         noise.save(source / f"{i}.png", "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0")
-    assert command(source, tmp_path / "slow", "--signals", "image,perceptual") == 0
-    assert command(source, tmp_path / "fast", "--signals", "image,perceptual", "--fast-pictures") == 0
-    slow, fast = ((tmp_path / name / "rows.jsonl").read_bytes() for name in ("slow", "fast"))
-    assert slow == fast
+    ways = {"slow": ["--no-fast-pictures"], "fast": ["--fast-pictures"], "default": []}
+    for name, flags in ways.items():
+        assert command(source, tmp_path / name, "--signals", "image,perceptual", *flags) == 0
+    slow, fast, default = ((tmp_path / name / "rows.jsonl").read_bytes() for name in ways)
+    assert slow == fast == default
     assert json.loads(fast.splitlines()[0])["filters"]["signals"]["image.width"] == 200  # turned upright
 
 

@@ -94,7 +94,9 @@ class EnhanceConfig(JobConfig):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
     dtype: str = Field("auto", description="auto, float32, bfloat16 or float16")
     max_pixels: int = Field(89_478_485, ge=1, description="a picture with more pixels goes to quarantine undecoded")
-    fast_pictures: bool = Field(False, description="decode JPEG for signals by the extra `fast`: the same values for less")
+    fast_pictures: bool | None = Field(
+        None, description="decode JPEG for signals by the extra `fast`: the same values for less (default: where it is installed)"
+    )
     on_duplicate: Literal["keep", "quarantine"] = Field("keep", description="rows whose id came before")
     rescore: bool = Field(False, description="judge each rewrite once more, for the report's scores after")
     engine: Literal["local", "ray"] = Field("local", description="who shares the shards: processes of this machine, or a Ray cluster")

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 UNBOUND = frozenset(
     {
         *("source", "out", "overwrite", "dry_run", "scratch", "engine", "workers", "ray_address", "gpus_per_worker", "shard"),
-        *("concurrency", "timeout", "request_cache", *PRICES),
+        *("concurrency", "timeout", "request_cache", "fast_pictures", *PRICES),
     }
 )  # may differ between the starts of one run
 

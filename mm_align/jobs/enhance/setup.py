@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -231,7 +232,7 @@ def make_plan(config: EnhanceConfig, models: Models, block_rows: int, run_dir: R
         image_root=config.image_root,
         uid_key=config.uid_key,
         max_pixels=config.max_pixels,
-        fast_pictures=config.fast_pictures,
+        fast_pictures=find_spec("simplejpeg") is not None if config.fast_pictures is None else config.fast_pictures,
         limit=config.limit,
         on_duplicate=config.on_duplicate,
         seed=config.seed,
