@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import gc
 import logging
@@ -325,7 +324,9 @@ def run_verb(name: str, words: Sequence[str]) -> int:
     given = vars(build_parser(name, verb, job).parse_args(words))
     common = {key: given.pop(f"common_{key}") for key in COMMON if f"common_{key}" in given}
     if common["schema"]:
-        print(_json(kind.model_json_schema()))
+        from .json_output import json_text
+
+        print(json_text(kind.model_json_schema()))
         return 0
     if common["list"]:
         print("\n".join(configs.packaged(verb.folders)) or f"no config of `mmalign {name}` is packaged")
@@ -363,19 +364,15 @@ def _collect_from_here() -> None:
 
 def _finished(job: Callable[[JobConfig], Any], config: JobConfig, *, as_json: bool) -> int:
     """Run the job; as_json: standard output holds its report alone, what it prints for people goes to stderr."""
-    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+    if not as_json:
         result = job(config)
-    if as_json:
-        print(_json(result))
+    else:
+        from .json_output import json_text, people_on_stderr
+
+        with people_on_stderr():
+            result = job(config)
+        print(json_text(result))
     return result if isinstance(result, int) else int(getattr(result, "exit_code", 0))
-
-
-def _json(value: Any) -> str:
-    """JSON of a schema or a report; what JSON does not know (a path) as text."""
-    import dataclasses
-    import json
-
-    return json.dumps(dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value, indent=2, default=str)  # type: ignore[arg-type]
 
 
 def start_logging(*, verbose: bool, quiet: bool) -> None:

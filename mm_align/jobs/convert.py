@@ -39,8 +39,9 @@ class Source(NamedTuple):
         return {"source": self.name, "revision": self.revision, "to": self.to}
 
 
-def run(config: ConvertConfig) -> int:
-    """Write the converted checkpoint and say what became of each weight; nothing where that has been done already.
+def run(config: ConvertConfig) -> dict[str, Any]:
+    """Write the converted checkpoint and say what became of each weight; nothing where that has been done already. The report is
+    converted.json, and where the folder is.
 
     Raises UserError for anything but the known layouts, for folders inside each other, and for an existing folder that is not
     convert's own work.
@@ -49,13 +50,13 @@ def run(config: ConvertConfig) -> int:
     source = _source(config, out)
     if not config.overwrite and _is_done(out, source):
         print(f"{config.out} already holds {source.name} ({source.revision}), converted; nothing to do")
-        return 0
+        return {"out": str(config.out), **_mark(out)}
     _check_replaceable(config, out)
     folder = source.folder()
     _check_apart(folder, out)
     told = _write(folder, out, source)
     print("\n".join([*told, f"written to {config.out}"]))
-    return 0
+    return {"out": str(config.out), **_mark(out)}
 
 
 # -- the source --------------------------------------------------------------------------------------------------------

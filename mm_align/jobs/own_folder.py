@@ -39,10 +39,15 @@ class OwnFolder(NamedTuple):
 
     def _settings(self) -> dict[str, Any] | None:
         try:
-            told = json.loads((self.path / self.mark).read_text(encoding="utf-8"))
+            told = self.summary()
         except (OSError, ValueError):
             return None
         return told["settings"] if isinstance(told, dict) and isinstance(told.get("settings"), dict) else None
+
+    def summary(self) -> dict[str, Any]:
+        """What the mark holds."""
+        told: dict[str, Any] = json.loads((self.path / self.mark).read_text(encoding="utf-8"))
+        return told
 
     @contextmanager
     def filling(self) -> Iterator[Path]:

@@ -1,6 +1,7 @@
 """A model of a few thousand parameters with its processor, for every test that needs a whole LVLM."""
 
 import importlib.util
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -174,6 +175,24 @@ def film(tmp_path_factory: pytest.TempPathFactory, painted: Any) -> Path:
     """Sixty frames of 96 x 64 in two seconds, H.264."""
     path: Path = painted.write(tmp_path_factory.mktemp("film") / "film.mp4", range(60))
     return path
+
+
+@pytest.fixture
+def reported(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """reported("memory", "tiny-lvlm", code=0): the report of `mmalign ... --json`, which is all that standard output holds."""
+    from mm_align.cli import main
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
+    def call(*words: object, code: int = 0) -> Any:
+        capsys.readouterr()
+        told = main([*map(str, words), "--json"])
+        out, errors = capsys.readouterr()
+        assert told == code, errors
+        return json.loads(out, parse_constant=refuse)
+
+    return call
 
 
 # Enhancing

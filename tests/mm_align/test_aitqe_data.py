@@ -106,10 +106,11 @@ def test_every_picture_comes_once_good_and_once_bad(scripted, pairs, tmp_path, c
     assert "(2 A, 2 B, 2 C, 2 D)" in capsys.readouterr().out
 
 
-def test_it_can_be_trained_on(scripted, pairs, tmp_path, capsys):
+def test_it_can_be_trained_on(scripted, pairs, tmp_path, capsys, reported):
     """The pictures are found from the folder of the rows, and the loss falls on the answer alone."""
     scripted(Judge())
-    assert command(pairs, tmp_path / "out") == 0
+    assert reported("aitqe", "data", pairs, "--judge", "b", "--out", tmp_path / "out", "--dry-run")["summary"] == {}
+    assert reported("aitqe", "data", pairs, "--judge", "b", "--out", tmp_path / "out")["summary"]["kinds"]["A"] == 2
     (tmp_path / "train.yaml").write_text(
         f"model: {{from: tiny-aitqe}}\ndata: [{{path: {tmp_path}/out/aitqe.jsonl}}]\nsteps: 1\nbatch_size: 2\n"
     )

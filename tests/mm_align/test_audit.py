@@ -30,12 +30,13 @@ def folder(tmp_path, picture):
     return root
 
 
-def test_bundled_models_tell_their_flips(folder, capsys):
+def test_bundled_models_tell_their_flips(folder, capsys, reported):
     words = ["rlaif", "audit", str(folder), "--model", "tiny-judge", "--reference", "tiny-lvlm", "--device", "cpu", "--draws", "1"]
     assert main(words) == 0
     out = capsys.readouterr().out
     assert out.startswith("2 of 3 prompts have different answers")
     found = json.loads((folder / "audit.json").read_text())
+    assert reported(*words) == found
     assert found["pools"] == 2
     assert len(found["flips"]) == 3 * (2 + 1 + 1)
     assert set(found["mean"]) == {"implicit", "likelihood", "likelihood of the reference"}

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import types
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
@@ -135,6 +136,24 @@ def test_json_is_all_that_standard_output_holds(seen, capsys):
     out, errors = capsys.readouterr()
     assert json.loads(out) == {"out": "there", "rows": 3, "exit_code": 1}
     assert "for people" in errors
+
+
+def test_whatever_writes_to_standard_output_meanwhile(tmp_path):
+    """The job, a process that it starts, a library beside Python; and a number that is none is null."""
+    said = "print('printed'); os.system('echo from a child'); os.write(1, b'by a library')"
+    job = f"def run(config): {said}; return {{'loss': [float('nan'), 1]}}"
+    verb = "cli.VERBS['fake run'] = cli.Verb('fake_job', 'FakeConfig', 'run', 'do it', '')"
+    (tmp_path / "fake_job.py").write_text(f"import os; from mm_align.config import JobConfig as FakeConfig\n{job}\n")
+    call = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from mm_align import cli; {verb}; cli.command()"
+    done = subprocess.run([sys.executable, "-c", call, "fake", "run", "--json"], capture_output=True, text=True, timeout=60)
+    assert json.loads(done.stdout) == {"loss": [None, 1]}
+    assert done.stderr.splitlines() == ["printed", "from a child", "by a library"]
+
+
+def test_every_verb_that_a_script_may_ask_has_json():
+    """`chat` says the answer alone and `completion` a script."""
+    offered = {name for name, verb in cli.VERBS.items() if "--json" in build_parser(name, verb, import_module(verb.module)).format_help()}
+    assert set(cli.VERBS) - offered == {"chat", "completion"}
 
 
 def test_debug_shows_where_an_error_arose(seen, capsys):

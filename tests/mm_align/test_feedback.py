@@ -69,12 +69,14 @@ def test_bundled_models_on_drawn_scenes(fb, tmp_path, capsys):
     assert f"0 scored, {report['pairs']['n']} known" in capsys.readouterr().out
 
 
-def test_each_stage_is_a_verb_and_gives_the_same(fb, scripted, pictures, tmp_path):
+def test_each_stage_is_a_verb_and_gives_the_same(fb, scripted, pictures, tmp_path, reported):
     """The verbs one by one write what feedback writes, and feedback finds it done."""
     backend, by_one, at_once = scripted(fb.Scripted()), str(tmp_path / "by-one"), tmp_path / "at-once"
-    assert main(["rlaif", "candidates", "--images", str(pictures), "--model", "a", "--out", by_one, "--n", "2"]) == 0
+    told = reported("rlaif", "candidates", "--images", pictures, "--model", "a", "--out", by_one, "--n", "2")
+    assert (told["folder"], told["stages"]["candidates"]["out"]) == (by_one, 4)
     for words in (["claims"], ["questions"], ["judge", "--model", "b"], ["pairs", "--no-balance"]):
-        assert main(["rlaif", words[0], by_one, *words[1:]]) == 0
+        told = reported("rlaif", words[0], by_one, *words[1:])
+    assert told["stages"]["pairs"]["quarantined"] == 0
     assert fb.command(pictures, at_once, *fb.TWO) == 0
     assert fb.files(tmp_path / "by-one") == fb.files(at_once)
     assert len(backend.prompts) == 8
@@ -199,7 +201,7 @@ def test_a_dry_run_tells_the_cost_and_writes_nothing(fb, scripted, pictures, tmp
 # Calibration
 
 
-def test_a_judge_is_compared_with_the_truth(fb, scripted, pictures, tmp_path, capsys):
+def test_a_judge_is_compared_with_the_truth(fb, scripted, pictures, tmp_path, capsys, reported):
     """Of 12 claims 8 name dogs, which are all there and accepted, and 4 cats, of which some are there and all are rejected."""
     out, truths = tmp_path / "out", tmp_path / "truths.jsonl"
     assert fb.command(pictures, out, *fb.TWO) == 0
@@ -211,11 +213,11 @@ def test_a_judge_is_compared_with_the_truth(fb, scripted, pictures, tmp_path, ca
     truths.write_text("".join(json.dumps(row) + "\n" for row in told))
     right = sum(is_true == ("dog" in claim["text"]) for claim, is_true in zip(judged, true, strict=True))
     capsys.readouterr()
+    assert reported("rlaif", "calibration", out, "--truth", truths)["n"] == 12
     assert main(["rlaif", "calibration", str(out), "--truth", str(truths)]) == 0
     found = json.loads((out / "calibration.json").read_text())
     assert found["n"] == 12
     assert found["agreement"] == pytest.approx(right / 12)
     assert "<circle" in (out / "calibration.html").read_text()
     assert f"agreement {right / 12:.1%}" in capsys.readouterr().out
-    assert main(["rlaif", "judge", str(out), "--model", "b", "--truth", str(truths)]) == 0
-    assert "ECE" in capsys.readouterr().out
+    assert reported("rlaif", "judge", out, "--model", "b", "--truth", truths)["calibration"] == found

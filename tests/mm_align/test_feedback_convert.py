@@ -33,8 +33,13 @@ def convert(source: Path, out: Path, *more: str) -> int:
 @pytest.mark.parametrize(("format", "suffix"), [(name, suffix) for name in FORMATS for suffix in FORMATS[name]])
 def test_into_every_format_and_back(format: str, suffix: str, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out" / f"pairs{suffix}"
-    assert convert(rows, out, "--format", format) == 0
-    assert "1 pairs written" in capsys.readouterr().out
+    assert convert(rows, out, "--format", format, "--json") == 0
+    told = capsys.readouterr()
+    assert "1 pairs written" in told.err
+    assert json.loads(told.out) == {
+        **{"out": str(out), "format": format, "written": 1, "left_out": {"equal_answers": 1, "image_missing": 1}},
+        "quarantine": f"{out}.quarantine",
+    }
     lost = [json.loads(line) for line in out.with_name(f"{out.name}.quarantine").read_text().splitlines()]
     assert [(row["reason"], row["source"]["row"]) for row in lost] == [("equal_answers", 1), ("image_missing", 2)]
     back = tmp_path / "back.jsonl"

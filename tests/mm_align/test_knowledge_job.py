@@ -47,7 +47,8 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 
 def test_every_row_is_measured_or_in_quarantine(data: Path, encoder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    assert run(data, encoder, out, "--batch-size", "5") == 0
+    assert run(data, encoder, out, "--batch-size", "5", "--json") == 0
+    told = capsys.readouterr()
     split, gone = lines_of(out / "split.jsonl"), lines_of(out / "quarantine.jsonl")
     assert [row["id"] for row in split] == [f"p{i}" for i in range(32)]
     assert Counter(row["reason"] for row in gone) == {
@@ -58,6 +59,7 @@ def test_every_row_is_measured_or_in_quarantine(data: Path, encoder: str, tmp_pa
         "duplicate_id": 1,
     }
     summary = json.loads((out / "knowledge.json").read_text())
+    assert json.loads(told.out) == summary
     assert summary["rows"] == 37
     assert summary["measured"] == 32
     assert sum(summary["quarantined"].values()) == 5
@@ -65,7 +67,7 @@ def test_every_row_is_measured_or_in_quarantine(data: Path, encoder: str, tmp_pa
     assert summary["spellings_joined"] == 1
     assert {row["entity"] for row in split} == set(ENTITIES)
     assert Counter(row["split"] for row in split) == {k: v for k, v in summary["split"].items() if v}
-    assert "5 of 37 rows left out" in capsys.readouterr().out
+    assert "5 of 37 rows left out" in told.err
 
 
 def test_the_files_agree_with_the_library(data: Path, encoder: str, tmp_path: Path) -> None:
@@ -106,8 +108,11 @@ def test_twice_the_same_bytes_and_the_same_command_again_is_done(
         assert run(data, encoder, tmp_path / name, "--batch-size", "32") == 0
     for file in ("split.jsonl", "knowledge.json", "quarantine.jsonl"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
-    assert run(data, encoder, tmp_path / "a") == 0
-    assert "already holds this split" in capsys.readouterr().out
+    capsys.readouterr()
+    assert run(data, encoder, tmp_path / "a", "--json") == 0
+    told = capsys.readouterr()
+    assert "already holds this split" in told.err
+    assert json.loads(told.out) == json.loads((tmp_path / "a" / "knowledge.json").read_text())
     assert run(data, encoder, tmp_path / "a", "--rank-limit", "2") == 2
     assert "rank_limit: was 10, now 2" in capsys.readouterr().err
     assert run(data, encoder, tmp_path / "a", "--rank-limit", "2", "--overwrite") == 0

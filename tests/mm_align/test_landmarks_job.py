@@ -50,7 +50,11 @@ def test_rows_are_read_back_with_pictures_and_levels(files: Path, capsys: pytest
 
 
 def test_again_other_settings_and_overwrite(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(files) == 0
+    assert run(files, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["rows"], told["quarantined"]) == (3, {"image_missing": 1})
+    assert run(files, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == told
     assert run(files) == 0
     assert "already holds these landmarks" in capsys.readouterr().out
     assert run(files, "--per-landmark", "1") == 2

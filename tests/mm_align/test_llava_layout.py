@@ -180,9 +180,12 @@ def test_a_tower_inside_the_file(original, inputs, tmp_path):
 
 
 @pytest.mark.parametrize("layout", ["theirs", "original"])
-def test_convert_and_back(layout, theirs, original, inputs, tmp_path, capsys):
+def test_convert_and_back(layout, theirs, original, inputs, tmp_path, capsys, reported):
     source = {"theirs": theirs, "original": original}[layout]
-    run(ConvertConfig(source=str(source), out=tmp_path / "ours"))
+    told = reported("convert", source, "--out", tmp_path / "ours")
+    assert told == {"out": str(tmp_path / "ours"), **json.loads((tmp_path / "ours" / "converted.json").read_text())}
+    assert reported("convert", source, "--out", tmp_path / "ours") == told
+    run(ConvertConfig(source=str(source), out=tmp_path / "ours", overwrite=True))
     assert "weights mapped" in capsys.readouterr().out
     ours = LvlmForConditionalGeneration.from_pretrained(tmp_path / "ours")
     run(ConvertConfig(source=str(tmp_path / "ours"), out=tmp_path / "back"))

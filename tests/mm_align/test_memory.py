@@ -1,6 +1,5 @@
 """`mmalign memory` through the command line: parts add up, a recipe's switches count, and what is not at hand is said."""
 
-import json
 import re
 import shutil
 
@@ -15,14 +14,9 @@ TINY = ["tiny-aitqe", "--train", "sft/tiny"]
 
 
 @pytest.fixture
-def told(capsys):
+def told(reported):
     """The report of `mmalign memory WORDS --json`."""
-
-    def ask(*words):
-        assert main(["memory", *words, "--json"]) == 0
-        return json.loads(capsys.readouterr().out)
-
-    return ask
+    return lambda *words: reported("memory", *words)
 
 
 @pytest.fixture

@@ -50,10 +50,12 @@ def test_slices_merge_to_the_undivided_run(source, tmp_path, of, places, fate, c
     assert "already finished" in capsys.readouterr().err
 
 
-def test_signals_and_parquet_in_slices(source, tmp_path):
+def test_signals_and_parquet_in_slices(source, tmp_path, reported):
     more = ("--stages", "signals,aitqe", "--signals", "text.words,image.width", "--drop-if", "text.words < 3", "--format", "parquet")
     divided(source, [tmp_path / "out"], 2, *more, "--on-duplicate", "quarantine")
-    assert main(["merge", str(tmp_path / "out")]) == 0
+    told = reported("merge", tmp_path / "out")
+    assert reported("merge", tmp_path / "out")["summary"] == told["summary"]
+    assert told["summary"]["rows"] == 200
     command(source, tmp_path / "one", *more, "--on-duplicate", "quarantine")
     same(tmp_path / "out", tmp_path / "one")
 

@@ -383,7 +383,7 @@ def test_the_verb_refuses_with_2(tmp_path, capsys):
 # -- for real ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_round_with_bundled_models_through_the_door(tmp_path, capsys):
+def test_a_round_with_bundled_models_through_the_door(tmp_path, capsys, reported):
     """Six drawn scenes, two checkpoints; the chosen one answers, the figures are those of its answers, and again there is nothing to do."""
     scenes, out = tmp_path / "scenes", tmp_path / "out"
     assert main(["scenes", "make", "--n", "6", "--poor-share", "0", "--out", str(scenes)]) == 0
@@ -392,10 +392,12 @@ def test_a_round_with_bundled_models_through_the_door(tmp_path, capsys):
     training = "train={lr: 1.0e-4, epochs: 1, batch_size: 6, precision: fp32}"
     words = ["rlaif", "rounds", "--model", "tiny-lvlm", "--judge", "tiny-judge", "--data", str(scenes), "--out", str(out), "--rounds", "1"]
     words += ["--checks", "1", "--drift-rows", "2", "--device", "cpu", "--set", suite, "--set", feedback, "--set", training]
+    told = reported(*words)
     assert main(words) == 0
-    assert main(words) == 0
-    assert capsys.readouterr().out.count(f"model: {out}/round-1/train/model, report: {out}/rounds.html") == 2
+    assert f"model: {out}/round-1/train/model, report: {out}/rounds.html" in capsys.readouterr().out
     _, last = json.loads((out / "rounds.json").read_text())["rounds"]
+    assert told == {"out": str(out), "model": f"{out}/round-1/train/model", "rounds": told["rounds"], "exit_code": 0}
+    assert told["rounds"][1]["figures"] == last["figures"]
     assert last["feedback"]["pairs"] > 6
     assert last["selected_value"] == last["figures"]["objects/hallucinating"]
     assert all(value is not None and math.isfinite(value) for value in last["drift"].values())

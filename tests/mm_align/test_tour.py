@@ -70,6 +70,17 @@ def test_stages_run_side_by_side_are_shown_and_not_run_again(tmp_path, capsys):
     assert (out / "logs/one-1.log").stat().st_mtime_ns == before
 
 
+def test_the_report_of_a_tour(tmp_path, reported):
+    """What its commands say is in the logs; of a dry run the script is for people too."""
+    tour = written(tmp_path, stage("one", DRAW.format("a")))
+    assert reported("tour", tour, "--dry-run")["page"] == str(tmp_path / "out/tour.html")
+    assert not (tmp_path / "out").exists()
+    told = reported("tour", tour)
+    assert (told["out"], told["exit_code"], told["memory"] > 1e6) == (str(tmp_path / "out"), 0, True)
+    failing = written(tmp_path, stage("two", "mmalign merge nothing"))
+    assert main(["tour", failing, "--overwrite", "--json"]) == 2
+
+
 def test_other_stages_are_refused_until_told_to_overwrite(tmp_path, capsys):
     assert main(["tour", written(tmp_path, stage("one", DRAW.format("a")))]) == 0
     other = written(tmp_path, stage("one", DRAW.format("a --seed 1")))

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,11 +41,12 @@ def test_law_page_and_plot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert page.count("<tr>") >= 25 + 9 + 5 + 1
 
 
-def test_the_same_again_is_nothing_and_another_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_again_is_nothing_and_another_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], reported: Any) -> None:
     runs, out = write_runs(tmp_path / "runs.csv"), tmp_path / "law.json"
     command = ["video", "fit", str(runs), "--out", str(out), "--form", "additive", "--resamples", "20", "--no-plot"]
-    assert main(command) == 0
+    told = reported(*command)
     first = out.read_text()
+    assert reported(*command) == told == json.loads(first)
     assert main(command) == 0
     assert "already holds this law" in capsys.readouterr().out
     write_runs(runs, seed=1)
@@ -90,11 +92,13 @@ def test_without_matplotlib_there_is_no_plot(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("design", [["--design", "25"], ["--design", "19", "--shape", "sweeps"]])
-def test_a_design_is_filled_in_and_fitted(tmp_path: Path, capsys: pytest.CaptureFixture[str], design: list[str]) -> None:
+def test_a_design_is_filled_in_and_fitted(tmp_path: Path, capsys: pytest.CaptureFixture[str], reported: Any, design: list[str]) -> None:
     table = tmp_path / "runs.csv"
     assert main(["video", "fit", *design, "--out", str(table)]) == 0
     assert "train them, fill in the loss" in capsys.readouterr().out
     head, *rows = table.read_text().split()
+    told = reported("video", "fit", *design, "--out", table, "--overwrite")
+    assert [f"{one['frames']},{one['tokens']}," for one in told["settings"]] == rows
     assert head == "frames,tokens,loss"
     filled = [
         f"{row}{0.6 + 0.25 * float(row.split(',')[0]) ** -0.35 + 0.2 * float(row.split(',')[1]) ** -0.45 + 1e-3 * (-1) ** i:.5f}"

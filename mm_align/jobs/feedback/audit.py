@@ -37,8 +37,8 @@ class AuditConfig(ModelFields):
     draws: int = Field(3, ge=0, description="subsets of the tokens that are tried")
 
 
-def run(config: AuditConfig) -> int:
-    """Print the rates of flips and write them to audit.json. Raises UserError."""
+def run(config: AuditConfig) -> dict[str, Any]:
+    """Print the rates of flips and write them to audit.json, which is the report. Raises UserError."""
     from data_tools.shards import to_json, write_atomic
 
     root = Path(config.folder)
@@ -47,11 +47,11 @@ def run(config: AuditConfig) -> int:
     with session(root, Models()) as started:
         samples, pools = pools_of(started.root, config.limit)
         scored = remembered(config, samples, pools)
-        report = told(audit(config, samples, pools, scored), len(samples))
-        write_atomic(root / FILE, to_json({"config": config.model_dump(mode="json"), **report}))
+        report = {"config": config.model_dump(mode="json"), **told(audit(config, samples, pools, scored), len(samples))}
+        write_atomic(root / FILE, to_json(report))
     for line in lines(report):
         print(line)
-    return 0
+    return report
 
 
 def pools_of(root: Path, limit: int) -> tuple[list[Sample], list[list[Response]]]:

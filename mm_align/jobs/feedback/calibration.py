@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from ...config import JobConfig
 from .folder import require, session
 from .models import Models
+
+if TYPE_CHECKING:
+    from ...rlaif.calibration import Calibration
 
 
 class CalibrationConfig(JobConfig):
@@ -19,17 +23,16 @@ class CalibrationConfig(JobConfig):
     bins: int = Field(10, ge=1, description="bins of equal width")
 
 
-def run(config: CalibrationConfig) -> int:
-    """calibration.json and calibration.html. Raises UserError."""
+def run(config: CalibrationConfig) -> dict[str, Any]:
+    """calibration.json, which is the report, and calibration.html. Raises UserError."""
     root = Path(config.folder)
     require(root, "judged")
     with session(root, Models()):
-        print(write_calibration(root, Path(config.truth), config.bins))
-    return 0
+        return write_calibration(root, Path(config.truth), config.bins).to_dict()
 
 
-def write_calibration(root: Path, truth: Path, bins: int = 10) -> str:
-    """Write both files; what they say, in a line."""
+def write_calibration(root: Path, truth: Path, bins: int = 10) -> Calibration:
+    """Write both files and print what they say in a line."""
     from data_tools.shards import to_json, write_atomic
 
     from ...rlaif.calibration import calibrate, read_truths
@@ -39,7 +42,8 @@ def write_calibration(root: Path, truth: Path, bins: int = 10) -> str:
     found = calibrate(claims(root, "judged"), read_truths(truth), bins)
     write_atomic(root / "calibration.json", to_json(found.to_dict()))
     write_atomic(root / "calibration.html", calibration_page(found).encode("utf-8", "replace"))
-    return (
+    print(
         f"calibration: {found.n} claims with a truth ({found.true} true), agreement {found.agreement:.1%} (balanced {found.balanced:.1%}), "
         f"ECE {found.ece:.3f}: {root / 'calibration.html'}"
     )
+    return found

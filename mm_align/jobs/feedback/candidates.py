@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ...rlaif.candidates import Candidates
 from .config import ModelFields, SourceFields, part
-from .folder import session
+from .folder import StageReport, session
 from .models import Models
 
 
@@ -21,11 +21,11 @@ class CandidatesConfig(SourceFields, Candidates, ModelFields):
     overwrite: bool = Field(False, description="start anew: delete what an earlier run wrote to --out, later stages' files included")
 
 
-def run(config: CandidatesConfig) -> int:
+def run(config: CandidatesConfig) -> StageReport:
     """samples.jsonl and candidates.jsonl. Raises UserError and `Stopped`."""
     from .steps import candidates_step, prompts_step
 
     with session(Path(config.out), Models(config), update=config.update, overwrite=config.overwrite) as started:
         started.do(prompts_step(started, config))
         started.do(candidates_step(started, part(config, Candidates), config.model))
-    return 0
+        return started.report()

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ...rlaif.claims import Claims
 from .config import ModelFields, StageFields, part
-from .folder import require, session
+from .folder import StageReport, require, session
 from .models import Models
 
 
@@ -18,7 +18,7 @@ class ClaimsConfig(StageFields, Claims, ModelFields):
     model: str | None = Field(None, description="model that divides, for --splitter llm")
 
 
-def run(config: ClaimsConfig) -> int:
+def run(config: ClaimsConfig) -> StageReport:
     """claims.jsonl. Raises UserError and `Stopped`."""
     from .steps import claims_step
 
@@ -27,4 +27,4 @@ def run(config: ClaimsConfig) -> int:
         if config.overwrite:
             started.redo("claims")
         started.do(claims_step(started, part(config, Claims), config.model))
-    return 0
+        return started.report()

@@ -44,7 +44,19 @@ class Counts:
     gone: Counter[str] = field(default_factory=Counter)
 
 
-def run(config: FeedbackConvertConfig) -> int:
+@dataclass(frozen=True)
+class ConvertReport:
+    """The file of pairs, how many it holds, how many rows were left out for which reason, and the file that tells of each (None
+    where all could be written)."""
+
+    out: Path
+    format: str
+    written: int
+    left_out: dict[str, int]
+    quarantine: Path | None
+
+
+def run(config: FeedbackConvertConfig) -> ConvertReport:
     """Write the pairs, and broken rows to OUT.quarantine as JSON Lines with their reasons. Raises UserError."""
     from data_tools.io import SourceError
 
@@ -60,7 +72,7 @@ def run(config: FeedbackConvertConfig) -> int:
     print(f"{counts.written} pairs written to {config.out} as {config.format}")
     if counts.gone:
         print(f"left out: {_told(counts.gone)}; {quarantine} says why of each")
-    return 0
+    return ConvertReport(out, config.format, counts.written, dict(counts.gone.most_common()), quarantine if counts.gone else None)
 
 
 def _refuse_taken(config: FeedbackConvertConfig, out: Path) -> None:

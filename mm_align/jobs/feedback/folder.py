@@ -37,6 +37,16 @@ class Step(NamedTuple):
     total: Callable[[], int | None] = lambda: None
 
 
+@dataclass(frozen=True)
+class StageReport:
+    """What a stage's verb came to: its folder, what became of the rows of each stage, and of the judge its calibration where it was
+    asked for."""
+
+    folder: Path
+    stages: Mapping[str, Mapping[str, Any]]
+    calibration: Mapping[str, Any] | None = None
+
+
 @dataclass
 class Session:
     """One start of a verb in its folder: `do` does a step. quiet: nothing is printed."""
@@ -74,6 +84,10 @@ class Session:
         for line in [] if self.quiet else told_lines(step.name, summary):
             print(line, flush=True)
         return summary
+
+    def report(self, calibration: Mapping[str, Any] | None = None) -> StageReport:
+        """Of the steps done so far."""
+        return StageReport(self.root, self.summaries, calibration)
 
     def redo(self, name: str) -> None:
         """Forget what a stage did before."""

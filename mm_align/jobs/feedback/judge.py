@@ -9,7 +9,7 @@ from pydantic import Field
 from ...rlaif.judge import Judging
 from .calibration import write_calibration
 from .config import ModelFields, StageFields
-from .folder import require, session
+from .folder import StageReport, require, session
 from .models import Models
 
 
@@ -20,7 +20,7 @@ class JudgeConfig(StageFields, Judging, ModelFields):
     truth: str | None = Field(None, description="file of claim truths; then calibration.html and calibration.json are written too")
 
 
-def run(config: JudgeConfig) -> int:
+def run(config: JudgeConfig) -> StageReport:
     """judged.jsonl. Raises UserError and `Stopped`."""
     from .steps import judge_step
     from .summary import judged, told
@@ -32,6 +32,4 @@ def run(config: JudgeConfig) -> int:
             started.redo("judged")
         started.do(judge_step(started, config.model))
         print(told({"judge": judged(root, config.near)}))
-        if config.truth:
-            print(write_calibration(root, Path(config.truth)))
-    return 0
+        return started.report(write_calibration(root, Path(config.truth)).to_dict() if config.truth else None)

@@ -7,7 +7,7 @@ from pathlib import Path
 from ...rlaif.pairs import Pairs
 from ...rlaif.scores import Scores
 from .config import StageFields, part
-from .folder import require, session
+from .folder import StageReport, require, session
 from .models import Models
 
 
@@ -15,7 +15,7 @@ class PairsConfig(StageFields, Scores, Pairs):
     """What claims add up to, and which answers are paired."""
 
 
-def run(config: PairsConfig) -> int:
+def run(config: PairsConfig) -> StageReport:
     """scores.jsonl and pairs.jsonl. Raises UserError and `Stopped`."""
     from .steps import pairs_step, scores_step
 
@@ -27,4 +27,4 @@ def run(config: PairsConfig) -> int:
             started.redo("pairs")
         started.do(scores_step(started, part(config, Scores)))
         started.do(pairs_step(started, part(config, Pairs)))
-    return 0
+        return started.report()

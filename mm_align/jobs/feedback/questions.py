@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ...rlaif.questions import Questions
 from .config import ModelFields, StageFields, part
-from .folder import require, session
+from .folder import StageReport, require, session
 from .models import Models
 
 
@@ -18,7 +18,7 @@ class QuestionsConfig(StageFields, Questions, ModelFields):
     model: str | None = Field(None, description="model that writes questions, for --writer llm")
 
 
-def run(config: QuestionsConfig) -> int:
+def run(config: QuestionsConfig) -> StageReport:
     """questions.jsonl. Raises UserError and `Stopped`."""
     from .steps import questions_step
 
@@ -27,4 +27,4 @@ def run(config: QuestionsConfig) -> int:
         if config.overwrite:
             started.redo("questions")
         started.do(questions_step(started, part(config, Questions), config.model))
-    return 0
+        return started.report()

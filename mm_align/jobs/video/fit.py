@@ -47,8 +47,8 @@ class VideoFitConfig(JobConfig):
     overwrite: bool = Field(False, description="replace a file that this command made before")
 
 
-def run(config: VideoFitConfig) -> int:
-    """Write the law and its page, or the table of a design. Raises UserError."""
+def run(config: VideoFitConfig) -> dict[str, Any]:
+    """Write the law and its page, or the table of a design; the law as its file has it, or the design. Raises UserError."""
     from video.budget import fit
 
     if config.design is not None:
@@ -59,14 +59,14 @@ def run(config: VideoFitConfig) -> int:
     made = settings(config)
     if _holds(out, made, overwrite=config.overwrite):
         print(f"{config.out} already holds this law; --overwrite fits it anew")
-        return 0
+        return _read(out)
     runs = read(config)
     try:
         law = fit(runs, config.form, resamples=config.resamples, seed=config.seed, robust=config.robust, noise=config.noise)
     except ValueError as error:
         raise UserError(f"{config.runs}: {error}") from error
     print("\n".join(_write(config, out, law, runs, made)))
-    return 0
+    return _read(out)
 
 
 def read(config: VideoFitConfig) -> Runs:
@@ -106,8 +106,7 @@ def _holds(out: Path, made: dict[str, Any], *, overwrite: bool) -> bool:
     if not out.exists():
         return False
     try:
-        found = json.loads(out.read_text(encoding="utf-8"))
-        earlier = found["made"]
+        earlier = _read(out)["made"]
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"--out {out} was not made by `mmalign video fit`; name another file") from None
     if overwrite:
@@ -116,6 +115,11 @@ def _holds(out: Path, made: dict[str, Any], *, overwrite: bool) -> bool:
         changed = [key for key in made if earlier.get(key) != made[key]]
         raise UserError(f"--out {out} holds a law of other {', '.join(changed)}; --overwrite replaces it")
     return True
+
+
+def _read(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    return found
 
 
 def _write(config: VideoFitConfig, out: Path, law: Law, runs: Runs, made: dict[str, Any]) -> list[str]:
@@ -133,7 +137,7 @@ def _write(config: VideoFitConfig, out: Path, law: Law, runs: Runs, made: dict[s
     return [*told(law, optima), f"written to {config.out}, page {out.with_suffix('.html').name}"]
 
 
-def _design(config: VideoFitConfig) -> int:
+def _design(config: VideoFitConfig) -> dict[str, Any]:
     from data_tools.shards import write_atomic
     from video.budget import pooled, suggest
     from video.budget.design import NOTES
@@ -155,4 +159,5 @@ def _design(config: VideoFitConfig) -> int:
     print(f"{len(chosen)} settings ({kind}: {NOTES[kind]})")
     print(f"{left} runs are left: repeat settings with other seeds, at least 4, to know the noise" if left else "repeats tell the noise")
     print(f"written to {config.out}: train them, fill in the loss, then mmalign video fit {config.out} --out law.json")
-    return 0
+    settings = [{"frames": one.frames, "tokens": one.tokens} for one in chosen]
+    return {"out": str(config.out), "shape": kind, "settings": settings, "runs_left": left}

@@ -72,7 +72,7 @@ class Pool:
     quarantined: Counter[str] = field(default_factory=Counter)
 
 
-def run(config: KnowledgeConfig) -> int:
+def run(config: KnowledgeConfig) -> dict[str, Any]:
     """Measure, split, select and write. Raises UserError for data, encoders and folders that cannot be used."""
     from data_tools.io import SourceError
 
@@ -81,7 +81,7 @@ def run(config: KnowledgeConfig) -> int:
     out = OwnFolder(config.out.expanduser(), "vision knowledge", "knowledge.json")
     if out.holds(settings(config), overwrite=config.overwrite):
         print(f"{config.out} already holds this split; --overwrite makes it anew")
-        return 0
+        return out.summary()
     try:
         with out.filling() as folder:
             pair = load_encoder(config)
@@ -91,7 +91,7 @@ def run(config: KnowledgeConfig) -> int:
     except SourceError as error:
         raise UserError(str(error)) from error
     print("\n".join([*told(summary), f"written to {config.out}"]))
-    return 0
+    return summary
 
 
 def load_encoder(config: KnowledgeConfig) -> Pair:

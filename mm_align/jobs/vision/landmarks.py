@@ -29,14 +29,14 @@ class LandmarksConfig(JobConfig):
     overwrite: bool = Field(False, description="replace a folder that this command made before")
 
 
-def run(config: LandmarksConfig) -> int:
+def run(config: LandmarksConfig) -> dict[str, Any]:
     """Write landmarks.jsonl, and the pictures that cannot be used to quarantine/. Raises UserError."""
     from data_tools.io import SourceError
 
     out = OwnFolder(config.out.expanduser(), "vision landmarks", "landmarks.json")
     if out.holds(settings(config), overwrite=config.overwrite):
         print(f"{config.out} already holds these landmarks; --overwrite makes them anew")
-        return 0
+        return out.summary()
     if not config.images.expanduser().is_dir():
         raise UserError(f"--images {config.images} is no folder; give the folder that the split's tar files were extracted to")
     try:
@@ -46,7 +46,7 @@ def run(config: LandmarksConfig) -> int:
     except SourceError as error:
         raise UserError(str(error)) from error
     print("\n".join([*_told(summary), f"written to {config.out}"]))
-    return 0
+    return summary
 
 
 def _write(config: LandmarksConfig, folder: Path) -> dict[str, Any]:
