@@ -6,12 +6,13 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from ..config import JobConfig, UserError
 from .endpoint_fields import Cache, Concurrency, PriceIn, PriceOut, Timeout, endpoint_options, tell_usage
+from .video_processor import video_processor
 
 if TYPE_CHECKING:
     from data_tools.calls import Backend, Reward, Sampling
@@ -115,9 +116,7 @@ def reward_of(config: ChatConfig, backend: Backend, asking: EndpointOptions) -> 
 
 def show_frames(backend: Backend, frames: int) -> None:
     """So many frames of a video, whatever the model's config says. UserError for a model that is shown no videos."""
-    processor: Any = getattr(getattr(backend, "prompts", None), "processor", None)
-    if not hasattr(processor, "video_settings"):
-        raise UserError("--frames: this model is not shown videos; use one of this toolkit, LLaVA or Opt-Visor")
+    processor = video_processor(backend, "--frames")
     processor.video = (processor.video or {}) | {"frames": frames}
 
 

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import PIL.Image
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from data_tools.io import BadImage
 from data_tools.records import Image, Message, Sample
+from video.pictures import Shown, ToShow, shown, to_show
 from video.timestamps import ClipText, clip_text
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from video.clip import VideoInfo
-
     from .processor import LvlmProcessor
 
-KEPT = 2  # films whose frames stay in memory: a batch and its length are asked for one after another
+Video = TypeVar("Video", Shown, ToShow)
 
 
 class Film(NamedTuple):
@@ -69,24 +62,17 @@ def filmed(sample: Sample, processor: LvlmProcessor) -> Sample:
         if kind == "image":
             images.append(image)
             continue
-        shown = _shown(image, sample.id, processor)
-        images += [Image(pixels=picture) for picture in shown.pictures]
-        films.append(film_of(shown.times, shown.duration, processor))
+        video = _asked(shown, image, sample.id, processor)
+        images += [Image(pixels=picture) for picture in video.pictures]
+        films.append(film_of(video.times, video.duration, processor))
     given = {name: getattr(sample, name) for name in Sample.__dataclass_fields__}
     return Filmed(**given | {"images": tuple(images)}, films=tuple(films))
 
 
 def films_before(sample: Sample, processor: LvlmProcessor) -> tuple[Film, ...]:
     """What `filmed` will put into the prompt for each video, told by the frames' times alone: no frame is decoded. BadImage as there."""
-    settings, found = processor.video_settings, []
-    for image in videos_of(sample):
-        path = _file(image, sample.id)
-        try:
-            info, places = _places(path, settings.sampler, settings.frames, settings.options)
-        except ValueError as error:
-            raise BadImage("video_unreadable", str(error)) from error
-        found.append(film_of(info.times[places].tolist(), info.duration, processor))
-    return tuple(found)
+    videos = [_asked(to_show, image, sample.id, processor) for image in videos_of(sample)]
+    return tuple(film_of(video.times, video.duration, processor) for video in videos)
 
 
 def videos_of(sample: Sample) -> list[Image]:
@@ -124,45 +110,12 @@ def check_pictures(sample: Sample) -> None:
         raise ValueError(f"sample '{sample.id}' has {wanted} image parts in its messages and {len(sample.images)} images")
 
 
-def _file(image: Image, sample_id: str) -> str:
+def _asked(ask: Callable[..., Video], image: Image, sample_id: str, processor: LvlmProcessor) -> Video:
+    """What `ask`, of `video.pictures`, says of a video by the processor's settings. BadImage where there is none."""
     if image.path is None or not Path(image.path).is_file():
         raise BadImage("video_missing", f"sample '{sample_id}' has a video {image.path!r} that is no file; videos are given by their path")
-    return image.path
-
-
-class _Shown(NamedTuple):
-    """A video's frames as pictures, when each is shown, and the video's length, in seconds."""
-
-    pictures: tuple[PIL.Image.Image, ...]
-    times: list[float]
-    duration: float
-
-
-def _shown(image: Image, sample_id: str, processor: LvlmProcessor) -> _Shown:
-    path, settings = _file(image, sample_id), processor.video_settings
-    chosen = {"sampler": settings.sampler, "frames": settings.frames, "options": settings.options}
+    settings = processor.video_settings
     try:
-        status = Path(path).stat()
-        return _decoded(path, status.st_mtime_ns, status.st_size, json.dumps(chosen, sort_keys=True))
+        return ask(image.path, settings.sampler, settings.frames, settings.options)
     except (ValueError, OSError) as error:
         raise BadImage("video_unreadable", str(error)) from error
-
-
-@functools.lru_cache(maxsize=KEPT)
-def _decoded(path: str, changed: int, size: int, chosen: str) -> _Shown:
-    """By path, time and size of the file: another file of the same name is another film. Rows of one film get the same pictures."""
-    from video.decode import decode
-
-    settings = json.loads(chosen)
-    clip = decode(path, indices=_places(path, settings["sampler"], settings["frames"], settings["options"])[1].tolist())
-    pictures = tuple(PIL.Image.fromarray(frame) for frame in clip.frames.permute(0, 2, 3, 1).cpu().numpy())
-    return _Shown(pictures, clip.times.tolist(), clip.source.duration)
-
-
-def _places(path: str, sampler: str, frames: int | None, options: Mapping[str, Any]) -> tuple[VideoInfo, np.ndarray]:
-    """The video, and which of its frames are shown."""
-    from video.decode import probe
-    from video.frames import sample
-
-    info = probe(path)
-    return info, sample(info, sampler, frames, **options)

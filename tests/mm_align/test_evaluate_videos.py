@@ -50,7 +50,7 @@ def test_what_cannot_be_decoded_is_told(tmp_path):
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     with pytest.raises(BadImage, match="video_unreadable"):
         with_frames(sample(tmp_path / "bad.mp4"), 5)
-    with pytest.raises(BadImage, match="image_missing"):
+    with pytest.raises(BadImage, match="video_missing"):
         with_frames(sample(tmp_path / "none.mp4"), 5)
 
 
@@ -100,3 +100,38 @@ def test_videos_end_to_end(film, monkeypatch, tmp_path, capsys):
     assert [json.loads(row)["text"] for row in rows] == ["4", "4"]
     assert main([*words, "--frames", "5"]) == 2
     assert "bench.films.frames: was 4, now 5" in capsys.readouterr().err
+
+
+def test_own_shows_a_film_as_the_models_config_says(film, make_model, make_processor, monkeypatch, tmp_path):
+    """The answers are those to the film itself, in three frames with their seconds; the broken one is an error row."""
+    from mm_align.backends import load_backend
+
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    monkeypatch.setitem(BENCHMARKS, "films", Films)
+    model = make_model(video={"frames": 3, "times": "seconds"})
+    model.save_pretrained(tmp_path / "model")
+    make_processor(video=model.config.video_of_prompts()).save_pretrained(tmp_path / "model")
+    words = ["eval", str(tmp_path / "model"), "--bench", "films", "--data", f"films={tmp_path}", "--device", "cpu"]
+    assert main([*words, "--frames", "own", "--out", str(tmp_path / "own")]) == 0
+    assert main([*words, "--frames", "3", "--out", str(tmp_path / "three")]) == 0
+    said = {name: responses(tmp_path / name) for name in ("own", "three")}
+    asked = sample(film)
+    expected = load_backend(str(tmp_path / "model"), device="cpu").generate([asked], Films("").sampling)
+    assert said["own"] == [expected[0].text] * 2
+    assert said["own"] != said["three"]  # which has no times
+    told = json.loads(next((tmp_path / "own").glob("*/results.json")).read_text())
+    assert told["errors"] == {"films": {"video_unreadable": 1}}
+
+
+def responses(out) -> list[str]:
+    return [json.loads(row)["text"] for row in next(out.glob("*/responses/films.jsonl")).read_text().splitlines()]
+
+
+def test_own_is_refused_for_a_model_that_is_shown_no_videos(film, monkeypatch, tmp_path, capsys):
+    import mm_align.backends
+
+    monkeypatch.setitem(BENCHMARKS, "films", Films)
+    monkeypatch.setattr(mm_align.backends, "load_backend", lambda *a, **k: Counts())
+    words = ["eval", "org/a", "--bench", "films", "--data", f"films={tmp_path}", "--out", str(tmp_path / "out"), "--frames", "own"]
+    assert main(words) == 2
+    assert "--frames own: this model is not shown videos" in capsys.readouterr().err

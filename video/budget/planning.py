@@ -59,7 +59,7 @@ class Planned(NamedTuple):
         }
 
 
-class Film(NamedTuple):
+class Footage(NamedTuple):
     """What planning needs of a film: its visible frames, and their places and times by a rule when T are wanted."""
 
     n_frames: int
@@ -79,7 +79,7 @@ class Wishes(NamedTuple):
     trained: tuple[int, int] | None = None
 
 
-def plan(film: Film, limits: Sequence[Limit], text: TextOf, wishes: Wishes, law: Law | None = None) -> Planned:
+def plan(film: Footage, limits: Sequence[Limit], text: TextOf, wishes: Wishes, law: Law | None = None) -> Planned:
     """The best frames and tokens within all limits, by the law, or by the rule of thumb without one.
 
     Raises ValueError where nothing fits, and Refused where the law says nothing about this budget.
@@ -116,7 +116,7 @@ def plan(film: Film, limits: Sequence[Limit], text: TextOf, wishes: Wishes, law:
 # What fits
 
 
-def _most_frames(film: Film, limits: Sequence[Limit], text: TextOf, wishes: Wishes) -> dict[int, int]:
+def _most_frames(film: Footage, limits: Sequence[Limit], text: TextOf, wishes: Wishes) -> dict[int, int]:
     """For each number of tokens, the most frames that fit everything; those with which none does are left out."""
     cap = min(film.n_frames, wishes.most_frames or film.n_frames)
     if wishes.least_frames > cap:
@@ -172,7 +172,7 @@ def _allowed(law: Law | None, wishes: Wishes, most: dict[int, int]) -> dict[int,
 # What is best
 
 
-def _real(law: Law, film: Film, limits: Sequence[Limit], text: TextOf) -> Optimum:
+def _real(law: Law, film: Footage, limits: Sequence[Limit], text: TextOf) -> Optimum:
     """The law's optimum in real numbers, with the text a frame of a plan of usual length."""
     usual = min(film.n_frames, RULE[0])
     rest = text(0)
@@ -206,7 +206,7 @@ def _gains(law: Law, frames: int, tokens: int) -> dict[str, float]:
 # What is said
 
 
-def _reason(law: Law | None, best: Optimum | None, frames: int, tokens: int, film: Film) -> str:
+def _reason(law: Law | None, best: Optimum | None, frames: int, tokens: int, film: Footage) -> str:
     if law is None or best is None:
         return RULE_TOLD
     (low, high), (low_m, high_m) = best.frames_interval, best.tokens_interval
@@ -217,7 +217,7 @@ def _reason(law: Law | None, best: Optimum | None, frames: int, tokens: int, fil
     return f"{told}; the film has {film.n_frames} frames" if frames == film.n_frames and frames < best.frames else told
 
 
-def _warnings(law: Law | None, film: Film, wishes: Wishes, frames: int, tokens: int) -> list[str]:
+def _warnings(law: Law | None, film: Footage, wishes: Wishes, frames: int, tokens: int) -> list[str]:
     told = law.beyond(frames, tokens) if law else []
     if frames == film.n_frames and tokens == max(wishes.choices):
         told.append("the whole film fits at the most tokens a frame: the budget is not used up")

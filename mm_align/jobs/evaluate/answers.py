@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +15,7 @@ from ..feedback.folder import Session, Step, held
 from ..feedback.models import Models, known_by
 from .build import PICTURES
 from .suites import SCENES
-from .videos import with_frames
+from .videos import way_of
 
 if TYPE_CHECKING:
     from data_tools.records import Response, Sample
@@ -109,11 +108,11 @@ def answers_step(run: Answering, cell: Cell) -> Step:
 
     def work(at: Places, watch: Watch) -> StageSummary:
         asked = run.models.get(cell.model, "generate", cell.name)
-        settings = {"sampling": suite.sampling.to_dict(), "model": asked.describe(), "frames": suite.frames}
+        way = way_of(suite.frames, asked.backend)
+        settings = {"sampling": suite.sampling.to_dict(), "model": asked.describe(), "frames": way.frames}
         run.run_dir.remember("described", {**run.run_dir.record.get("described", {}), cell.model: asked.describe()})
         block = 1 if suite.frames else asked.block  # a video at a time: each is many pictures
-        shown = partial(with_frames, frames=suite.frames)
-        stage = answers_stage(cell.name, lambda: suite.samples, suite.sampling, settings, asked.generate, block, shown)
+        stage = answers_stage(cell.name, lambda: suite.samples, suite.sampling, settings, asked.generate, block, way.shown)
         return run_stage(stage, at, watch)
 
     bound = {"model": known_by(cell.model), **suite.bound()}

@@ -27,13 +27,13 @@ SCORING = ("judge_replies", "analyses", "similarity", "flavor")  # options that 
 
 @dataclass(frozen=True)
 class Suite:
-    """A benchmark that can be asked. frames: pictures for each video, 0 where there are no videos."""
+    """A benchmark that can be asked. frames: pictures for each video, "own" as each model's config says, 0 where there are no videos."""
 
     entry: Entry
     benchmark: Benchmark
     samples: Sequence[Sample]
     sampling: Sampling
-    frames: int = 0
+    frames: int | str = 0
 
     @property
     def name(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -28,7 +28,9 @@ class EvaluateConfig(ModelFields):
     )
     judge: str | None = Field(None, description="model that judges answers, for benchmarks that need one")
     judge_replies: list[str] = Field([], description="BENCH=FILE: a judge's replies that are there already")
-    frames: int = Field(8, ge=1, description="pictures that stand for a video, evenly spaced")
+    frames: Annotated[int, Field(ge=1)] | Literal["own"] = Field(
+        8, description="pictures that stand for a video, evenly spaced; own: each model is shown it as its config's `video` says"
+    )
     limit: int | None = Field(None, ge=1, description="only the first samples of each benchmark (of each part of one)")
     protocol: Literal["own", "paper"] = Field(
         "own", description="paper: decode and ask as the papers do (beams, longest answer, prompt); own: greedy, what each benchmark needs"

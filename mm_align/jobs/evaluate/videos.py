@@ -1,17 +1,37 @@
-"""Videos for models that look at pictures: so many frames, evenly spaced, in the place of the video."""
+"""How a model is shown a benchmark's videos: as so many pictures, evenly spaced, which any model can be, or as its own config says."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..video_processor import video_processor
 
 if TYPE_CHECKING:
     import PIL.Image
 
     from data_tools.records import Message, Part, Sample
+
+OWN = "own"
+
+
+class Way(NamedTuple):
+    """shown: a sample -> as the model sees it. frames: what tells this way from others, for what was answered before."""
+
+    shown: Callable[[Sample], Sample]
+    frames: Any
+
+
+def way_of(frames: int | str, backend: Any) -> Way:
+    """By --frames. UserError where a model is to be shown videos by a config that says nothing of them."""
+    if frames != OWN:
+        return Way(partial(with_frames, frames=int(frames)), frames)
+    from ...models.films import filmed
+
+    processor = video_processor(backend, "--frames own")
+    return Way(lambda sample: filmed(sample, processor), processor.video_settings.to_dict())
 
 
 def has_video(sample: Sample) -> bool:
@@ -41,20 +61,14 @@ def with_frames(sample: Sample, frames: int) -> Sample:
     return replace(sample, messages=messages, images=tuple(images))
 
 
-@lru_cache(maxsize=1)
 def frames_of(path: str, frames: int) -> tuple[PIL.Image.Image, ...]:
-    """Kept for the questions that follow about the same video. Raises BadImage."""
-    import PIL.Image
-
+    """Raises BadImage."""
     from data_tools.io import BadImage
-    from video.decode import VideoError, open_video
-    from video.frames import sample
+    from video.pictures import shown
 
-    if not Path(path).is_file():
-        raise BadImage("image_missing", f"no file {path[:300]}")
     try:
-        with open_video(path) as video:
-            clip = video.clip(indices=sample(video.info, "uniform", n=frames).tolist())
-    except VideoError as error:
+        return shown(path, "uniform", frames).pictures
+    except FileNotFoundError as error:
+        raise BadImage("video_missing", f"no file {path[:300]}") from error
+    except (ValueError, OSError) as error:
         raise BadImage("video_unreadable", str(error)) from error
-    return tuple(PIL.Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in clip.frames)

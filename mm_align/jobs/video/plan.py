@@ -15,7 +15,7 @@ from .film import FilmConfig, Stretch, stretch, told_plainly
 if TYPE_CHECKING:
     from video.budget import Law, Limit, Planned
     from video.budget.cost import Cost, Sizes
-    from video.budget.planning import Film
+    from video.budget.planning import Footage
     from video.budget.text import TextOf
 
 UNSEEN = 100_000  # frames of a film that is not given
@@ -99,18 +99,18 @@ def read(name: str | None) -> Law | None:
         raise UserError(f"--law {name}: {error}") from error
 
 
-def film_of(config: VideoPlanConfig, part: Stretch | None) -> Film:
+def film_of(config: VideoPlanConfig, part: Stretch | None) -> Footage:
     """The film as planning sees it; one frame a second without end where none is given."""
     import numpy as np
 
-    from video.budget.planning import Film
+    from video.budget.planning import Footage
 
     if part is None:
-        return Film(UNSEEN, np.arange, np.arange(UNSEEN, dtype=np.float64))
-    return Film(part.part.n_frames, lambda n: part.places(config.sampler, n), part.info.times)
+        return Footage(UNSEEN, np.arange, np.arange(UNSEEN, dtype=np.float64))
+    return Footage(part.part.n_frames, lambda n: part.places(config.sampler, n), part.info.times)
 
 
-def text_of(config: VideoPlanConfig, film: Film, part: Stretch | None) -> TextOf:
+def text_of(config: VideoPlanConfig, film: Footage, part: Stretch | None) -> TextOf:
     """Text tokens of a prompt of T frames. Raises UserError for a style without a tokenizer, and for both ways to say it at once."""
     from video.budget.text import counted, flat
 
@@ -124,7 +124,7 @@ def text_of(config: VideoPlanConfig, film: Film, part: Stretch | None) -> TextOf
     return counted(lambda frames: _pieces(config.style or "", film, frames, duration), _counter(config.tokenizer), config.reserve)
 
 
-def _pieces(style: str, film: Film, frames: int, duration: float) -> list[str]:
+def _pieces(style: str, film: Footage, frames: int, duration: float) -> list[str]:
     from video.timestamps import clip_text
 
     if not frames:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from video.budget import Runs
-from video.budget.planning import Film
+from video.budget.planning import Footage
 
 # E + A T^-a + B M^-b with its optimum at T = 120, M = 50 for T M = 6000, as in the recovery study (scripts/proving/video_law.py).
 a, b, E = 0.35, 0.45, 0.6
@@ -32,5 +32,5 @@ def noisy(noise: float, seed: int = 0, loss: Any = true_loss, **options: Any) ->
     return Runs(frames, tokens, values, **options)
 
 
-def film(n_frames: int = 900, fps: float = 30.0) -> Film:
-    return Film(n_frames, lambda n: np.unique(np.linspace(0, n_frames - 1, n).astype(int)), np.arange(n_frames) / fps)
+def film(n_frames: int = 900, fps: float = 30.0) -> Footage:
+    return Footage(n_frames, lambda n: np.unique(np.linspace(0, n_frames - 1, n).astype(int)), np.arange(n_frames) / fps)
