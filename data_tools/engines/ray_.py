@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 
 ASK_EVERY = 1.0  # seconds between questions for the counts of a worker
 WAIT_LOG = 30.0  # seconds without any worker before that is said
+LOOK_EVERY = 0.5  # seconds between looks for the head
+RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"  # Ray's own setting, and its default
+RECONNECT_SECONDS = 60.0
 CPUS = 1
 CONCURRENT = 3  # calls of one actor: its task, a question for counts, a stop
 
@@ -59,6 +62,36 @@ class Actor:
         self.counts = counts
 
 
+class Head:
+    """The cluster's head, given up after a third of the time after which Ray itself ends this process, with exit code 1.
+
+    The rest is for leaving: Ray's own shutdown takes five seconds without a head.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.patience = float(os.environ.get(RECONNECT, RECONNECT_SECONDS)) / 3
+        self.looked = time.monotonic()
+        self.missed: float | None = None  # since when
+
+    def answers(self) -> bool:
+        """To be asked before what waits for the head: some of Ray's calls never return without it."""
+        error = _no_answer(self.address)
+        self.looked = time.monotonic()
+        self.missed = None if error is None else self.missed or self.looked
+        return error is None
+
+    def look(self) -> None:
+        """Raises RunStopped where it is gone for good."""
+        if time.monotonic() - self.looked < LOOK_EVERY or self.answers():
+            return
+        if self.missed is not None and self.looked - self.missed >= self.patience:
+            raise RunStopped(
+                f"the head of the Ray cluster at {self.address} is gone: it has not answered for {self.looked - self.missed:.0f} s. "
+                f"Run the same command on a cluster that is up to continue"
+            )
+
+
 class RayPool:
     """Actors of one CPU each and `gpus` GPUs. Build it with `connect`, which says how many there is room for."""
 
@@ -72,6 +105,7 @@ class RayPool:
         self.asked: dict[int, float] = {}
         self.count = 0
         self.working = time.monotonic()  # when a worker was last known to be there
+        self.head = Head(ray.get_runtime_context().gcs_address)
 
     def start(self) -> int:
         self.count += 1
@@ -90,6 +124,7 @@ class RayPool:
     def events(self, timeout: float) -> list[tuple[int, Message]]:
         import ray
 
+        self.head.look()
         self._ask()
         if not self.calls:
             time.sleep(timeout)
@@ -107,8 +142,7 @@ class RayPool:
         import ray
 
         for actor in self.actors.values():
-            with suppress(ray.exceptions.RayError):
-                ray.kill(actor)
+            self._kill(actor)
         if self.ours:
             ray.shutdown()
 
@@ -136,20 +170,23 @@ class RayPool:
         return self._ended(worker, OUT_OF_MEMORY) if "memory" in answer else [(worker, answer)]
 
     def _ended(self, worker: int, why: str) -> list[tuple[int, Message]]:
-        import ray
-
-        with suppress(ray.exceptions.RayError):
-            ray.kill(self.actors[worker])
-        del self.actors[worker]
+        self._kill(self.actors.pop(worker))
         self.asked.pop(worker, None)
         self.calls = {call: told for call, told in self.calls.items() if told[0] != worker}
         return [(worker, {"died": why})]
+
+    def _kill(self, actor: Any) -> None:
+        import ray
+
+        if self.head.answers():  # without it nobody can be told, and actors end with their owner
+            with suppress(ray.exceptions.RayError):
+                ray.kill(actor)
 
     def _watch_room(self) -> None:
         """Nobody waits for ever for a place that no machine has any more."""
         if any(what != "prepare" for _, what in self.calls.values()) or not self.calls:
             self.working = time.monotonic()
-        elif time.monotonic() - self.working > WAIT_LOG:
+        elif time.monotonic() - self.working > WAIT_LOG and self.head.answers():
             self.working = time.monotonic()
             if not room(self.gpus):
                 raise RunStopped(f"the Ray cluster has no room for a worker any more: {_found(self.gpus)}")
@@ -201,10 +238,19 @@ def _refuse_unreachable(address: str | None) -> None:
     host, _, port = str(address).rpartition(":")
     if not host or not port.isdigit() or "://" in host:
         raise RunRefused(f"--ray-address {address!r} should be auto, or HOST:PORT of the cluster's head as `ray start --head` prints it")
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError as error:
+    error = _no_answer(str(address))
+    if error is not None:
         raise RunRefused(f"no Ray cluster at {address!r}: {error}. Start one by `ray start --head`.") from error
+
+
+def _no_answer(address: str) -> OSError | None:
+    """Why nobody takes a connection at HOST:PORT; None where somebody does."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except OSError as error:
+        return error
+    return None
 
 
 def room(gpus: float) -> int:

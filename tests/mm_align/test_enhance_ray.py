@@ -2,12 +2,15 @@
 
 import importlib.util
 import signal
+import socket
 import sys
 import time
 
 import engine_faults as faults
 import pytest
 
+from data_tools.engines import ray_
+from data_tools.shards import RunStopped
 from mm_align.cli import main
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra `ray` is not installed")
@@ -82,21 +85,49 @@ def test_a_node_is_removed(machine, tmp_path, cluster):
 
 @needs_ray
 @pytest.mark.slow
-def test_the_head_is_gone_and_another_takes_its_place(machine, tmp_path, cluster):
-    """Whatever the command does without its cluster, the same command on a new one continues."""
+@pytest.mark.parametrize("dies", ["head", "all"])
+def test_the_head_is_gone_and_another_takes_its_place(machine, tmp_path, cluster, dies):
+    """The head's process alone, with its machine and workers alive, or all at once: exit 75 and a sentence; a new cluster continues."""
     source = faults.write_source(tmp_path / "src")
-    one, _ = cluster(nodes=1, slow=0.2)
-    run = machine.start(source, tmp_path / "two", "--engine", "ray", "--ray-address", one.address)
+    one, _ = cluster(nodes=1, slow=0.3)
+    address = one.address
+    run = machine.start(source, tmp_path / "two", "--engine", "ray", "--ray-address", address, **{ray_.RECONNECT: "15"})
     machine.worker(run)
     time.sleep(0.5)
-    one.shutdown()
+    if dies == "head":
+        one.head_node.kill_gcs_server()
+    else:
+        one.shutdown()
     code, said = faults.end_of(run)
-    assert code != 0, said
+    assert code == 75, said
+    assert f"stopped: the head of the Ray cluster at {address} is gone: it has not answered for " in said
+    assert "Traceback" not in said
+    one.shutdown()
     two, _ = cluster(nodes=1)
     code, said = machine.run(source, tmp_path / "two", "--engine", "ray", "--ray-address", two.address)
     assert code == 0, said
     assert "continuing the unfinished run" in said
     assert faults.results(tmp_path / "two") == alone(machine, source, tmp_path / "one")
+
+
+def test_a_head_that_comes_back_is_waited_for(monkeypatch):
+    """Missed for less than a third of Ray's own time it is not gone; missed for longer it is, and it is said where it was."""
+    monkeypatch.setenv(ray_.RECONNECT, "3")
+    monkeypatch.setattr(ray_, "LOOK_EVERY", 0.0)
+    place = socket.create_server(("127.0.0.1", 0))
+    port = place.getsockname()[1]
+    head = ray_.Head(f"127.0.0.1:{port}")
+    head.look()
+    place.close()
+    head.look()
+    assert not head.answers()
+    with socket.create_server(("127.0.0.1", port)):
+        head.look()
+        assert head.missed is None
+    head.look()
+    time.sleep(1.1)
+    with pytest.raises(RunStopped, match=f"at 127.0.0.1:{port} is gone: it has not answered for 1 s"):
+        head.look()
 
 
 @needs_ray
