@@ -197,6 +197,17 @@ def test_every_script_shown_is_given_what_it_takes():
     check_scripts(scripts)
 
 
+@pytest.mark.parametrize("page", ["results", "performance"])
+def test_every_section_of_figures_names_the_script_that_made_them(page):
+    """Results and performance: a section says its command before its first table of figures, or in that table's head."""
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    head, *sections = re.split(r"^## ", text, flags=re.MULTILINE)
+    assert len(sections) > 8
+    assert not [part.splitlines()[0] for part in sections if not re.search(r"`(python )?scripts/(proving|bench)/\w+\.py", part)]
+    anchors = {re.sub(r"[^\w -]", "", part.splitlines()[0].lower()).replace(" ", "-") for part in sections}
+    assert set(re.findall(r"\(#([\w-]+)\)", head)) == anchors, "the table at the top leads to every section"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_commands_within_sentences_name_verbs_and_options_that_exist(page):
     """`mmalign VERB --option`, where the rest may be a placeholder."""
