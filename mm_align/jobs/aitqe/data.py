@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...config import UserError, to_yaml
-from ..feedback.folder import Session, Step, count_lines, held, inputs, told_lines
+from ..feedback.folder import Session, Step, count_lines, inputs, session
 from ..feedback.models import Models, known_by
 from .config import AitqeDataConfig
 
@@ -81,12 +81,9 @@ def check(config: AitqeDataConfig) -> None:
         raise UserError(f"--out {config.out} lies in the source {config.source}; choose a folder outside it")
 
 
-@contextmanager
-def opened(root: Path, config: AitqeDataConfig, backends: Mapping[str, Backend] | None = None) -> Iterator[Session]:
+def opened(root: Path, config: AitqeDataConfig, backends: Mapping[str, Backend] | None = None) -> AbstractContextManager[Session]:
     """The run's folder, held, while stop signals are taken."""
-    outputs = [*(f"{name}.jsonl" for name in STAGES), *(f"quarantine/{name}.jsonl" for name in STAGES), *OTHERS]
-    with held(root, outputs, overwrite=config.overwrite) as (run_dir, stop):
-        yield Session(run_dir, Models(config, backends), stop, config.update)
+    return session(root, Models(config, backends), stages=STAGES, others=OTHERS, update=config.update, overwrite=config.overwrite)
 
 
 def steps(run: Session, config: AitqeDataConfig) -> Iterator[Callable[[], Step]]:
@@ -102,22 +99,13 @@ def steps(run: Session, config: AitqeDataConfig) -> Iterator[Callable[[], Step]]
 
 def _samples(run: Session, config: AitqeDataConfig) -> Step:
     """The source -> samples.jsonl: rows with a caption (which may be empty) and a picture."""
-    from data_tools.shards import fingerprint
-
     from ...rlaif.prompts import collect_as
+    from ..feedback.steps import samples_step
 
     shards = _shards(config)
-    chosen = {name: getattr(config, name) for name in ("caption_key", "image_key", "image_root", "limit")}
-    bound = {**chosen, "source": {shard.name: fingerprint(shard.path) for shard in shards}}
-
-    def work(at: Places, _: Watch) -> StageSummary:
-        summary = collect_as(_pair, _read(config, shards), run.root, at)
-        if not summary.out:
-            reasons = ", ".join(f"{n} {reason}" for reason, n in summary.reasons.items()) or "there are none"
-            raise UserError(f"none of the {summary.rows} rows is a pair of a picture and a caption ({reasons}); {at.quarantine} tells more")
-        return summary
-
-    return Step("samples", bound, {}, work)
+    bound = {name: getattr(config, name) for name in ("caption_key", "image_key", "image_root", "limit")}
+    pairs = "is a pair of a picture and a caption"
+    return samples_step(shards, bound, lambda at: collect_as(_pair, _read(config, shards), run.root, at), pairs)
 
 
 def _shards(config: AitqeDataConfig) -> list[Shard]:
@@ -154,7 +142,7 @@ def _asked(run: Session, config: AitqeDataConfig, name: str, stage: Any, before:
     part = config.contrast if name == "contrasts" else config.scoring
     options = {"attempts": config.attempts, "seed": config.seed, **({} if name == "scored" else {"good_from": config.good_from})}
     bound = {"model": known_by(config.judge), **part.model_dump(mode="json"), **options}
-    return Step(name, bound, inputs(run.root, before, pictures=True), work, lambda: count_lines(run.root / f"{before[-1]}.jsonl"))
+    return Step(name, bound, inputs(run.root, before, pictures=True), work, lambda: count_lines(run.root / f"{before[-1]}.jsonl"), "rows")
 
 
 def _rows(run: Session, config: AitqeDataConfig) -> Step:
@@ -165,7 +153,7 @@ def _rows(run: Session, config: AitqeDataConfig) -> Step:
         return run_stage(rows_stage(run.root, config), at, watch)
 
     bound = {"good_from": config.good_from, "equal_kinds": config.equal_kinds, "seed": config.seed}
-    return Step("aitqe", bound, inputs(run.root, STAGES[:-1]), work)
+    return Step("aitqe", bound, inputs(run.root, STAGES[:-1]), work, counts="rows")
 
 
 def dry_run(config: AitqeDataConfig, *, backends: Mapping[str, Backend] | None = None) -> list[str]:
@@ -180,6 +168,5 @@ def dry_run(config: AitqeDataConfig, *, backends: Mapping[str, Backend] | None =
         started.quiet = True
         for make in steps(started, few):
             started.do(make())
-        lines = [line for name, summary in started.summaries.items() for line in told_lines(name, summary)]
         rows = started.summaries["samples"]["rows"]
-        return [*lines, *some_rows(started.root), *cost(started.models.used, rows, total)]
+        return [*started.lines, *some_rows(started.root), *cost(started.models.used, rows, total)]

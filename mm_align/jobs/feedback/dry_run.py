@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .folder import session, told_lines
+from .folder import session
 from .models import Models, Usage
 
 if TYPE_CHECKING:
@@ -35,10 +35,9 @@ def dry_run(config: FeedbackConfig, *, backends: Mapping[str, Backend] | None = 
         started.quiet = True
         for make in steps(started, few):
             started.do(make())
-        lines = [line for name, summary in started.summaries.items() for line in told_lines(name, summary)]
         rows = started.summaries["samples"]["rows"]
         return [
-            *lines,
+            *started.lines,
             told_of_judge(summarise(started, config.judging.near)),
             *some_claims(started.root),
             *cost(started.models.used, rows, total),

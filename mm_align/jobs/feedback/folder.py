@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ...config import Stopped, UserError
+from ...config import UserError
 from ...rlaif.files import STAGES
+from ..run_errors import user_errors
 
 if TYPE_CHECKING:
     from data_tools.shards import RunDir
@@ -22,19 +23,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 OTHERS = ("images", "feedback.html", "calibration.html", "calibration.json", "audit.json")
-ROWS_ONLY = ("samples", "scored", "contrasts", "rescored", "aitqe")
-SHOWN = {"candidates": "prompts", "pairs": "pairs"} | dict.fromkeys(ROWS_ONLY, "rows")  # what a stage counts, where it is not answers
 
 
 class Step(NamedTuple):
     """A stage to be done. `bound`: settings that two starts must share. inputs: what the files that it reads hold. `work` does it,
-    loading what it needs. total: units that are to come at most, where that is known."""
+    loading what it needs. total: units that are to come at most, where that is known. counts: what it calls its rows."""
 
     name: str
     bound: Mapping[str, Any]
     inputs: Mapping[str, str]
     work: Callable[[Places, Watch], StageSummary]
     total: Callable[[], int | None] = lambda: None
+    counts: str = "answers"
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class StageReport:
 
 @dataclass
 class Session:
-    """One start of a verb in its folder: `do` does a step. quiet: nothing is printed."""
+    """One start of a verb in its folder: `do` does a step. quiet: nothing is printed. lines: what was done so far, for people."""
 
     run_dir: RunDir
     models: Models
@@ -57,6 +57,7 @@ class Session:
     update: bool = False
     quiet: bool = False
     summaries: dict[str, dict[str, Any]] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
 
     @property
     def root(self) -> Path:
@@ -81,7 +82,9 @@ class Session:
         told = {"bound": _plain(step.bound), "inputs": dict(step.inputs), "summary": summary}
         self.run_dir.mark_done(step.name, told)
         self.summaries[step.name] = summary
-        for line in [] if self.quiet else told_lines(step.name, summary):
+        lines = told_lines(step, summary)
+        self.lines += lines
+        for line in [] if self.quiet else lines:
             print(line, flush=True)
         return summary
 
@@ -123,9 +126,20 @@ class Session:
 
 
 @contextmanager
-def session(root: Path, models: Models, *, update: bool = False, overwrite: bool = False) -> Iterator[Session]:
-    """The folder, held, while stop signals are taken; what the house refuses becomes UserError, what it stops `Stopped`."""
-    outputs = [*(f"{name}.jsonl" for name in STAGES), *(f"quarantine/{name}.jsonl" for name in STAGES), *OTHERS]
+def session(
+    root: Path,
+    models: Models,
+    *,
+    stages: Sequence[str] = STAGES,
+    others: Sequence[str] = OTHERS,
+    update: bool = False,
+    overwrite: bool = False,
+) -> Iterator[Session]:
+    """The folder, held, while stop signals are taken; what it refuses becomes UserError, what stops it `Stopped`.
+
+    stages: each writes a file and a quarantine of its name; others: what else may be written there.
+    """
+    outputs = [*(f"{name}.jsonl" for name in stages), *(f"quarantine/{name}.jsonl" for name in stages), *others]
     with held(root, outputs, overwrite=overwrite) as (run_dir, stop):
         yield Session(run_dir, models, stop, update)
 
@@ -133,19 +147,12 @@ def session(root: Path, models: Models, *, update: bool = False, overwrite: bool
 @contextmanager
 def held(root: Path, outputs: Sequence[str], *, overwrite: bool) -> Iterator[tuple[RunDir, Callable[[], bool]]]:
     """A run's folder, and whether a stop was asked for."""
-    from data_tools.io import SourceError
-    from data_tools.pipeline import stopping_on_full_disk
-    from data_tools.shards import RunRefused, RunStopped, open_run
+    from data_tools.shards import open_run
 
     from ..progress import stop_on_signals
 
-    try:
-        with stopping_on_full_disk(root), open_run(root, {}, outputs, overwrite=overwrite) as run_dir, stop_on_signals() as stop:
-            yield run_dir, stop
-    except (RunRefused, SourceError) as error:
-        raise UserError(str(error)) from error
-    except RunStopped as error:
-        raise Stopped(str(error)) from error
+    with user_errors(root), open_run(root, {}, outputs, overwrite=overwrite) as run_dir, stop_on_signals() as stop:
+        yield run_dir, stop
 
 
 def require(root: Path, stage: str) -> None:
@@ -162,11 +169,12 @@ def check_identity(name: str, summary: Mapping[str, Any]) -> None:
         raise RuntimeError(f"{name}: {summary}: a row was lost")
 
 
-def told_lines(name: str, summary: Mapping[str, Any]) -> list[str]:
+def told_lines(step: Step, summary: Mapping[str, Any]) -> list[str]:
     """The result of a stage for people."""
+    name = step.name
     rows, out, n, gone = (summary[key] for key in ("rows", "out", "lines", "quarantined"))
     shown = f" ({n} lines)" if n != out else ""
-    told = [f"{name}: {rows} {SHOWN.get(name, 'answers')} in = {out} out{shown} + {gone} quarantined"]
+    told = [f"{name}: {rows} {step.counts} in = {out} out{shown} + {gone} quarantined"]
     if summary["reasons"]:
         told.append(f"{name}: quarantined: " + ", ".join(f"{count} {reason}" for reason, count in summary["reasons"].items()))
     if summary["again"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,22 +31,25 @@ if TYPE_CHECKING:
 
 def prompts_step(run: Session, source: SourceFields) -> Step:
     """Data -> samples.jsonl. Raises SourceError and UserError for data that cannot be read."""
-    from data_tools.shards import fingerprint
-
     from ...rlaif.prompts import collect
 
     shards, asking = shards_of(source), asking_of(source)
-    chosen = {name: getattr(source, name) for name in ("question_key", "image_key", "limit")}
-    bound = {**chosen, "questions": list(asking.questions), "source": {shard.name: fingerprint(shard.path) for shard in shards}}
+    bound = {name: getattr(source, name) for name in ("question_key", "image_key", "limit")} | {"questions": list(asking.questions)}
+    return samples_step(shards, bound, lambda at: collect(rows_of(source, shards), asking, run.root, at), "can be asked about")
+
+
+def samples_step(shards: Sequence[Shard], bound: Mapping[str, Any], collected: Callable[[Places], StageSummary], what: str) -> Step:
+    """Rows of these shards -> samples.jsonl, by `collected`. UserError where none of the rows does what `what` says."""
+    from data_tools.shards import fingerprint
 
     def work(at: Places, _: Watch) -> StageSummary:
-        summary = collect(rows_of(source, shards), asking, run.root, at)
+        summary = collected(at)
         if not summary.out:
             reasons = ", ".join(f"{n} {reason}" for reason, n in summary.reasons.items()) or "there are none"
-            raise UserError(f"none of the {summary.rows} rows can be asked about ({reasons}); {at.quarantine} tells more")
+            raise UserError(f"none of the {summary.rows} rows {what} ({reasons}); {at.quarantine} tells more")
         return summary
 
-    return Step("samples", bound, {}, work)
+    return Step("samples", {**bound, "source": {shard.name: fingerprint(shard.path) for shard in shards}}, {}, work, counts="rows")
 
 
 def shards_of(source: SourceFields) -> list[Shard]:
@@ -103,7 +106,7 @@ def candidates_step(run: Session, options: Candidates, model: str) -> Step:
         return run_stage(candidates_stage(run.root, options, asked.generate, asked.describe(), asked.block), at, watch)
 
     bound = {"model": known_by(model), **options.model_dump(mode="json")}
-    return Step("candidates", bound, inputs(run.root, ["samples"], pictures=True), work, _lines(run, "samples"))
+    return Step("candidates", bound, inputs(run.root, ["samples"], pictures=True), work, _lines(run, "samples"), "prompts")
 
 
 def claims_step(run: Session, options: Claims, model: str | None) -> Step:
@@ -186,7 +189,7 @@ def pairs_step(run: Session, options: Pairs) -> Step:
     def work(at: Places, _: Watch) -> StageSummary:
         return write_pairs(*make_pairs(run.root, options), at)
 
-    return Step("pairs", options.model_dump(mode="json"), inputs(run.root, ["samples", "candidates", "scores"]), work)
+    return Step("pairs", options.model_dump(mode="json"), inputs(run.root, ["samples", "candidates", "scores"]), work, counts="pairs")
 
 
 # Labels of the implicit reward
@@ -223,4 +226,4 @@ def implicit_pairs_step(run: Session, options: Implicit) -> Step:
         return write_pairs(*make_pairs(run.root, options), at)
 
     bound = {"labeller": "implicit", **options.model_dump(mode="json")}
-    return Step("pairs", bound, inputs(run.root, ["samples", "candidates", "policy", "reference"]), work)
+    return Step("pairs", bound, inputs(run.root, ["samples", "candidates", "policy", "reference"]), work, counts="pairs")

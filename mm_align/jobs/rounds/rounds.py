@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...config import Stopped, UserError, to_yaml
+from ..run_errors import user_errors
 from .config import SELF, RoundsConfig, feedback_config
 from .slices import ROWS, sliced
 from .training import Failed, check, trained
@@ -114,9 +115,7 @@ def own_parts(config: RoundsConfig) -> Parts:
 @contextmanager
 def rounds_folder(config: RoundsConfig) -> Iterator[RunDir]:
     """The folder, held and bound to the configuration."""
-    from data_tools.io import SourceError
-    from data_tools.pipeline import stopping_on_full_disk
-    from data_tools.shards import RunRefused, RunStopped, open_run, write_atomic
+    from data_tools.shards import open_run, write_atomic
 
     from ..feedback.models import known_by
 
@@ -125,15 +124,10 @@ def rounds_folder(config: RoundsConfig) -> Iterator[RunDir]:
     binding = {"config": config.model_dump(mode="json", exclude=set(UNBOUND)), "models": files}
     outputs = ["samples.jsonl", "quarantine/samples.jsonl", "images", "rounds.html", "rounds.json"]
     outputs += [f"round-{number}" for number in range(max(config.rounds, _made(root)) + 1)]
-    try:
-        with stopping_on_full_disk(root), open_run(root, binding, outputs, overwrite=config.overwrite) as run_dir:
-            write_atomic(root / "config.yaml", to_yaml(config).encode())
-            run_dir.remember("outputs", outputs)  # there may be more rounds than before
-            yield run_dir
-    except (RunRefused, SourceError) as error:
-        raise UserError(str(error)) from error
-    except RunStopped as error:
-        raise Stopped(str(error)) from error
+    with user_errors(root), open_run(root, binding, outputs, overwrite=config.overwrite) as run_dir:
+        write_atomic(root / "config.yaml", to_yaml(config).encode())
+        run_dir.remember("outputs", outputs)  # there may be more rounds than before
+        yield run_dir
 
 
 def _made(root: Path) -> int:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...config import Stopped, UserError, to_yaml
+from ...config import Stopped, to_yaml
+from ..run_errors import user_errors
 from .commands import Failed, Place, is_done, last_lines, places_of, run_group
 from .config import TourConfig, as_script, text_of
 from .page import NUMBERS, PAGE, whole_cost, write_page
@@ -60,20 +61,14 @@ def run(config: TourConfig) -> TourReport:
 @contextmanager
 def tour_folder(config: TourConfig) -> Iterator[RunDir]:
     """The folder, held and bound to the stages."""
-    from data_tools.pipeline import stopping_on_full_disk
-    from data_tools.shards import RunRefused, RunStopped, open_run, write_atomic
+    from data_tools.shards import open_run, write_atomic
 
     root = Path(config.out)
     binding = {"tour": by_name(config)}
-    try:
-        with stopping_on_full_disk(root), open_run(root, binding, [PAGE, NUMBERS, "logs", "work"], overwrite=config.overwrite) as run_dir:
-            write_atomic(root / "config.yaml", to_yaml(config).encode())
-            run_dir.journal("tour").touch()  # from here on the folder is bound to these stages
-            yield run_dir
-    except RunRefused as error:
-        raise UserError(str(error)) from error
-    except RunStopped as error:
-        raise Stopped(str(error)) from error
+    with user_errors(root), open_run(root, binding, [PAGE, NUMBERS, "logs", "work"], overwrite=config.overwrite) as run_dir:
+        write_atomic(root / "config.yaml", to_yaml(config).encode())
+        run_dir.journal("tour").touch()  # from here on the folder is bound to these stages
+        yield run_dir
 
 
 def by_name(config: TourConfig) -> dict[str, Any]:

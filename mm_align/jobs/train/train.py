@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...config import Stopped, UserError, first_line, to_yaml
+from ...config import Stopped, first_line, to_yaml
+from ..run_errors import user_errors
 from .arguments import arguments
 from .config import TrainConfig
 from .folder import BROKEN_EVAL, BROKEN_SUITES, CHECKPOINTS, FINISHED, LOG, SAMPLES, joined, rank, run_folder, world
@@ -38,19 +39,12 @@ def run(config: TrainConfig) -> TrainReport:
     """Train, or continue, or say that it is done. Raises UserError for bad input and Stopped when the same command continues."""
     import torch
 
-    from data_tools.pipeline import stopping_on_full_disk
-    from data_tools.shards import RunRefused, RunStopped
-
     from ...train.data import NoPictureLeft
 
     check_options(config)
     try:
-        with stopping_on_full_disk(Path(config.out)):
+        with user_errors(Path(config.out)):
             report = _dry(config) if config.dry_run else _run(config)
-    except RunRefused as error:
-        raise UserError(str(error)) from error
-    except RunStopped as error:
-        raise Stopped(str(error)) from error
     except (FloatingPointError, NoPictureLeft) as error:
         return _failed(config, str(error))
     except torch.OutOfMemoryError as error:
