@@ -1,11 +1,12 @@
 """What a user without the repository does: run by `test_wheel.py` in a process that has only the installed packages.
 
-`python outsider.py REPOSITORY ask|run`: its words and what came of each as JSON. A file of the repository that is opened is told too.
+`python outsider.py REPOSITORY ask|some|everything`: what came of each command as JSON. A file of the repository that is opened is told too.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import json
 import os
@@ -41,6 +42,11 @@ def mmalign(*words: str) -> dict[str, object]:
     return {"code": code, "out": out.getvalue(), "errors": errors.getvalue()[-2000:], "seconds": time.monotonic() - started}
 
 
+def typed(line: str) -> dict[str, object]:
+    """As a shell divides it."""
+    return mmalign(*line.split())
+
+
 def ask() -> dict[str, object]:
     """`--help`, `--list` and `--schema` of every verb, and what needs no verb."""
     from mm_align.cli import VERBS
@@ -51,29 +57,43 @@ def ask() -> dict[str, object]:
     return told
 
 
-def run() -> dict[str, object]:
-    """One thin run of each verb that reads a file of the packages: models, templates, questions, configs."""
-    told = {
-        "scenes make": mmalign(
-            *["scenes", "make", "--n", "12", "--seed", "7", "--questions", "--poor-share", "0", "--out", "scenes", "--json"]
-        )
-    }
-    picture = str(next(Path("scenes/images").glob("*.png")))
+def some() -> dict[str, object]:
+    """One thin run of verbs that read each kind of file of the packages: models, templates, questions, configs; and of a tour."""
+    told = {"scenes make": typed("scenes make --n 12 --seed 7 --questions --poor-share 0 --out scenes --json")}
     Path("runs.csv").write_text("frames,tokens,metric\n" + "".join(_runs()), encoding="utf-8")
     Path("answers.jsonl").write_text(_answers(), encoding="utf-8")
+    Path("tour.yaml").write_text(TOUR, encoding="utf-8")
+    return told | {
+        "video fit": typed("video fit runs.csv --form additive --resamples 20 --no-plot --out law.json --json"),
+        "score": typed("score pope --responses answers.jsonl --set options.split=random --json"),
+        "tour --dry-run": typed("tour --quick --dry-run --out quick --json"),
+        "tour": typed("tour tour.yaml --json"),
+        "memory": typed("memory tiny-lvlm --json"),
+        "enhance-data": typed("enhance-data scenes --config careful --limit 2 --out better --json"),
+    }
+
+
+def everything() -> dict[str, object]:
+    """As `some`, and the verbs that take longer."""
+    told = some()
+    picture = str(next(Path("scenes/images").glob("*.png")))
     one = ("--set", "data=[{path: scenes, prompt: ''}]", "--set", "batch_size=4")
     draws = ("--set", "candidates.n=2", "--set", "candidates.max_tokens=16")
-    for name, words in {
-        "enhance-data": ("enhance-data", "scenes", "--config", "careful", "--limit", "4", "--out", "better", "--json"),
-        "chat": ("chat", "tiny-lvlm", picture, "What is in the picture?", "--max-tokens", "4"),
-        "eval": ("eval", "tiny-lvlm", "--bench", "scenes", "--limit", "3", "--out", "evaluated", "--json"),
-        "train": ("train", "pretrain/tiny", *one, "--steps", "2", "--out", "trained", "--json"),
-        "rlaif feedback": ("rlaif", "feedback", "tiny", "--data", "scenes", "--limit", "2", *draws, "--out", "feedback", "--json"),
-        "video fit": ("video", "fit", "runs.csv", "--form", "additive", "--resamples", "20", "--no-plot", "--out", "law.json"),
-        "score": ("score", "pope", "--responses", "answers.jsonl", "--set", "options.split=random", "--json"),
-    }.items():
-        told[name] = mmalign(*words)
-    return told
+    return told | {
+        "memory --train": typed("memory tiny-aitqe --train sft/tiny --json"),
+        "chat": mmalign("chat", "tiny-lvlm", picture, "What is in the picture?", "--max-tokens", "4"),
+        "eval": typed("eval tiny-lvlm --bench scenes --limit 3 --out evaluated --json"),
+        "train": mmalign("train", "pretrain/tiny", *one, "--steps", "2", "--out", "trained", "--json"),
+        "rlaif feedback": mmalign("rlaif", "feedback", "tiny", "--data", "scenes", "--limit", "2", *draws, "--out", "feedback", "--json"),
+    }
+
+
+TOUR = """
+title: The smallest tour
+out: tour
+stages:
+  - {name: raw, title: Pictures, why: to see, commands: [mmalign scenes make --n 2 --out raw], shows: [{type: captions, data: raw}]}
+"""
 
 
 def _runs() -> list[str]:
@@ -95,6 +115,7 @@ def _answers() -> str:
 
 if __name__ == "__main__":
     watch(sys.argv[1])
-    told = {"ask": ask, "run": run}[sys.argv[2]]()
+    gc.disable()  # a fifth of the time that imports take
+    told = {"ask": ask, "some": some, "everything": everything}[sys.argv[2]]()
     parts = {name: str(sys.modules[name].__file__) for name in ("mm_align", "data_tools", "vision", "video") if name in sys.modules}
     print(json.dumps({"told": told, "opened": OPENED, "parts": parts}))
