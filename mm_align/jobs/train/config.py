@@ -37,7 +37,7 @@ class ModelConfig(JobConfig):
     image_std: list[float] | None = Field(None, description="pixel standard deviation (default: that of the tower's checkpoint, else 0.5)")
     tokenizer: str | None = Field(None, description="folder, hub id or bundled name (default: the language model's)")
     image_token: str | None = Field(
-        None, description="the token that stands for one visual token, added where the tokenizer lacks it (default: <image>)"
+        None, description="the token that stands for one visual token, added where the tokenizer lacks it (default: `<image>`)"
     )
     prompt_style: Literal["plain", "chat"] | None = Field(
         None, description="plain: picture, newline, text; chat: a template (default: chat where the tokenizer has one)"
