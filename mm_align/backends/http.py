@@ -43,6 +43,10 @@ class Trouble(Exception):
         self.wait, self.crowded = wait, crowded
 
 
+class NothingThere(UserError):
+    """The endpoint has no such path or model."""
+
+
 class Closed(Exception):
     """The call that this request belonged to was given up."""
 
@@ -208,7 +212,7 @@ class Endpoint:
                 f"the endpoint {self.url} refuses the key (HTTP {status}); put the right one into the environment as {KEYS[0]}"
             )
         if status == 404 or 300 <= status < 400:
-            return UserError(f"the endpoint {self.url} has no such model or path (HTTP {status}){said}; give openai:URL/v1#MODEL")
+            return NothingThere(f"the endpoint {self.url} has no such model or path (HTTP {status}){said}; give openai:URL/v1#MODEL")
         return CallFailed(f"the endpoint refuses this request: HTTP {status}{said}", again=False)
 
     def _said(self, error: urllib.error.HTTPError) -> str:

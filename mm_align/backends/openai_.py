@@ -32,7 +32,7 @@ from .chat_completions import (
 )
 from .conversations import conversations
 from .endpoint_options import CONCURRENT, EndpointOptions
-from .http import Endpoint
+from .http import Endpoint, NothingThere
 from .many import Many, settled
 from .probing import probed
 from .typed_decisions import AT_ONCE, DIALECTS, Dialect
@@ -86,6 +86,7 @@ class OpenAiBackend:
             way = self.offered.decisions
         except CallFailed as failure:
             raise Stopped(f"{failure}; see to it, then run the same command to continue") from failure
+        log.info("%s says yes or no by %s", self.name, way or "nothing that its endpoint offers")
         return self.describe() | ({"decisions": way} if way and way != "top_logprobs" else {})
 
     # -- answers -----------------------------------------------------------------------------------------------------
@@ -188,8 +189,14 @@ class OpenAiBackend:
             parts = [texts[at : at + AT_ONCE] for at in range(0, len(texts), AT_ONCE)]
             bodies += [dialect.body(self.name, shown, [text_part(text)["text"] for text in part]) for part in parts]
             sizes += [len(part) for part in parts]
-        with self.requests.call():
-            rows = settled(self.requests.ask(dialect.path, bodies, dialect.read))
+        try:
+            with self.requests.call():
+                rows = settled(self.requests.ask(dialect.path, bodies, dialect.read))
+        except NothingThere as error:
+            raise UserError(
+                f"{error}. It took typed decisions when it was tried, within the last day: "
+                f"`mmalign doctor --endpoint openai:{self.requests.endpoint.url}#{self.name} --refresh` finds out anew what it offers"
+            ) from error
         if [len(row) for row in rows] != sizes:
             raise CallFailed("the endpoint answered another number of questions than it was asked")
         found = chain.from_iterable(rows)

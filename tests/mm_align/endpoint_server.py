@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import math
+import random
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import PIL.Image
 
 from mm_align.backends.endpoint_options import EndpointOptions
 from mm_align.backends.http import Endpoint
@@ -130,3 +135,68 @@ def half(handler: BaseHTTPRequestHandler) -> None:
 
 def reset(handler: BaseHTTPRequestHandler) -> None:
     handler.connection.close()
+
+
+IDS = {"yes": 1, " yes": 2, "Yes": 3, "no": 4, " No": 5}  # the spellings that are one token of the model that is played
+ALL = frozenset({"images", "logprobs", "ids", "assets", "n", "seed", "stop", "structured"})
+
+
+def brightness(url: str) -> float:
+    picture = PIL.Image.open(io.BytesIO(base64.b64decode(url.partition("base64,")[2] or url)))
+    return sum(picture.convert("L").resize((1, 1)).tobytes()) / 255
+
+
+class Model:
+    """A model behind an endpoint that has these `skills`; any other option it leaves out without a word."""
+
+    def __init__(self, skills: frozenset[str] = ALL) -> None:
+        self.skills = skills
+
+    def chat(self, body: dict) -> dict:
+        shown = [part["image_url"]["url"] for m in body["messages"] for part in m["content"] if part["type"] == "image_url"]
+        light = brightness(shown[0]) if shown and "images" in self.skills else 0.5
+        texts = [self.text(body, light, i) for i in range(body.get("n", 1) if "n" in self.skills else 1)]
+        return completion(*texts, logprobs=self.logprobs(body, light))
+
+    def text(self, body: dict, light: float, i: int) -> str:
+        if "response_format" in body and "structured" in self.skills:
+            return json.dumps({"bright": light > 0.5})
+        text = "one two three four" if "Count" in words(body) else f"grey {light:.1f}"
+        if body["temperature"] > 0:
+            text += f" {random.Random(body['seed'] + i if 'seed' in self.skills else None).random()}"
+        stop = (body.get("stop") or [""])[0] if "stop" in self.skills else ""
+        return text.partition(stop)[0] if stop else text
+
+    def logprobs(self, body: dict, light: float) -> dict | None:
+        if "logprobs" not in self.skills or not body.get("logprobs"):
+            return None
+        yes = 0.05 + 0.8 * light
+        if "ids" in self.skills and "logprob_token_ids" in body:
+            shares = {1: yes / 2, 2: yes / 4, 3: yes / 4, 4: 0.06, 5: 0.02}
+            tops = [{"token": f"token_id:{i}", "logprob": math.log(shares[i])} for i in body["logprob_token_ids"]]
+            return {"content": [{"token": "token_id:9", "logprob": -1.0, "top_logprobs": tops}]}
+        return first_token(**{"Yes": yes, "No": 0.08, "well": 0.01}) if body.get("top_logprobs") else {"content": [{"token": "a"}]}
+
+    def systemone(self, body: dict) -> dict:
+        """Pictures in `assets` or `images`, whichever is a skill; those in the other are not seen."""
+        assets = [asset["data_base64"] for asset in body.get("assets", {}).values()] if "assets" in self.skills else []
+        seen = assets or (body.get("images", []) if "listed" in self.skills else [])
+        light = brightness(seen[0]) if seen else 0.5
+        told = {"label_mass": 0.5} if "mass" in self.skills else {}
+        return {"answers": {name: {"type": "noul", "noul": 0.1 + 0.8 * light, **told} for name in body["questions"]}}
+
+    def decisions(self, body: dict) -> dict:
+        light = brightness(body["input"][0]["content"][0]["image_url"])
+        return {"answers": [{"type": "predicate", "name": q["name"], "probability": 0.2 + 0.6 * light} for q in body["questions"]]}
+
+    def play(self, server) -> None:
+        def absent(body: dict) -> dict:
+            raise Refusal(404, "Not Found")
+
+        server.answer = self.chat
+        typed = self.skills & {"assets", "listed", "blind"}
+        server.paths_too = {
+            "systemone": self.systemone if typed else absent,
+            "decisions": self.decisions if "decisions" in self.skills else absent,
+            "tokenize": (lambda body: {"tokens": [IDS.get(body["prompt"], 7)] * (1 + (body["prompt"] not in IDS))}),
+        }
