@@ -1,4 +1,4 @@
-"""`mmalign rlaif judge` over an endpoint: by typed decisions where they are offered, else by the next best way, or a sentence says why not."""
+"""`mmalign rlaif judge` over an endpoint: by typed decisions where they are offered, else by the next best way, or it is said why not."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_typed_decisions_that_are_gone(server, stages, capsys):
 
 
 def test_a_declined_question_and_a_server_that_dies(server, fb, stages, pictures, capsys):
-    """One picture's questions are declined: its answers leave with the reason. A dead endpoint: exit code 75, and the rest is asked later."""
+    """One picture's questions are declined: its answers leave with the reason. A dead endpoint: exit code 75; the rest is asked later."""
     play(server, "assets")
     model, chat = server.paths_too["systemone"], server.answer
     first = asset_of(pictures / "p0.png")
