@@ -9,15 +9,6 @@ import yaml
 from mm_align.cli import main
 
 
-@pytest.fixture(scope="session")
-def base(tmp_path_factory, make_model, make_processor):
-    """A folder with a model of this toolkit."""
-    folder = tmp_path_factory.mktemp("base")
-    make_model().save_pretrained(folder)
-    make_processor().save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture
 def rows(tmp_path):
     """Four rows for training and evaluation: `rows.jsonl`; the second row of `evaluated.jsonl` has half a picture."""

@@ -13,14 +13,6 @@ from data_tools.records import Image, Message, Part, PreferencePair, Sample
 from mm_align.cli import main
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory, make_model: Any, make_processor: Any) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    make_model().save_pretrained(folder)
-    make_processor().save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture
 def pairs(tmp_path: Path, picture: Any) -> Path:
     """Six pairs about three pictures, and one whose rejected answer is too long."""

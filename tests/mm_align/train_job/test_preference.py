@@ -14,15 +14,6 @@ COLORS = ("red", "green", "blue", "white")
 
 
 @pytest.fixture(scope="session")
-def base(tmp_path_factory: pytest.TempPathFactory, make_model: Any, make_processor: Any) -> Path:
-    """A folder with a model of this toolkit."""
-    folder = tmp_path_factory.mktemp("base")
-    make_model().save_pretrained(folder)
-    make_processor().save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight pictures of one colour, in ms-swift's form; one row more has equal answers."""
     folder = tmp_path_factory.mktemp("pairs")
