@@ -157,6 +157,12 @@ class Response:
     tokens: int = 0
     truncated: bool = False
 
+    @property
+    def no_room(self) -> bool:
+        """Whether the prompt left the model no room for a token. An empty answer of its own is another thing: it ended at once, or wrote
+        tokens without text up to the limit."""
+        return self.truncated and not self.tokens and not self.text
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 

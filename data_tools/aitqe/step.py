@@ -183,7 +183,7 @@ class AitqeStep:
 
 def _judged(response: Response) -> _Judged:
     """A prompt that does not fit the model is answered with nothing, not even a token; that is no fault of its answer."""
-    if response.truncated and not response.tokens and not response.text:
+    if response.no_room:
         return _Judged(None, None, (_TOO_LONG,))
     return _Judged(parse(response.text), response.branches.get(BRANCHES[0]))
 

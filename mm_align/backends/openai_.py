@@ -140,6 +140,7 @@ class OpenAiBackend:
     def _response(self, sample: Sample, j: int, choice: Choice, tokens: int, settings: dict[str, Any]) -> Response:
         text = until_stop(choice.text, settings["stop"])
         truncated = choice.truncated and text == choice.text
+        tokens = tokens or int(truncated)  # what hit the limit has some, counted or not: an endpoint refuses a prompt that leaves no room
         return Response(f"{sample.id}:{j}", sample.id, text.strip(), self.name, settings, tokens=tokens, truncated=truncated)
 
     def likelihood(self, *args: Any, **kwargs: Any) -> Any:

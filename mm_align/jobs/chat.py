@@ -200,7 +200,7 @@ class Talk:
             response = self._best(sample, self.reward) if self.reward else self.backend.generate([sample], self.sampling)[0]
         except CallFailed as failure:
             raise UserError(f"no answer: {failure}") from failure
-        if response.truncated and not response.text:
+        if response.no_room:
             raise UserError("the conversation is too long for the model; begin a new one")
         return response.text
 

@@ -68,7 +68,7 @@ def _answers(ready: Sequence[Sample], generate: Generate, sampling: Sampling) ->
 
 
 def _done(sample: Sample, answers: Sequence[Response]) -> Done:
-    if all(answer.truncated and not answer.text for answer in answers):
+    if all(answer.no_room for answer in answers):
         return Done(gone=[Gone(sample.id, "prompt_too_long", "the model has no room for an answer behind this prompt")])
     named = [replace(answer, id=f"{sample.id}:{j}", sample_id=sample.id) for j, answer in enumerate(answers)]
     return Done([answer.to_dict() for answer in named])

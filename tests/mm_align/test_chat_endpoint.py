@@ -44,6 +44,15 @@ def test_an_answer_is_kept_and_its_cost_told(server, tmp_path, capsys):
     assert len(server.asked) == 1
 
 
+def test_an_answer_that_is_all_reasoning_is_no_long_conversation(server, capsys):
+    """Cut at the limit before a word of the answer, tokens not counted."""
+    server.answer = lambda body: {"choices": [{"message": {"content": None}, "finish_reason": "length"}]}
+    assert main(["chat", f"openai:{server.url}#m", "What?"]) == 0
+    said = capsys.readouterr()
+    assert said.out == "\n"
+    assert "too long" not in said.err
+
+
 def test_a_silent_endpoint_is_not_waited_for(server, stall, capsys):
     server.faults = [stall] * 9
     assert main(["chat", f"openai:{server.url}#m", "What?", "--timeout", "0.2"]) == 2

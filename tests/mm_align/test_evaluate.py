@@ -163,6 +163,35 @@ def test_models_stand_side_by_side_with_paired_differences(monkeypatch, evaluate
     assert "-0.250 [" in line
 
 
+def test_models_with_commas_between(monkeypatch, evaluated, tmp_path):
+    """As with benchmarks. A comma inside one name, of a folder that is there or of a scheme that knows no lists, divides nothing."""
+    import mm_align.backends
+
+    (tmp_path / "c,d").mkdir()
+    loaded = []
+    monkeypatch.setattr(mm_align.backends, "load_backend", lambda name, **_: loaded.append(name) or Says(8))
+    names = (str(tmp_path / "c,d"), "null:yes, it is", "openai:http://localhost:1/v1#m,n")
+    assert evaluated(models=("org/a,org/b", *names)) == 0
+    assert loaded == ["org/a", "org/b", *names]
+
+
+@pytest.mark.parametrize(("tokens", "truncated"), [(0, False), (3, True)], ids=["ends at once", "tokens without text"])
+def test_an_empty_answer_is_an_answer(scripted, evaluated, tmp_path, capsys, tokens, truncated):
+    """A model that says nothing is scored for it; only where the prompt leaves no room for a token nothing was asked."""
+
+    class Silent(Says):
+        def generate(self, samples, sampling):
+            no_room = [sample.id.endswith("/0") for sample in samples]
+            pairs = zip(samples, no_room, strict=True)
+            return [Response(f"{s.id}:0", s.id, "", tokens=0 if gone else tokens, truncated=gone or truncated) for s, gone in pairs]
+
+    scripted(Silent(0))
+    assert evaluated() == 0
+    told = results(tmp_path / "out")
+    assert told["errors"] == {"pope": {"prompt_too_long": 1}}
+    assert told["n-samples"]["pope"] == {"original": 8, "effective": 7}
+
+
 def test_a_missing_picture_is_an_error_row_and_counts_as_unanswered(fb, scripted, evaluated, pictures, tmp_path, capsys):
     """Always no is right in four of eight; the two questions about the missing picture have no answer, which POPE reads as yes."""
     (pictures / "p1.png").unlink()
@@ -241,6 +270,8 @@ def test_the_list_tells_what_there_is(capsys):
         (["tiny-lvlm", "--bench", "poep"], "unknown benchmark 'poep', and no such file of suites; did you mean 'pope'?"),
         (["tiny-lvlm", "tiny-lvlm", "--bench", "pope"], "tiny-lvlm is named twice"),
         (["tiny-lvml", "--bench", "pope"], "did you mean 'tiny-lvlm'?"),
+        (["tiny-judge,tiny-lvml", "--bench", "pope"], "no model 'tiny-lvml' .did you mean 'tiny-lvlm'?"),
+        (["org/a,org/b, org/a", "--bench", "pope"], "the model org/a is named twice"),
         (["tiny-lvlm", "--bench", "pope,pope"], "two benchmarks are called 'pope'"),
         (["tiny-lvlm", "--bench", "pope", "--data", "chair=x"], "data of 'chair' is given, but --bench names pope"),
         (["tiny-lvlm", "--bench", "pope", "--data", "pope=nowhere"], "pope: there is no nowhere"),

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from data_tools.aitqe import construction as made
 from data_tools.aitqe.parser import Reply
 from data_tools.calls import Generate, Sampling
-from data_tools.records import Response, Sample
+from data_tools.records import Sample
 
 from ...rlaif.files import joined, read_rows, samples
 from ...rlaif.pictures import prints, with_pictures
@@ -158,7 +158,7 @@ def _asking(
             if len(answers) != len(left):
                 raise ValueError(f"the model gave {len(answers)} answers to {len(left)} questions; it must give one each, in order")
             for i, question, answer in zip(left, questions, answers, strict=True):
-                results[i] = TOO_LONG if _unasked(answer) else read(items[i], answer.text, question)
+                results[i] = TOO_LONG if answer.no_room else read(items[i], answer.text, question)
             left = [i for i in left if isinstance(results[i], made.Refused)]
         return [_done(item, found) for item, found in zip(items, results, strict=True)]
 
@@ -167,10 +167,6 @@ def _asking(
 
 def _done(item: Item, found: Done | made.Refused) -> Done:
     return Done(gone=[Gone(item.sample.id, *found)]) if isinstance(found, made.Refused) else found
-
-
-def _unasked(answer: Response) -> bool:
-    return answer.truncated and not answer.text
 
 
 # The stage that asks nobody

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
@@ -15,7 +16,7 @@ class EvaluateConfig(ModelFields):
 
     model: list[str] = Field(
         [],
-        description="folder, hub id, bundled model or endpoint; the first is what others are compared with",
+        description="folders, hub ids, bundled models or endpoints, spaces or commas between; the first is what others are compared with",
         json_schema_extra={"positional": True},
     )
     bench: list[str | dict[str, Any]] = Field(
@@ -41,6 +42,18 @@ class EvaluateConfig(ModelFields):
     title: str = Field("Evaluation", description="heading of the report")
     update: bool = Field(False, description="other settings than before: keep the responses that do not depend on them")
     overwrite: bool = Field(False, description="start anew: delete what an earlier run wrote to --out")
+
+    @field_validator("model")
+    @classmethod
+    def _several(cls, given: list[str]) -> list[str]:
+        """`a,b` is `a b`; a comma in the name of a folder that is there, in an endpoint or in a reply of `null:` is its own."""
+        from ...backends.load import split_name
+
+        def divided(name: str) -> list[str]:
+            whole = split_name(name)[0] != "hf" or Path(name).exists()
+            return [name] if whole else [part.strip() for part in name.split(",")]
+
+        return [part for name in given for part in divided(name) if part]
 
     @field_validator("bench")
     @classmethod

@@ -208,9 +208,18 @@ def test_a_prompt_too_long_for_the_model_gets_no_answer(backends, samples, caplo
     long = dataclasses.replace(samples[0], id="long", messages=(Message("user", (Part("image"), Part("text", "x" * 5000))),))
     answers = backend.generate([samples[0], long, samples[1]], Sampling(max_tokens=3))
     assert [(a.sample_id, a.text, a.truncated) for a in answers][1] == ("long", "", True)
+    assert [a.no_room for a in answers] == [False, True, False]
     assert answers[0].tokens == answers[2].tokens == 3
     assert "1 of 3 prompts are too long" in caplog.text
     assert all(v != v for v in backend.likelihood([long], [["a"]])[0][0])
+
+
+def test_an_empty_answer_of_the_model_s_own_is_no_want_of_room(backends, samples, monkeypatch):
+    """Tokens that show no text up to the limit: special ones, as of a model whose end token is not known as one."""
+    backend = backends("lvlm")
+    monkeypatch.setattr(type(backend.tokenizer), "decode", lambda *_, **__: " ")
+    (answer,) = backend.generate(samples[:1], Sampling(max_tokens=3))
+    assert (answer.text, answer.tokens, answer.truncated, answer.no_room) == ("", 3, True, False)
 
 
 def test_samples_and_pictures_must_agree(backend, samples):
