@@ -92,11 +92,6 @@ def two_pairs(number: int, folder: Path) -> Iterator[PreferencePair]:
         yield PreferencePair(Sample(f"{number}-{turn}", (message,), (Image(str(path)),)), chosen, rejected, 1.0)
 
 
-def cut(text: str) -> str:
-    """At most WORDS words, about 68 tokens."""
-    return " ".join(text.split()[:WORDS])
-
-
 def scene_picture(scene: Any) -> Any:
     import io
 

@@ -10,12 +10,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def loaded(monkeypatch, name):
+    spec = importlib.util.spec_from_file_location(f"bench_{name}", ROOT / f"scripts/bench/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, f"bench_{name}", module)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture
 def bench(monkeypatch):
-    spec = importlib.util.spec_from_file_location("bench_train", ROOT / "scripts/bench/train.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "bench_train", module)
-    spec.loader.exec_module(module)
+    module = loaded(monkeypatch, "train")
     for name, value in {"BATCH": 2, "STEPS": 3, "WARMUP": 1, "LOGGED": 2}.items():
         monkeypatch.setattr(module, name, value)
     return module
@@ -43,9 +48,9 @@ def test_packs_hold_the_rows_and_shared_pictures_give_the_same_loss(bench, capsy
     assert found["a picture a row"] == found["each picture once"]
 
 
-def test_the_model_for_a_gpu_has_the_size_it_is_said_to_have(bench):
+def test_the_model_for_a_gpu_has_the_size_it_is_said_to_have(monkeypatch):
     """The run itself needs a GPU and was never made; here its shapes on the meta device."""
-    model, inputs = bench.random_model(24, 2048, 2048, 8, device="meta")
+    model, inputs = loaded(monkeypatch, "train_gpu").random_model(24, 2048, 2048, 8, device="meta")
     assert 1.6e9 < model.num_parameters() < 1.7e9
     assert 1.3e9 < sum(p.numel() for p in model.parameters() if p.requires_grad) < 1.4e9
     assert inputs["pixel_values"].shape == (8, 3, 336, 336)

@@ -9,6 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..train.suites import Broken, answers, broken_pictures, suites
+
 if TYPE_CHECKING:
     from data_tools.calls import Backend
     from data_tools.records import PreferencePair, Response, Sample
@@ -32,8 +34,6 @@ def measured(config: RoundsConfig, folder: Path, model: str, load: Load) -> dict
 def figures(described: Sequence[str | dict[str, Any]], backend: Any) -> tuple[dict[str, float], list[Response]]:
     """SUITE/METRIC -> value, and the answers to the first suite. A row whose picture cannot be decoded is unanswered."""
     from ...evals import evaluate
-    from ..train.suites import answers
-    from .training import benchmarks
 
     found: dict[str, float] = {}
     said: list[list[Response]] = []
@@ -42,7 +42,7 @@ def figures(described: Sequence[str | dict[str, Any]], backend: Any) -> tuple[di
         said.append(answers(backend, samples, sampling, {}))
         return said[-1]
 
-    for name, suite in benchmarks(list(described)).items():
+    for name, suite in suites(list(described)).items():
         found |= {f"{name}/{metric}": value for metric, value in evaluate(suite, generate).items()}
     return found, said[0] if said else []
 
@@ -111,8 +111,6 @@ def first_pairs(path: Path, count: int) -> list[PreferencePair]:
     from data_tools.preference import read_pairs
     from data_tools.records import PreferencePair
 
-    from ..train.suites import broken_pictures
-
     read = (pair for pair in read_pairs(path) if isinstance(pair, PreferencePair))
 
     def look(sample: Sample) -> None:
@@ -126,10 +124,7 @@ def drawn_answers(config: RoundsConfig, folder: Path, backend: Any) -> list[tupl
     """An answer drawn at temperature 1 to each of the first prompts of the first suite (of the round's own where there is none)."""
     from data_tools.calls import Sampling
 
-    from ..train.suites import Broken, answers
-    from .training import benchmarks
-
-    suite = next(iter(benchmarks(config.suites[:1]).values()), None)
+    suite = next(iter(suites(config.suites[:1]).values()), None)
     prompts = list(islice(suite.samples() if suite else own_prompts(folder), config.drift_rows))
     broken: Broken = {}
     tokens = suite.sampling.max_tokens if suite else Sampling().max_tokens

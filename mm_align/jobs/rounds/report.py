@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..train.suites import suites
 from .measures import ANSWERS
-from .training import benchmarks
 
 if TYPE_CHECKING:
     from data_tools.report.rounds import Shown
@@ -24,11 +24,11 @@ def write_report(config: RoundsConfig, root: Path, told: Sequence[Mapping[str, A
     from data_tools.report.rounds import Round, write_rounds
     from data_tools.shards import to_json, write_atomic
 
-    suites = benchmarks(config.suites)
-    first = next(iter(suites), None)
+    built = suites(config.suites)
+    first = next(iter(built), None)
     known = [Round(one["round"], one["figures"], one.get("feedback", {}), one.get("drift", {}), one.get("step")) for one in told]
-    shown = pictures(suites[first], root, len(told)) if first else []
-    main = f"{first}/{suites[first].main}" if first else ""
+    shown = pictures(built[first], root, len(told)) if first else []
+    main = f"{first}/{built[first].main}" if first else ""
     run = config.model_dump(mode="json", exclude={"overwrite", "title"})
     write_rounds(root / PAGE, known, shown, title=config.title, main=main, run=run)
     write_atomic(root / NUMBERS, to_json({"title": config.title, "rounds": list(told)}))

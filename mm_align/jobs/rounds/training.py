@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...config import UserError
+from ..train.suites import check_selection, lower_is_better, suites
 from .config import SELF, feedback_config, train_config
 
 if TYPE_CHECKING:
-    from ...evals import Benchmark
     from ..train.config import TrainConfig
     from ..train.results import TrainReport
     from .config import RoundsConfig
@@ -28,14 +28,14 @@ def check(config: RoundsConfig) -> None:
     """UserError for what would end a later part: models that cannot be, options that no part has, a selection by nothing."""
     from ...backends.load import find_name
     from ..train.setup import check_options
-    from ..train.suites import check_selection
 
     for name in {config.model, config.judge} - {SELF}:
         find_name(name)
     feedback_config(config, 1, config.model, "rows.jsonl", config.out)
-    built = benchmarks(config.eval)
-    benchmarks(config.test)
-    training = train_config(config, 1, filled(config, "pairs.jsonl", config.model, 1, config.out, dict.fromkeys(config.select.lose, 0.0)))
+    built = suites(config.eval)
+    suites(config.test)
+    unknown = dict.fromkeys(config.select.lose, 0.0)  # the start model's figures
+    training = train_config(config, 1, run_settings(config, "pairs.jsonl", config.model, 1, config.out, unknown))
     check_options(training)
     check_objective(training)
     check_selection(training, built)
@@ -58,12 +58,6 @@ def check_objective(training: TrainConfig) -> None:
         raise UserError(f"train.objective: {error}") from error
 
 
-def benchmarks(described: list[str | dict[str, Any]]) -> dict[str, Benchmark]:
-    from ..train.suites import suites
-
-    return suites(described)
-
-
 def trained(
     config: RoundsConfig,
     number: int,
@@ -82,14 +76,14 @@ def trained(
 
     from ..train.folder import FINISHED
 
-    report = train(train_config(config, number, filled(config, str(pairs), model, count, str(folder), limits(config, start))))
+    report = train(train_config(config, number, run_settings(config, str(pairs), model, count, str(folder), limits(config, start))))
     if report.exit_code:
         raise Failed("training failed; what was said above says why")
     told = read_json(folder.joinpath(*FINISHED)) or {}
     return {"model": str(folder / "model")} | {key: told[key] for key in CHOICE if key in told}
 
 
-def filled(config: RoundsConfig, pairs: str, model: str, count: int, out: str, worst: Mapping[str, float]) -> dict[str, Any]:
+def run_settings(config: RoundsConfig, pairs: str, model: str, count: int, out: str, worst: Mapping[str, float]) -> dict[str, Any]:
     """What the rounds say of a training on `count` pairs: `checks` evaluations an epoch, by which the checkpoint is chosen."""
     batch = int(config.train.get("batch_size") or 8)
     steps = math.ceil(count / batch)  # of an epoch
@@ -103,14 +97,12 @@ def filled(config: RoundsConfig, pairs: str, model: str, count: int, out: str, w
 
 def main_metric(config: RoundsConfig) -> str:
     """What stands for the first suite."""
-    name, suite = next(iter(benchmarks(config.eval[:1]).items()))
+    name, suite = next(iter(suites(config.eval[:1]).items()))
     return f"{name}/{suite.main}"
 
 
 def limits(config: RoundsConfig, start: Mapping[str, Any]) -> dict[str, float]:
     """The worst values a checkpoint may have: the start model's, and what may be lost."""
-    from ..train.suites import lower_is_better
-
-    built = benchmarks(config.eval) if config.select.lose else {}
+    built = suites(config.eval) if config.select.lose else {}
     figures: Mapping[str, float] = start.get("chosen_by", {})
     return {name: figures[name] + (lost if lower_is_better(name, built) else -lost) for name, lost in config.select.lose.items()}

@@ -60,9 +60,6 @@ def check_options(config: TrainConfig) -> None:
 
 def ready(config: TrainConfig, root: Path, world: int) -> Ready:
     """Model, processor, data and objective; frozen and with low-rank updates as the config says. UserError for bad input."""
-    from ...train.lora import apply_lora
-    from ...train.optim import parameter_groups, train_only
-    from ...train.packing import check_packing
     from .model import build
     from .suites import check_evaluated, check_selection, suites
 
@@ -79,6 +76,16 @@ def ready(config: TrainConfig, root: Path, world: int) -> Ready:
     steps = total_steps(config, len(data), world)
     check_evaluated(config, steps)
     objective = make_objective(config, model, processor, data)
+    settle_weights(config, model, objective, steps, world)
+    return Ready(model, processor, objective, data, eval_data, built, collator(config, processor, objective))
+
+
+def settle_weights(config: TrainConfig, model: LvlmForConditionalGeneration, objective: Objective, steps: int, world: int) -> None:
+    """Low-rank updates, what is frozen and in which dtype. UserError for what does not fit the model or the run's length."""
+    from ...train.lora import apply_lora
+    from ...train.optim import parameter_groups, train_only
+    from ...train.packing import check_packing
+
     try:
         if config.packing:
             check_packing(model, min(2, batches(config.batch_size, config.micro_batch, world).micro))
@@ -94,7 +101,6 @@ def ready(config: TrainConfig, root: Path, world: int) -> Ready:
         raise UserError(f"nothing trains: `train` is {config.train}; list vision_tower, adapter, language_model or patterns of names")
     if in_bf16(config) and not config.fsdp:  # its units hold frozen and moving weights together, in one dtype
         halve_frozen(model)
-    return Ready(model, processor, objective, data, eval_data, built, collator(config, processor, objective))
 
 
 def check_films(config: TrainConfig, read: Sequence[TrainingSet]) -> None:
