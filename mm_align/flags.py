@@ -88,7 +88,10 @@ def _add_field(parser: argparse.ArgumentParser, key: str, field: FieldInfo) -> N
     if kinds == [bool]:
         parser.add_argument(flag, dest=key, action=argparse.BooleanOptionalAction, **options)
         return
-    choices = _choices(kinds)
+    from .choices import keys_of
+
+    table = keys_of(field)
+    choices = list(table.names) if table else _choices(kinds)
     if choices:
         options["choices"] = choices
     several = _is_list(kinds)

@@ -6,14 +6,14 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from ..records import Verdict
 from .parser import ASPECTS, HIGHEST, LOWEST, Reply, in_range
 
-PolicyKind = Literal["model", "threshold", "always", "never", "score-only"]
+POLICIES = ("model", "threshold", "always", "never", "score-only")
 ShardRule = Callable[[Iterable[tuple[int, Verdict]]], Callable[[int, Verdict], Verdict]]
 
 # From here on the model prefers the rewriting branch, which is what greedy decoding would have written.
@@ -37,15 +37,15 @@ class Policy:
     `max_rewrite_fraction`: see `quota`. Raises ValueError for an unknown kind, an unknown aspect, or a number off its scale.
     """
 
-    kind: PolicyKind = "model"
+    kind: str = "model"
     min_overall: float = 7.0
     floors: Mapping[str, float] = field(default_factory=dict)
     second_pass: bool = True
     max_rewrite_fraction: float | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(PolicyKind):
-            raise ValueError(f"unknown policy {self.kind!r}; there are {', '.join(get_args(PolicyKind))}")
+        if self.kind not in POLICIES:
+            raise ValueError(f"unknown policy {self.kind!r}; there are {', '.join(POLICIES)}")
         if unknown := [key for key in self.floors if key not in ASPECTS]:
             raise ValueError(f"floors for unknown aspects {unknown}; there are {', '.join(ASPECTS)}")
         for name, value in {"min_overall": self.min_overall, **self.floors}.items():

@@ -2,7 +2,6 @@
 
 import importlib
 import re
-import typing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import pytest
 
 from mm_align import config as configs
 from mm_align import flags
+from mm_align.choices import keys_in, keys_of
 from mm_align.cli import VERBS, find_verb, top_help
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,11 +48,18 @@ ROOMS = [
     Room("data_tools.io", "FORMATS", papers=False),
     Room("data_tools.preference", "FORMATS", papers=False),
 ]
-# Options whose words a light config spells out, and where they are looked up.
+# Options of light configs whose words are those of a table, read from its file's text.
 OFFERED = {
-    "engine": ("data_tools.engines", "ENGINES"),
-    "format": ("data_tools.io", "FORMATS"),
-    "policy": ("data_tools.aitqe.policy", "PolicyKind"),
+    ("enhance-data", "engine"): ("data_tools.engines", "ENGINES"),
+    ("enhance-data", "format"): ("data_tools.io", "FORMATS"),
+    ("enhance-data", "policy"): ("data_tools.aitqe.policy", "POLICIES"),
+    ("rlaif convert", "format"): ("data_tools.preference", "FORMATS"),
+    ("rlaif convert", "source_format"): ("data_tools.preference", "FORMATS"),
+    ("rlaif reference", "format"): ("data_tools.preference", "FORMATS"),
+    ("video fit", "form"): ("video.budget.forms", "FORMS"),
+    ("video plan", "sampler"): ("video.frames", "SAMPLERS"),
+    ("video sample", "method"): ("video.frames", "SAMPLERS"),
+    ("video sample", "backend"): ("video.decode", "DECODERS"),
 }
 YAMLS = sorted((ROOT / "configs").rglob("*.yaml"))
 
@@ -96,12 +103,24 @@ def test_every_line_of_docs_methods_has_its_five_cells():
         assert not re.search(r"as (named )?above", " ".join(row)), f"{method}: refers to another line"
 
 
-@pytest.mark.parametrize("option", OFFERED)
-def test_enhance_data_offers_what_the_table_holds(option):
-    module, table = OFFERED[option]
+@pytest.mark.parametrize(("verb", "option"), OFFERED)
+def test_a_verb_offers_what_the_table_holds(verb, option):
+    module, table = OFFERED[verb, option]
     known = getattr(importlib.import_module(module), table)
-    (parser,) = [action for action in build_parser("enhance-data")._actions if action.dest == option]
-    assert set(parser.choices) == set(known if isinstance(known, dict) else typing.get_args(known))
+    (parser,) = [action for action in build_parser(verb)._actions if action.dest == option]
+    field = getattr(importlib.import_module(VERBS[verb].module), VERBS[verb].config).model_fields[option]
+    keys = keys_of(field)
+    assert keys is not None
+    assert set(parser.choices) == set(keys.names) >= set(known)
+    assert set(keys_in(ROOT / keys.room, keys.tables[0])) == set(known)
+
+
+@pytest.mark.parametrize(("verb", "option"), OFFERED)
+def test_a_word_that_no_table_holds_is_refused_in_a_config_too(verb, option):
+    kind = getattr(importlib.import_module(VERBS[verb].module), VERBS[verb].config)
+    typed = {key: "somewhere" for key, field in kind.model_fields.items() if field.is_required()}
+    with pytest.raises(configs.UserError, match=f"'{option}': should be .*, but is 'no such'"):
+        configs.load(kind, typed, {option: "no such"})
 
 
 @pytest.mark.parametrize("path", YAMLS, ids=lambda path: path.relative_to(ROOT / "configs").as_posix())

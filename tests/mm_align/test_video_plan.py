@@ -163,7 +163,7 @@ def test_what_is_no_film_is_said(tmp_path: Path, film: Path, capsys: pytest.Capt
         (["https://a.b/film.mp4"], "only when it is asked for: --network"),
         ([str(film), "--start", "5"], "the film lasts 2.00 s"),
         ([str(film), "--least-frames", "61"], "61 frames were asked for and there are 60"),
-        ([str(film), "--sampler", "keyfames"], "unknown sampler 'keyfames'; did you mean 'keyframes'?"),
+        ([str(film), "--set", "sampler=keyfames"], "'sampler': should be 'fps', "),
     ):
         assert main(["video", "plan", "--window", "500", *words]) == 2
         assert said in capsys.readouterr().err

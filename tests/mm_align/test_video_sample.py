@@ -139,7 +139,7 @@ def test_a_sheet_that_is_there_stays(film: Path, tmp_path: Path, capsys: pytest.
         (["film.mp4", "--start", "1", "--end", "0.5"], "no frames from 1 to 0.5 s"),
         (["film.mp4", "--at", "-3"], "-3 s was asked for; it lasts from 0 to 2 s"),
         (["film.mp4", "--at", "1", "--frames", "3"], "give one of --frames with a method, --at and --plan"),
-        (["film.mp4", "--method", "akz"], "unknown --method 'akz': samplers fps"),
+        (["film.mp4", "--set", "method=akz"], "'method': should be 'fps', "),
         (["film.mp4", "--method", "aks"], "give --encoder NAME and --query TEXT"),
         (["film.mp4", "--method", "aks", "--query", "a car"], "name one with --encoder"),
         (["film.mp4", "--query", "a car"], "the sampler 'uniform' looks at times alone"),

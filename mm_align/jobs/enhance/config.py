@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from ...choices import Keys
 from ...config import JobConfig
 from ..endpoint_fields import Concurrency, PriceIn, PriceOut, Timeout
 
@@ -68,7 +69,7 @@ class EnhanceConfig(JobConfig):
     model: str = Field("tiny-aitqe", description="folder, hub id (HymanH/AITQE, any image-text model), bundled model or endpoint")
     revision: str | None = Field(None, description="commit or tag of a hub model")
     prompt: Literal["auto", "aitqe", "general"] = Field("auto", description="AITQE's own question, or one for any model")
-    policy: Literal["model", "threshold", "always", "never", "score-only"] = Field("model", description="when to rewrite")
+    policy: Annotated[str, Keys("data_tools/aitqe/policy.py", "POLICIES")] = Field("model", description="when to rewrite")
     min_overall: float = Field(7.0, ge=1, le=10, description="policy threshold: rewrite below this overall score")
     floors: dict[str, float] = Field(default_factory=dict, description="policy threshold: lowest scores of aspects, {object_detail: 4}")
     max_rewrite_fraction: float | None = Field(None, ge=0, le=1, description="rewrite at most this share of each shard, the surest first")
@@ -83,7 +84,7 @@ class EnhanceConfig(JobConfig):
     max_similarity_drop: float | None = Field(
         None, ge=0, description="refuse a rewrite whose similarity.cosine is below the raw caption's by more than this"
     )
-    format: Literal["jsonl", "parquet", "webdataset", "folder", "hf"] | None = Field(
+    format: Annotated[str, Keys("data_tools/io/face.py", "FORMATS")] | None = Field(
         None, description="of the output; default: the source's"
     )
     caption_key: str | None = Field(None, description="field of the caption; default: caption, text, txt, conversations, messages")
@@ -99,7 +100,9 @@ class EnhanceConfig(JobConfig):
     )
     on_duplicate: Literal["keep", "quarantine"] = Field("keep", description="rows whose id came before")
     rescore: bool = Field(False, description="judge each rewrite once more, for the report's scores after")
-    engine: Literal["local", "ray"] = Field("local", description="who shares the shards: processes of this machine, or a Ray cluster")
+    engine: Annotated[str, Keys("data_tools/engines/__init__.py", "ENGINES")] = Field(
+        "local", description="who shares the shards: processes of this machine, or a Ray cluster"
+    )
     workers: int | None = Field(
         None, ge=1, description="how many share them, one thread each; default: one, with Ray all there is room for"
     )

@@ -8,16 +8,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from ...choices import Keys
 from ...config import JobConfig, UserError
 
 if TYPE_CHECKING:
     from data_tools.records import Image, PreferencePair, Rejected
 
-Format = Literal["mm_align", "rlaifv", "trl", "llama_factory", "ms_swift"]
+Format = Annotated[str, Keys("data_tools/preference/face.py", "FORMATS")]
 NEEDS_FILES = ("llama_factory", "ms_swift", "trl")  # in JSON, these toolkits take a picture by its path only
 
 

@@ -6,10 +6,11 @@ import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from ...choices import Keys
 from ...config import JobConfig, UserError
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ class ReferenceConfig(JobConfig):
     pairs: str = Field(description="file or folder of preference pairs", json_schema_extra={"positional": True})
     model: str = Field(description="the reference: folder, hub id or bundled name; the model that training will start from")
     out: str = Field(description="folder of scores; what is there already is kept, and scored pairs are not scored again")
-    format: str | None = Field(None, description="of the pairs: mm_align, rlaifv, trl, llama_factory, ms_swift (default: by the columns)")
+    format: Annotated[str, Keys("data_tools/preference/face.py", "FORMATS")] | None = Field(
+        None, description="of the pairs (default: by the columns)"
+    )
     image_root: str | None = Field(None, description="folder that relative picture paths start from (default: beside the file)")
     max_length: int = Field(2048, ge=8, description="tokens of prompt and answer, as in training; longer pairs go to quarantine")
     pair_layout: Literal["shared", "duplicated"] = Field("shared", description="as in training: one row a pair, or a row for each answer")

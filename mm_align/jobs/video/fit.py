@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from ...choices import Keys
 from ...config import JobConfig, UserError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class VideoFitConfig(JobConfig):
     tokens: str | None = Field(None, description="column of the tokens a frame (default: tokens, M)")
     weight: str | None = Field(None, description="column of weights: one over a run's variance")
     seconds: str | None = Field(None, description="column of timings: a model of seconds is fitted to them too")
-    form: Literal["auto", "iso_parabola", "additive", "log_quadratic", "interaction"] = Field(
+    form: Annotated[str, Keys("video/budget/forms/__init__.py", "FORMS", besides=("auto",))] = Field(
         "auto", description="form of the law; auto: the simplest within one standard error of the least leave-one-out error"
     )
     noise: float | None = Field(None, gt=0, description="standard deviation of a run where it is known, from repeats with other seeds")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from ...choices import Keys
 from ...config import JobConfig, UserError
 from .film import FilmConfig, Stretch, stretch, told_plainly
 
@@ -58,7 +59,7 @@ class VideoPlanConfig(FilmConfig):
     trained: str | None = Field(
         None, pattern=r"^[0-9]+x[0-9]+$", description="FRAMESxTOKENS that the model was trained with, such as 120x49"
     )
-    sampler: str = Field("uniform", description="rule that places the frames")
+    sampler: Annotated[str, Keys("video/frames/__init__.py", "SAMPLERS")] = Field("uniform", description="rule that places the frames")
     tower: SizesConfig | None = Field(None, description="sizes of the vision tower (default: SigLIP-so400m)")
     language: SizesConfig | None = Field(None, description="sizes of the language model (default: Qwen2-7B)")
     patches: int = Field(729, ge=1, description="positions of the tower for a frame")

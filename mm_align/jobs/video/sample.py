@@ -7,10 +7,11 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import Field
 
+from ...choices import Keys
 from ...config import UserError
 from .film import FilmConfig, Stretch, cut, told_plainly
 from .scoring import ScorerConfig, candidates_of
@@ -28,7 +29,9 @@ class VideoSampleConfig(FilmConfig, ScorerConfig):
     """Which film, how many frames, chosen how, shown how."""
 
     frames: int | None = Field(None, ge=1, description="frames to choose (default: 16; all of a --plan or --at)")
-    method: str = Field("uniform", description="a sampler (by time alone) or a selector (looks at the frames); a wrong name lists them")
+    method: Annotated[str, Keys("video/frames/__init__.py", "SAMPLERS", "SELECTORS")] = Field(
+        "uniform", description="a sampler (by time alone) or a selector (looks at the frames)"
+    )
     query: str | None = Field(None, description="what the frames are asked for; selectors by relevance need it")
     rate: float = Field(1.0, gt=0, description="candidates a second that a selector chooses among; more where that gives too few")
     options: dict[str, Any] = Field({}, description="options of the method, such as options.depth=3")
@@ -37,7 +40,7 @@ class VideoSampleConfig(FilmConfig, ScorerConfig):
     out: Path = Field(description="contact sheet to write: .png, .jpg or .webp")
     columns: int | None = Field(None, ge=1, description="pictures a row")
     width: int = Field(240, ge=32, le=2000, description="of a picture on the sheet")
-    backend: Literal["auto", "pyav", "torchcodec", "decord"] = Field("auto", description="what decodes")
+    backend: Annotated[str, Keys("video/decode/__init__.py", "DECODERS", besides=("auto",))] = Field("auto", description="what decodes")
     json_output: bool = Field(False, description="one JSON object on standard output", json_schema_extra={"flag": "json"})
     overwrite: bool = Field(False, description="replace a sheet that is there")
 
@@ -86,7 +89,7 @@ def _out(config: VideoSampleConfig) -> Path:
 
 def choose(config: VideoSampleConfig, video: Reader, part: Stretch) -> Chosen:
     """By a plan, by seconds, or by a method. Raises UserError for more than one of them, and for more frames than there are."""
-    from video.frames import SAMPLERS, SELECTORS
+    from video.frames import SAMPLERS
 
     if (config.plan is not None) + bool(config.at) > 1 or (config.frames and (config.plan or config.at)):
         raise UserError("give one of --frames with a method, --at and --plan")
@@ -97,11 +100,7 @@ def choose(config: VideoSampleConfig, video: Reader, part: Stretch) -> Chosen:
     wanted = config.frames or min(16, part.part.n_frames)
     if wanted > part.part.n_frames:
         raise UserError(f"{config.video}: {wanted} frames were asked for and there are {part.part.n_frames}")
-    if config.method in SAMPLERS:
-        return _sampled(config, part, wanted)
-    if config.method in SELECTORS:
-        return _selected(config, video, part, wanted)
-    raise UserError(f"unknown --method {config.method!r}: samplers {', '.join(SAMPLERS)}; selectors {', '.join(SELECTORS)}")
+    return _sampled(config, part, wanted) if config.method in SAMPLERS else _selected(config, video, part, wanted)
 
 
 def _planned(path: Path, part: Stretch) -> Chosen:
