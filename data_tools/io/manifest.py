@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..durable import put_in_place, sync
+from ..shards import write_atomic
 from .paths import SourceError, exists, is_remote, join, local, open_bytes, parent
 from .shard import Shard
 
@@ -62,10 +62,7 @@ def image_root_of(shard: Shard, image_root: str | None = None) -> str:
 
 
 def _put(path: Path, body: Mapping[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(body, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    sync(temporary)
-    put_in_place(temporary, path)
+    write_atomic(path, json.dumps(body, indent=2, ensure_ascii=False).encode("utf-8") + b"\n")
 
 
 def _relative(root: str, out: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
+from ..shards import to_json, write_atomic
 from .charts import SMALL, Series, columns, length_bins, overlay, tallest
 from .diff import Span, word_diff
 from .gallery import CRISP_SIDE, Gallery, Item
@@ -40,9 +40,9 @@ def write_report(out_dir: str | os.PathLike[str], stats: Stats, *, title: str, r
     plain_run = plain(run)
     summary = summarise(stats)
     heading = str(plain_run.get("title") or title)
-    _write(folder / "report.html", render(stats, summary, heading, plain_run))
+    write_atomic(folder / "report.html", render(stats, summary, heading, plain_run).encode("utf-8", "replace"))
     numbers = {**summary, "title": heading, "identity": identity(summary["counts"], plain_run), "run": plain_run}
-    _write(folder / "report.json", json.dumps(numbers, indent=1, ensure_ascii=True) + "\n")
+    write_atomic(folder / "report.json", to_json(numbers))
 
 
 def plain(value: Any) -> Any:
@@ -179,15 +179,3 @@ def _text_charts(text: Mapping[str, Any]) -> dict[str, Any]:
 def _lengths(before: Mapping[str, Any], after: Mapping[str, Any], name: str) -> Markup:
     edges, old, new = length_bins(before["words_histogram"], after["words_histogram"])
     return overlay([Series("raw", "before", old), Series("new", "after", new)], edges, axis="words in a caption", name=name)
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

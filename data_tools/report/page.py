@@ -9,6 +9,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ..shards import write_atomic
 from .visible import visible
 
 
@@ -24,6 +25,12 @@ def environment(package: str) -> Environment:
     )
     env.filters |= {"number": number, "figure": figure, "yaml": to_yaml, "label": label, "share": percent}
     return env
+
+
+def put_page(path: Path, package: str, template: str, **parts: Any) -> None:
+    """One self-contained page, made of a template in a package's folder and put in place whole; the style sheet is the part `css`."""
+    text = environment(package).get_template(template).render(css=css(), **parts)
+    write_atomic(path, text.lstrip().encode("utf-8", "replace"))
 
 
 def css() -> str:

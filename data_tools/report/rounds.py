@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from ..records import Image
-from ..shards import write_atomic
 from .curves import Curve, curves
 from .gallery import CRISP_SIDE, cut, thumbnail
-from .page import css, environment
+from .page import put_page
 
 HIDDEN = ("rows", "unanswered")  # counts of a benchmark, the same in every round
 
@@ -51,8 +50,10 @@ def write_rounds(
     path: Path, rounds: Sequence[Round], shown: Sequence[Shown], *, title: str, main: str = "", run: Mapping[str, Any] | None = None
 ) -> None:
     """Write the page, by temporary name, fsync and rename. main: the figure that stands for all. run: its configuration."""
-    page = environment("data_tools.report").get_template("rounds.html.j2")
-    text = page.render(
+    put_page(
+        path,
+        "data_tools.report",
+        "rounds.html.j2",
         title=title,
         main=main,
         rounds=rounds,
@@ -61,10 +62,8 @@ def write_rounds(
         charts=charts(rounds),
         cards=[card(one) for one in shown],
         run=run or {},
-        css=css(),
         crisp=CRISP_SIDE,
     )
-    write_atomic(path, text.lstrip().encode("utf-8", "replace"))
 
 
 def labels(rounds: Sequence[Round]) -> list[str]:

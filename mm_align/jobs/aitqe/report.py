@@ -66,14 +66,13 @@ def answer_of(sample: Sample) -> Reply:
 
 def write(root: Path, summary: Mapping[str, Any], config: AitqeDataConfig) -> None:
     """report.json and report.html."""
-    from data_tools.report.page import css, environment
+    from data_tools.report.page import put_page
     from data_tools.shards import to_json, write_atomic
 
     write_atomic(root / "report.json", to_json({**summary, "config": config.model_dump(mode="json")}))
-    page = environment(__package__).get_template("aitqe.html.j2")
     told = {name: value for name, value in config.model_dump(mode="json").items() if value is not None}
-    text = page.render(css=css(), summary=summary, chart=chart(summary), pictures=list(pictures(root)), config=told, expected=EXPECTED)
-    write_atomic(root / "report.html", text.lstrip().encode("utf-8", "replace"))
+    parts = {"summary": summary, "chart": chart(summary), "pictures": list(pictures(root)), "config": told, "expected": EXPECTED}
+    put_page(root / "report.html", __package__, "aitqe.html.j2", **parts)
 
 
 def chart(summary: Mapping[str, Any]) -> Any:

@@ -42,14 +42,14 @@ class Part(NamedTuple):
 def write_page(root: Path, config: EvaluateConfig, table: Sequence[Line], found: Sequence[Sequence[Scored]]) -> None:
     """`found`: for each benchmark its cells, one a model."""
     from data_tools.report.bars import style
-    from data_tools.report.page import css, environment
-    from data_tools.shards import write_atomic
+    from data_tools.report.page import put_page
 
-    page = environment(__package__).get_template("evaluate.html.j2")
     worlds = list(dict.fromkeys(line.title for line in table if line.title))
     told = {name: value for name, value in config.model_dump(mode="json").items() if value not in (None, [], {})}
-    text = page.render(
-        css=css(),
+    put_page(
+        root / "report.html",
+        __package__,
+        "evaluate.html.j2",
         title=config.title,
         worlds=worlds,
         models=config.model,
@@ -58,7 +58,6 @@ def write_page(root: Path, config: EvaluateConfig, table: Sequence[Line], found:
         parts=[part(cells, config.shown) for cells in found],
         config=told,
     )
-    write_atomic(root / "report.html", text.lstrip().encode("utf-8", "replace"))
 
 
 def _row(line: Line) -> Row:

@@ -37,11 +37,11 @@ def write_calibration(root: Path, truth: Path, bins: int = 10) -> Calibration:
 
     from ...rlaif.calibration import calibrate, read_truths
     from ...rlaif.files import claims
-    from .report import calibration_page
+    from .report import write_calibration_page
 
     found = calibrate(claims(root, "judged"), read_truths(truth), bins)
     write_atomic(root / "calibration.json", to_json(found.to_dict()))
-    write_atomic(root / "calibration.html", calibration_page(found).encode("utf-8", "replace"))
+    write_calibration_page(root, found)
     print(
         f"calibration: {found.n} claims with a truth ({found.true} true), agreement {found.agreement:.1%} (balanced {found.balanced:.1%}), "
         f"ECE {found.ece:.3f}: {root / 'calibration.html'}"

@@ -21,13 +21,11 @@ SCORE_BINS = 24
 
 def write_page(root: Path, summary: Mapping[str, Any], config: FeedbackConfig) -> None:
     """feedback.html, self-contained."""
-    from data_tools.report.page import css, environment
-    from data_tools.shards import write_atomic
+    from data_tools.report.page import put_page
 
-    page = environment(__package__).get_template("feedback.html.j2")
     told = {name: value for name, value in config.model_dump(mode="json").items() if value is not None}
-    text = page.render(css=css(), summary=summary, charts=charts(root, summary), pairs=list(shown_pairs(root)), config=told)
-    write_atomic(root / "feedback.html", text.lstrip().encode("utf-8", "replace"))
+    parts = {"summary": summary, "charts": charts(root, summary), "pairs": list(shown_pairs(root)), "config": told}
+    put_page(root / "feedback.html", __package__, "feedback.html.j2", **parts)
 
 
 def charts(root: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,11 +127,10 @@ def _claims_of(root: Path, wanted: set[str]) -> dict[str, list[tuple[Claim, bool
     return found
 
 
-def calibration_page(found: Calibration) -> str:
+def write_calibration_page(root: Path, found: Calibration) -> None:
     """calibration.html, self-contained."""
     from data_tools.report.charts import reliability
-    from data_tools.report.page import css, environment
+    from data_tools.report.page import put_page
 
     diagram = reliability([(one.mean, one.true, one.n) for one in found.bins], name="Reliability diagram")
-    page = environment(__package__).get_template("calibration.html.j2")
-    return page.render(css=css(), found=found, diagram=diagram).lstrip()
+    put_page(root / "calibration.html", __package__, "calibration.html.j2", found=found, diagram=diagram)

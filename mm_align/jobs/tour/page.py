@@ -19,18 +19,15 @@ PAGE, NUMBERS = "tour.html", "tour.json"
 
 def write_page(config: TourConfig, run: RunDir) -> None:
     """Both files, of what there is so far."""
-    from data_tools.report.page import css, environment
+    from data_tools.report.page import put_page
     from data_tools.shards import to_json, write_atomic
 
     stages = [told(config, run, stage) for stage in config.stages]
     whole = whole_cost(config, run)
     headline = [heading(figure, run.root / "work") for figure in config.headline]
-    page = environment(__package__).get_template("tour.html.j2")
     places = [(place, what, size_of(run.root / "work" / place)) for place, what in config.places.items()]
-    text = page.render(
-        css=css(), config=config, stages=stages, cost=cost_in_words(whole), headline=headline, places=places, root=str(run.root.absolute())
-    )
-    write_atomic(run.root / PAGE, text.lstrip().encode("utf-8", "replace"))
+    parts = {"config": config, "stages": stages, "headline": headline, "places": places, "root": str(run.root.absolute())}
+    put_page(run.root / PAGE, __package__, "tour.html.j2", cost=cost_in_words(whole), **parts)
     write_atomic(run.root / NUMBERS, to_json(numbers(config, stages, whole, headline)))
 
 
