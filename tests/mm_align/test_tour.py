@@ -13,6 +13,7 @@ import yaml
 from mm_align import config as configs
 from mm_align.cli import VERBS, find_verb, main
 from mm_align.flags import build_parser
+from mm_align.jobs.tour.commands import last_lines
 from mm_align.jobs.tour.config import FULL, QUICK, TourConfig, words_of
 from mm_align.losses import OBJECTIVES
 
@@ -99,6 +100,13 @@ def test_a_failing_command_ends_the_tour_with_what_it_said_and_a_page(tmp_path, 
     assert [one["state"] for one in numbers(tmp_path)["stages"]] == ["done", "begun", "to come"]
     assert "to come" in (tmp_path / "out/tour.html").read_text()
     assert not (tmp_path / "out/work/c").exists()
+
+
+def test_what_a_library_reports_at_exit_is_not_what_the_command_said(tmp_path):
+    log = tmp_path / "a.log"
+    log.write_text("$ mmalign x\n2 rows\nreport: a.html\nnanobind: leaked 4 instances!\n - leaked instance\nSee https://example.org\n")
+    assert last_lines(log, 2) == "2 rows\nreport: a.html"
+    assert last_lines(tmp_path / "none.log", 2) == ""
 
 
 @pytest.mark.parametrize(("kill", "code"), [(signal.SIGTERM, 75), (signal.SIGKILL, -signal.SIGKILL)])

@@ -66,9 +66,10 @@ class Failed(Exception):
 
 
 def last_lines(path: Path, lines: int) -> str:
-    """The end of a text, blank lines left out; "" where there is none."""
+    """The end of what a command said, blank lines left out; "" where there is none. What triton's nanobind adds at exit is none of it."""
     with suppress(OSError):
-        return "\n".join([line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()][-lines:])
+        said = path.read_text(encoding="utf-8", errors="replace").partition("\nnanobind: leaked ")[0]
+        return "\n".join([line for line in said.splitlines() if line.strip()][-lines:])
     return ""
 
 
