@@ -25,7 +25,7 @@ QUESTION_KEYS = ("question", "raw_question", "prompt", "instruction")
 PICTURES = "images"  # folder of the pictures that the data embeds
 
 
-class Asking:
+class RowQuestion:
     """Which question a row is asked: its own (of the field `key`, or of the usual ones; else its first user turn), else one of `questions`.
 
     Of several `questions` one is drawn for each row, by its id. `own` False passes over what the row itself asks.
@@ -55,13 +55,13 @@ def _first_turn(row: Sample) -> tuple[Part, ...]:
     return next((message.parts for message in row.messages if message.role == "user"), ())
 
 
-def collect(rows: Iterable[Sample | Rejected], asking: Asking, folder: Path, places: Places) -> StageSummary:
+def collect(rows: Iterable[Sample | Rejected], question_of: RowQuestion, folder: Path, places: Places) -> StageSummary:
     """Write samples.jsonl, a prompt a line: the user's turn with its pictures first, no answer. Pictures are not decoded.
 
     Paths are told from `folder`, and pictures that the data embeds are put there. Rows that cannot be asked leave with their reason.
     """
-    keys = asking.keys if asking.own else ()
-    return collect_as(lambda row, images: _prompt(row, asking(row), images, keys), rows, folder, places)
+    keys = question_of.keys if question_of.own else ()
+    return collect_as(lambda row, images: _prompt(row, question_of(row), images, keys), rows, folder, places)
 
 
 def collect_as(

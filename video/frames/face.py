@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from ..nearest import nearest
 from .base import Timed
 from .candidates import Candidates
 
@@ -47,14 +47,9 @@ def _check_number(n: int | None) -> None:
 
 def _known(table: Mapping[str, Callable[..., np.ndarray]], method: str, options: Mapping[str, Any], kind: str) -> Callable[..., np.ndarray]:
     if method not in table:
-        raise ValueError(f"unknown {kind} '{method}'; {_nearest(method, list(table))}")
+        raise ValueError(f"unknown {kind} '{method}'; {nearest(method, table)}")
     known = [name for name, parameter in inspect.signature(table[method]).parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
     for option in options:
         if option not in known:
-            raise ValueError(f"{kind} '{method}' has no option '{option}'; {_nearest(option, known)}")
+            raise ValueError(f"{kind} '{method}' has no option '{option}'; {nearest(option, known)}")
     return table[method]
-
-
-def _nearest(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, 1)
-    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(known)) or 'none'}"

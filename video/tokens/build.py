@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from ..nearest import nearest
 from .base import Reducer
 
 
@@ -17,14 +17,9 @@ def build_reducer(config: Mapping[str, Any]) -> Reducer:
     options = {key: value for key, value in config.items() if key != "type"}
     kind = str(config.get("type"))
     if kind not in REDUCERS:
-        raise ValueError(f"unknown reducer type '{kind}'; {_nearest(kind, list(REDUCERS))}")
+        raise ValueError(f"unknown reducer type '{kind}'; {nearest(kind, REDUCERS)}")
     known = [field.name for field in fields(REDUCERS[kind])]
     for option in options:
         if option not in known:
-            raise ValueError(f"reducer '{kind}' has no option '{option}'; {_nearest(option, known)}")
+            raise ValueError(f"reducer '{kind}' has no option '{option}'; {nearest(option, known)}")
     return REDUCERS[kind](**options)
-
-
-def _nearest(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, 1)
-    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(known)) or 'none'}"

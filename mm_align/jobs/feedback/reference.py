@@ -52,25 +52,23 @@ class ReferenceReport:
 
 def run(config: ReferenceConfig) -> ReferenceReport:
     """Score what has no scores yet. UserError for bad input."""
-    import torch
     from accelerate import PartialState
 
     from ...models.corruptions import Corruption
     from ...train.pair_data import PairCollator
     from ..train.config import ModelConfig
     from ..train.model import build
-    from ..train.pairs import computed_in, layout_for, score
+    from ..train.pairs import computed_in, score, settle_layout
 
     model, processor = build(ModelConfig.model_validate({"from": config.model}), config.seed)
     out = Path(config.out)
     data = read(config, processor, out)
     model.to(PartialState(cpu=config.device == "cpu").device)
-    low = config.precision == "bf16" or (config.precision == "auto" and config.device == "auto" and torch.cuda.is_available())
     corruption = Corruption(config.contrast, config.seed) if config.contrast else None
     collate = PairCollator(processor, layout=config.pair_layout, corruption=corruption)
-    if collate.layout == "shared":
-        collate.layout = layout_for(model, collate, data, computed_in(low))
-    done = score(out, model, data, collate, computed_in(low), config.batch)
+    dtype = computed_in(config)
+    settle_layout(model, collate, data, dtype)
+    done = score(out, model, data, collate, dtype, config.batch)
     shutil.rmtree(out / ROWS, ignore_errors=True)
     lines = data.quarantine.read_text(encoding="utf-8").splitlines()
     report = ReferenceReport(sum(way.scored for way in done), sum(way.known for way in done), len(set(lines)))

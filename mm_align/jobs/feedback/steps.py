@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ...rlaif.claims import Claims
     from ...rlaif.implicit import Implicit
     from ...rlaif.pairs import Pairs
-    from ...rlaif.prompts import Asking
+    from ...rlaif.prompts import RowQuestion
     from ...rlaif.questions import Questions
     from ...rlaif.scores import Scores
     from ...rlaif.stage import Places, Stage, StageSummary, Watch
@@ -33,9 +33,9 @@ def prompts_step(run: Session, source: SourceFields) -> Step:
     """Data -> samples.jsonl. Raises SourceError and UserError for data that cannot be read."""
     from ...rlaif.prompts import collect
 
-    shards, asking = shards_of(source), asking_of(source)
-    bound = {name: getattr(source, name) for name in ("question_key", "image_key", "limit")} | {"questions": list(asking.questions)}
-    return samples_step(shards, bound, lambda at: collect(rows_of(source, shards), asking, run.root, at), "can be asked about")
+    shards, question = shards_of(source), row_question(source)
+    bound = {name: getattr(source, name) for name in ("question_key", "image_key", "limit")} | {"questions": list(question.questions)}
+    return samples_step(shards, bound, lambda at: collect(rows_of(source, shards), question, run.root, at), "can be asked about")
 
 
 def samples_step(shards: Sequence[Shard], bound: Mapping[str, Any], collected: Callable[[Places], StageSummary], what: str) -> Step:
@@ -69,12 +69,12 @@ def _is_text(path: str) -> bool:
     return path.lower().endswith(".txt")
 
 
-def asking_of(source: SourceFields) -> Asking:
+def row_question(source: SourceFields) -> RowQuestion:
     """The question of a row: its own, else one of the given ones."""
-    from ...rlaif.prompts import DEFAULT_QUESTION, Asking
+    from ...rlaif.prompts import DEFAULT_QUESTION, RowQuestion
 
     if not _is_text(source.questions):
-        return Asking((DEFAULT_QUESTION,), key=source.question_key)
+        return RowQuestion((DEFAULT_QUESTION,), key=source.question_key)
     try:
         lines = Path(source.questions).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -82,7 +82,7 @@ def asking_of(source: SourceFields) -> Asking:
     questions = [line.strip() for line in lines if line.strip()]
     if not questions:
         raise UserError(f"--questions {source.questions} holds no question; give one a line")
-    return Asking(questions, own=False)
+    return RowQuestion(questions, own=False)
 
 
 def rows_of(source: SourceFields, shards: list[Shard]) -> Iterator[Sample | Rejected]:

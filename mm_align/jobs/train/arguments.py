@@ -14,6 +14,7 @@ from .folder import CHECKPOINTS
 if TYPE_CHECKING:
     from transformers import TrainingArguments
 
+    from ..feedback.reference import ReferenceConfig
     from .config import TrainConfig
     from .setup import Ready
 
@@ -49,8 +50,8 @@ def total_steps(config: TrainConfig, items: int, world: int) -> int:
     return math.ceil(config.epochs * math.ceil(forwards / accumulation))
 
 
-def in_bf16(config: TrainConfig) -> bool:
-    """Whether the run computes in bfloat16."""
+def in_bf16(config: TrainConfig | ReferenceConfig) -> bool:
+    """Whether a run of this precision and device computes in bfloat16."""
     import torch
 
     gpu = torch.cuda.is_available() and config.device == "auto"

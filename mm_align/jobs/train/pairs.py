@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from ...losses import Objective
     from ...models import LvlmProcessor
-    from ...models.pairs import Layout
     from ...train.pair_data import PairCollator, PairSet, Scored
     from ...train.preference_watch import PreferenceDynamics
     from ...train.reference import ReferenceCache, References
     from ...train.reference_scores import Filled
     from ...train.trainer import ObjectiveTrainer
+    from ..feedback.reference import ReferenceConfig
     from .config import TrainConfig
     from .setup import Ready
 
@@ -56,9 +56,8 @@ def score_pairs(config: TrainConfig, parts: Ready, root: Path) -> None:
     collate: Any = parts.collate
     sets: list[Any] = [data for data in (parts.data, parts.eval_data) if data is not None]
     parts.model.to(PartialState(cpu=config.device == "cpu").device)
-    dtype = computed_in(in_bf16(config))
-    if collate.layout == "shared":
-        collate.layout = layout_for(parts.model, collate, sets[0], dtype)
+    dtype = computed_in(config)
+    settle_layout(parts.model, collate, sets[0], dtype)
     if getattr(parts.objective, "needs_reference", False):
         folder = Path(config.reference) if config.reference else root / OWN_REFERENCE
         micro = batches(config.batch_size, config.micro_batch, world()).micro
@@ -66,31 +65,30 @@ def score_pairs(config: TrainConfig, parts: Ready, root: Path) -> None:
             score(folder, parts.model, data, collate, dtype, micro)
 
 
-def computed_in(low: bool) -> torch.dtype:
+def computed_in(config: TrainConfig | ReferenceConfig) -> torch.dtype:
     """What a forward computes in: bfloat16 by automatic mixed precision, or float32."""
     import torch
 
-    return torch.bfloat16 if low else torch.float32
+    return torch.bfloat16 if in_bf16(config) else torch.float32
 
 
-def layout_for(model: Any, collate: PairCollator, data: PairSet, dtype: torch.dtype) -> Layout:
-    """The layout that the model can read, with a line in the log where it is not the shared one."""
+def settle_layout(model: Any, collate: PairCollator, data: PairSet, dtype: torch.dtype) -> None:
+    """From "shared" to "duplicated" rows where the model cannot read shared ones, with a line in the log."""
     import torch
 
     from ...models.pairs import collate_pairs
     from ...train.pair_layouts import check_shared_prompt
 
     pairs = [pair for pair in data.pairs(range(min(SHOWN, len(data.store)))) if pair is not None]
-    if not pairs:
-        return collate.layout
+    if collate.layout == "duplicated" or not pairs:
+        return
     device = next(model.parameters()).device
     shared, duplicated = (collate_pairs(pairs, collate.processor, layout=name, device=device) for name in ("shared", "duplicated"))
     with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
         found = check_shared_prompt(model, shared, duplicated, longest=int(data.store.lengths.max()))
     if found.layout == "duplicated" and rank() == 0:
         log.warning("pairs are read with a row for each answer, which takes longer: %s", found.reason)
-    layout: Layout = found.layout
-    return layout
+    collate.layout = found.layout
 
 
 def score(folder: Path, model: Any, data: PairSet, collate: PairCollator, dtype: torch.dtype, micro: int) -> list[Filled]:
