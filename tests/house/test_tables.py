@@ -191,7 +191,7 @@ def test_a_guide_tells_of_every_key(name):
 
 
 def test_every_option_of_a_benchmark_is_told():
-    """`mmalign score BENCH --set options.NAME=...`: in the benchmark's section of the guide, or in its head."""
+    """`mmalign score BENCH --set options.NAME=...`: in its section of the guide, or in the head; each has a line at the top."""
     import inspect
 
     from mm_align.evals import BENCHMARKS, Official
@@ -207,3 +207,5 @@ def test_every_option_of_a_benchmark_is_told():
         if option not in everywhere and not re.search(rf"\b{option.replace('_', '[-_]')}\b", sections[name])
     ]
     assert not lacking
+    official = [name for name, kind in BENCHMARKS.items() if issubclass(kind, Official)]
+    assert not [name for name in official if f"| [`{name}`](#{name}) |" not in guide], "the table at the top lacks them"
