@@ -47,7 +47,7 @@ class EnhanceConfig(JobConfig):
         ["aitqe"],
         description="signals (cheap, no model); similarity, mlm, aesthetic, nsfw, ocr (numbers by models); aitqe (the quality model)",
     )
-    signals: list[str] = Field([], description="what the stages tell, by room or name: image,text.words; default: all")
+    signals: list[str] = Field([], description="which signals the stages give, by group or name: image,text.words; default: all")
     similarity_model: str | None = Field(
         None, description="stage similarity: a CLIP or SigLIP: folder or hub id; hf-hub:OWNER/NAME, open_clip:MODEL/TAG of open_clip"
     )

@@ -90,7 +90,7 @@ class FeedbackConfig(SourceFields, ModelFields):
     candidates: Candidates = Field(default_factory=lambda: Candidates.model_validate({}), description="how answers are drawn")
     claims: Claims = Field(default_factory=lambda: Claims.model_validate({}), description="how answers are divided into claims")
     asking: Questions = Field(default_factory=lambda: Questions.model_validate({}), description="how claims become questions")
-    judging: Judging = Field(default_factory=lambda: Judging.model_validate({}), description="what is told of the judge's answers")
+    judging: Judging = Field(default_factory=lambda: Judging.model_validate({}), description="what is reported of the judge's answers")
     implicit: Implicit = Field(default_factory=lambda: Implicit.model_validate({}), description="how the implicit reward labels")
     scores: Scores = Field(default_factory=lambda: Scores.model_validate({}), description="what an answer's claims add up to")
     pairs: Pairs = Field(default_factory=lambda: Pairs.model_validate({}), description="which answers are paired")
