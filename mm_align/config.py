@@ -53,12 +53,19 @@ def load(kind: type[Config], *layers: Mapping[str, Any]) -> Config:
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` laid on `under`; two mappings under the same key are merged, anything else is replaced."""
+    """`over` laid on `under`; two mappings under the same key are merged, anything else is replaced, and so is a mapping of another
+    `type`: what stood there were that one's options."""
     result = dict(under)
     for key, value in over.items():
         below = result.get(key)
-        result[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+        if isinstance(below, Mapping) and isinstance(value, Mapping) and not _another_type(below, value):
+            value = merge(below, value)
+        result[key] = value
     return result
+
+
+def _another_type(below: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
+    return "type" in below and over.get("type", below["type"]) != below["type"]
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

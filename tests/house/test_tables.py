@@ -78,6 +78,13 @@ def test_every_table_key_is_a_file_and_every_file_has_its_line_in_the_docs(room)
         assert named or not room.papers, f"docs/methods.md has no line for {room.module}.{key}"
 
 
+def test_the_guide_of_signals_tells_of_every_room():
+    from data_tools.filters import FILTERS
+
+    guide = (ROOT / "docs" / "signals.md").read_text(encoding="utf-8")
+    assert not [room for room in FILTERS if f"\n| `{room}` | " not in guide]
+
+
 def test_docs_methods_names_only_files_that_exist():
     docs = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
     named = {word.strip("`,;()").partition("::")[0] for word in docs.replace("|", " ").split() if word.startswith("`") and "/" in word}

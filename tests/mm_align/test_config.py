@@ -46,6 +46,16 @@ def test_later_layers_win_key_by_key():
     assert (job.part.floor, job.part.names, job.batch_size) == (3.0, ["x"], 8)
 
 
+def test_another_type_leaves_the_options_of_the_one_before():
+    """A config's {type: dpo, beta: 3} under `--set loss.type=lm` is lm without a beta; in whatever order of `--set`."""
+    below = {"src": "a", "loss": {"type": "dpo", "beta": 3}}
+    assert configs.load(Job, below, {"loss": {"type": "lm"}}).loss == Lm()
+    assert configs.load(Job, below, {"loss": {"type": "dpo"}}).loss == Dpo(beta=3)
+    assert configs.load(Job, below, {"loss": {"beta": 4}}).loss == Dpo(beta=4)
+    for sets in (["loss.type=lm", "loss.weight=2"], ["loss.weight=2", "loss.type=lm"]):
+        assert configs.load(Job, below, configs.parse_sets(sets)).loss == Lm(weight=2)
+
+
 @pytest.mark.parametrize(
     ("layer", "sentence"),
     [
