@@ -47,7 +47,6 @@ def groups_of(
     pixel_values, or rows of what `tower_features` gave, each place is. ValueError for a reducer that lacks what it needs.
     """
     settings = VideoSettings.of(model.config.video)
-    reducer = settings.built()
     if towers is None:
         assert pixel_values is not None
         towers = model.tower_features(pixel_values)
@@ -57,20 +56,30 @@ def groups_of(
     groups: list[Group] = []
     place = 0
     while place < len(shown):
-        if place not in films:
-            groups.append(Group(rows[place], [len(rows[place])], [len(rows[place])]))
-            place += 1
-            continue
-        frames = list(shown[place : place + films[place]])
-        place += films[place]
-        if reducer is None:
-            seen = _adapted(model, towers, frames)
-            groups.append(Group(torch.cat(seen), [len(row) for row in seen], [len(row) for row in seen]))
-            continue
-        reduced = _reduced(model, settings, frames, pixel_values, towers)
-        offered = settings.frame_tokens(len(frames), model.config.film_grid, 0)
-        groups.append(Group(reduced.features, offered, reduced.counts(len(frames))))
+        frames = shown[place : place + films[place]] if place in films else None
+        groups.append(_whole([rows[place]]) if frames is None else _film(model, settings, frames, pixel_values, towers))
+        place += 1 if frames is None else len(frames)
     return groups
+
+
+def _whole(rows: Sequence[torch.Tensor]) -> Group:
+    """Everything that pictures [n_i, D] offer."""
+    counts = [len(row) for row in rows]
+    return Group(torch.cat(list(rows)), counts, counts)
+
+
+def _film(
+    model: LvlmModel,
+    settings: VideoSettings,
+    frames: Sequence[int],
+    pixel_values: torch.Tensor | None,
+    towers: Sequence[VisualTokens],
+) -> Group:
+    """What a film's reducer leaves of its frames, all of them without one."""
+    if settings.reducer is None:
+        return _whole(_adapted(model, towers, frames))
+    reduced = _reduced(model, settings, frames, pixel_values, towers)
+    return Group(reduced.features, settings.frame_tokens(len(frames), model.config.film_grid, 0), reduced.counts(len(frames)))
 
 
 def _adapted(model: LvlmModel, towers: Sequence[VisualTokens], rows: Sequence[int]) -> list[torch.Tensor]:

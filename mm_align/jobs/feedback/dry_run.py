@@ -23,7 +23,7 @@ WITHOUT_COUNT = 1000  # rows that a cost is told for where nobody knows how many
 
 def dry_run(config: FeedbackConfig, *, backends: Mapping[str, Backend] | None = None) -> list[str]:
     """What came of the first rows, some of the judged claims, and what all rows would cost; nothing stays on disk."""
-    from .feedback import check, steps
+    from .feedback import check, every_step
     from .steps import shards_of
     from .summary import summarise
     from .summary import told as told_of_judge
@@ -33,7 +33,7 @@ def dry_run(config: FeedbackConfig, *, backends: Mapping[str, Backend] | None = 
     few = config.model_copy(update={"limit": min(DRY_ROWS, config.limit or DRY_ROWS)})
     with tempfile.TemporaryDirectory(prefix="mmalign-dry-run-") as folder, session(Path(folder), Models(config, backends)) as started:
         started.quiet = True
-        for make in steps(started, few):
+        for make in every_step(started, few):
             started.do(make())
         rows = started.summaries["samples"]["rows"]
         return [

@@ -54,7 +54,7 @@ def feedback(config: FeedbackConfig, *, backends: Mapping[str, Backend] | None =
     check(config)
     with session(Path(config.out), Models(config, backends), update=config.update, overwrite=config.overwrite) as started:
         started.quiet = quiet
-        for make in steps(started, config):
+        for make in every_step(started, config):
             started.do(make())
         write_atomic(started.root / "config.yaml", to_yaml(config).encode())
         summary = summarise(started, config.judging.near)
@@ -88,20 +88,20 @@ def check(config: FeedbackConfig) -> None:
             raise UserError(f"--out {config.out} lies in {flag} {source}; choose a folder outside it")
 
 
-def steps(run: Session, config: FeedbackConfig) -> Iterator[Callable[[], Step]]:
+def every_step(run: Session, config: FeedbackConfig) -> Iterator[Callable[[], Step]]:
     """The stages in order, each to be made in its turn: what it reads are the files of those before."""
-    from . import steps as of
+    from . import steps
 
-    yield lambda: of.prompts_step(run, config)
-    yield lambda: of.candidates_step(run, config.candidates, config.model)
+    yield lambda: steps.prompts_step(run, config)
+    yield lambda: steps.candidates_step(run, config.candidates, config.model)
     if config.labeller == "implicit":
-        yield lambda: of.logprob_step(run, "policy", config.judge)
-        yield lambda: of.logprob_step(run, "reference", str(config.reference))
-        yield lambda: of.implicit_scores_step(run, config.implicit)
-        yield lambda: of.implicit_pairs_step(run, config.implicit)
+        yield lambda: steps.logprob_step(run, "policy", config.judge)
+        yield lambda: steps.logprob_step(run, "reference", str(config.reference))
+        yield lambda: steps.implicit_scores_step(run, config.implicit)
+        yield lambda: steps.implicit_pairs_step(run, config.implicit)
         return
-    yield lambda: of.claims_step(run, config.claims, config.divider)
-    yield lambda: of.questions_step(run, config.asking, config.divider)
-    yield lambda: of.judge_step(run, config.judge)
-    yield lambda: of.scores_step(run, config.scores)
-    yield lambda: of.pairs_step(run, config.pairs)
+    yield lambda: steps.claims_step(run, config.claims, config.divider)
+    yield lambda: steps.questions_step(run, config.asking, config.divider)
+    yield lambda: steps.judge_step(run, config.judge)
+    yield lambda: steps.scores_step(run, config.scores)
+    yield lambda: steps.pairs_step(run, config.pairs)

@@ -24,7 +24,7 @@ def build(config: ModelConfig, seed: int) -> tuple[LvlmForConditionalGeneration,
 
     hide_bars_without_terminal()
     set_seed(seed)
-    return _assembled(config) if config.from_ is None else _there(config, config.from_)
+    return _assembled(config) if config.from_ is None else _changed(config, config.from_)
 
 
 # -- of parts ----------------------------------------------------------------------------------------------------------
@@ -33,7 +33,7 @@ def build(config: ModelConfig, seed: int) -> tuple[LvlmForConditionalGeneration,
 def _assembled(config: ModelConfig) -> tuple[LvlmForConditionalGeneration, LvlmProcessor]:
     from ...models import assembly
 
-    vision, text = _placed(config.vision or {}), _placed(config.text or {})
+    vision, text = _with_place(config.vision or {}), _with_place(config.text or {})
     name = config.tokenizer or text.get("from")
     if name is None:
         raise UserError("a language model with random weights needs `model.tokenizer`: a folder, a hub id or a bundled model's name")
@@ -41,7 +41,7 @@ def _assembled(config: ModelConfig) -> tuple[LvlmForConditionalGeneration, LvlmP
     if "from" not in text:
         text = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id} | text
     options = changes_of(config)
-    more = {key: _placed(tower) for key, tower in options.pop("more_towers", {}).items()}
+    more = {key: _with_place(tower) for key, tower in options.pop("more_towers", {}).items()}
     model = assembly.assemble(vision, text, more_towers=more, **options)
     processor = assembly.make_processor(
         model,
@@ -51,7 +51,7 @@ def _assembled(config: ModelConfig) -> tuple[LvlmForConditionalGeneration, LvlmP
         template=config.chat_template,
         **_constants(model.config.vision_config, vision) | _given_pictures(config),
     )
-    _tell_branches(model, processor, _further(model, more))
+    _write_constants(model, processor, _constants_of_more(model, more))
     return model, processor
 
 
@@ -74,7 +74,7 @@ def changes_of(config: ModelConfig) -> dict[str, Any]:
     return {key: value for key, value in given.items() if value is not None}
 
 
-def _placed(described: dict[str, Any]) -> dict[str, Any]:
+def _with_place(described: dict[str, Any]) -> dict[str, Any]:
     if "from" not in described or described.get("library", "transformers") != "transformers":
         return described  # timm's and open_clip's names are theirs to understand
     return described | {"from": place_of(described["from"])}
@@ -93,21 +93,21 @@ def place_of(name: str) -> str:
 # -- one that is there -------------------------------------------------------------------------------------------------
 
 
-def _there(config: ModelConfig, name: str) -> tuple[LvlmForConditionalGeneration, LvlmProcessor]:
+def _changed(config: ModelConfig, name: str) -> tuple[LvlmForConditionalGeneration, LvlmProcessor]:
     from ...models import assembly
 
-    model, processor = _loaded(place_of(name), config.revision)
+    model, processor = _load(place_of(name), config.revision)
     changes = changes_of(config)
-    more = {key: _placed(tower) for key, tower in changes.pop("more_towers", {}).items()}
-    further = _read_so_far(model, more)
+    more = {key: _with_place(tower) for key, tower in changes.pop("more_towers", {}).items()}
+    further = _constants_so_far(model, more)
     if changes or more:
         model = assembly.replace_parts(model, **changes, **({"more_towers": more} if more else {}))
     processor = assembly.adjusted(model, processor, config.prompt_style, config.chat_template, **_given_pictures(config))
-    _tell_branches(model, processor, further | _further(model, more))
+    _write_constants(model, processor, further | _constants_of_more(model, more))
     return model, processor
 
 
-def _loaded(place: str, revision: str | None) -> tuple[LvlmForConditionalGeneration, LvlmProcessor]:
+def _load(place: str, revision: str | None) -> tuple[LvlmForConditionalGeneration, LvlmProcessor]:
     from ...models import assembly, hub
 
     folder = Path(place) if Path(place).is_dir() else hub.snapshot(place, revision)
@@ -123,24 +123,24 @@ def _loaded(place: str, revision: str | None) -> tuple[LvlmForConditionalGenerat
 # -- constants of the pixels -------------------------------------------------------------------------------------------
 
 
-def _further(model: LvlmForConditionalGeneration, described: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def _constants_of_more(model: LvlmForConditionalGeneration, described: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """The constants of each described further tower."""
     return {name: _constants(model.config.tower_configs[name], tower) for name, tower in described.items()}
 
 
-def _read_so_far(model: LvlmForConditionalGeneration, replaced: Collection[str]) -> dict[str, dict[str, Any]]:
+def _constants_so_far(model: LvlmForConditionalGeneration, replaced: Collection[str]) -> dict[str, dict[str, Any]]:
     """The constants by which each further tower of a model that is there reads its pixels; its branches then say them too.
 
     Branches of towers that are to be replaced forget theirs.
     """
     if model.config.branches is None:
         return {}
-    model.config.branches = [_said(branch, branch["tower"] in replaced) for branch in model.config.branches]
+    model.config.branches = [_written_out(branch, branch["tower"] in replaced) for branch in model.config.branches]
     ways = [branch for branch in model.config.branches if branch["tower"] not in ("vision_tower", *replaced)]
     return {branch["tower"]: {"image_mean": branch["mean"], "image_std": branch["std"]} for branch in reversed(ways)}
 
 
-def _said(branch: Mapping[str, Any], replaced: bool) -> dict[str, Any]:
+def _written_out(branch: Mapping[str, Any], replaced: bool) -> dict[str, Any]:
     if replaced:
         return dict(branch) | {"mean": None, "std": None}
     if branch["tower"] == "vision_tower" or branch["mean"] is not None:
@@ -148,14 +148,14 @@ def _said(branch: Mapping[str, Any], replaced: bool) -> dict[str, Any]:
     return dict(branch) | {"mean": branch["given_mean"], "std": branch["given_std"]}
 
 
-def _tell_branches(model: LvlmForConditionalGeneration, processor: LvlmProcessor, further: Mapping[str, Mapping[str, Any]]) -> None:
+def _write_constants(model: LvlmForConditionalGeneration, processor: LvlmProcessor, further: Mapping[str, Mapping[str, Any]]) -> None:
     """Writes into the branches which constants the pixels come with, and for those of `further` towers, unless given, their own."""
     given = [list(getattr(processor.image_processor, key)) for key in CONSTANTS]
     if model.config.branches is not None:
-        model.config.branches = [_told(branch, given, further.get(branch["tower"], {})) for branch in model.config.branches]
+        model.config.branches = [_with_constants(branch, given, further.get(branch["tower"], {})) for branch in model.config.branches]
 
 
-def _told(branch: Mapping[str, Any], given: list[list[float]], own: Mapping[str, Any]) -> dict[str, Any]:
+def _with_constants(branch: Mapping[str, Any], given: list[list[float]], own: Mapping[str, Any]) -> dict[str, Any]:
     known = [branch["mean"], branch["std"]] if branch["mean"] is not None else [own.get(key) for key in CONSTANTS]
     wanted = [list(given[i] if values is None else values) for i, values in enumerate(known)]
     mean, std = (None, None) if wanted == given else wanted

@@ -52,7 +52,7 @@ def told_plainly(video: str | None) -> Iterator[None]:
         raise UserError(told if video is None or video in told else f"{video}: {told}") from error
 
 
-def stretch(config: FilmConfig) -> Stretch:
+def stretch_of(config: FilmConfig) -> Stretch:
     """The film and its stretch. Raises UserError for what is no video, and for a stretch outside of it."""
     from video.decode import probe
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from ...choices import Keys
 from ...config import JobConfig, UserError
-from .film import FilmConfig, Stretch, stretch, told_plainly
+from .film import FilmConfig, Stretch, stretch_of, told_plainly
 
 if TYPE_CHECKING:
     from video.budget import Law, Limit, Planned
@@ -71,10 +71,10 @@ def run(config: VideoPlanConfig) -> int:
     """Print the plan, and write it where asked. Raises UserError."""
     from video.budget import Refused, plan
 
-    law = read(config.law)
-    part = stretch(config) if config.video is not None else None
-    film = film_of(config, part)
-    text = text_of(config, film, part)
+    law = law_of(config.law)
+    stretch = stretch_of(config) if config.video is not None else None
+    film = film_of(config, stretch)
+    text = text_of(config, film, stretch)
     costs = costs_of(config)
     limits = limits_of(config, law, costs)
     try:
@@ -84,11 +84,11 @@ def run(config: VideoPlanConfig) -> int:
         if isinstance(error.__cause__, Refused):
             raise UserError(f"{error}; without --law the plan is the rule of thumb's") from error
         raise
-    _show(config, planned, law, part, costs)
+    _show(config, planned, law, stretch, costs)
     return 0
 
 
-def read(name: str | None) -> Law | None:
+def law_of(name: str | None) -> Law | None:
     """The law of a file or a preset. Raises UserError."""
     from video.budget import PRESETS, preset, read_law
 
@@ -100,18 +100,18 @@ def read(name: str | None) -> Law | None:
         raise UserError(f"--law {name}: {error}") from error
 
 
-def film_of(config: VideoPlanConfig, part: Stretch | None) -> Footage:
+def film_of(config: VideoPlanConfig, stretch: Stretch | None) -> Footage:
     """The film as planning sees it; one frame a second without end where none is given."""
     import numpy as np
 
     from video.budget.planning import Footage
 
-    if part is None:
+    if stretch is None:
         return Footage(UNSEEN, np.arange, np.arange(UNSEEN, dtype=np.float64))
-    return Footage(part.part.n_frames, lambda n: part.places(config.sampler, n), part.info.times)
+    return Footage(stretch.part.n_frames, lambda n: stretch.places(config.sampler, n), stretch.info.times)
 
 
-def text_of(config: VideoPlanConfig, film: Footage, part: Stretch | None) -> TextOf:
+def text_of(config: VideoPlanConfig, film: Footage, stretch: Stretch | None) -> TextOf:
     """Text tokens of a prompt of T frames. Raises UserError for a style without a tokenizer, and for both ways to say it at once."""
     from video.budget.text import counted, flat
 
@@ -121,7 +121,7 @@ def text_of(config: VideoPlanConfig, film: Footage, part: Stretch | None) -> Tex
         return flat(config.text_tokens or 0.0, config.reserve)
     if config.text_tokens is not None or config.tokenizer is None:
         raise UserError("--style is counted with --tokenizer NAME; without one give --text-tokens, a number a frame, in its place")
-    duration = float(film.times[-1]) if part is None else part.info.duration
+    duration = float(film.times[-1]) if stretch is None else stretch.info.duration
     return counted(lambda frames: _pieces(config.style or "", film, frames, duration), _counter(config.tokenizer), config.reserve)
 
 
@@ -192,29 +192,29 @@ def _wishes(config: VideoPlanConfig) -> Any:
 # What is shown
 
 
-def _show(config: VideoPlanConfig, planned: Planned, law: Law | None, part: Stretch | None, costs: dict[str, Cost]) -> None:
+def _show(config: VideoPlanConfig, planned: Planned, law: Law | None, stretch: Stretch | None, costs: dict[str, Cost]) -> None:
     from data_tools.shards import write_atomic
 
-    row = planned.to_dict() | {"video": part.info.path if part else None, "flops": _flops(planned, costs)}
-    if part is None:
+    row = planned.to_dict() | {"video": stretch.info.path if stretch else None, "flops": _flops(planned, costs)}
+    if stretch is None:
         row["plan"] |= {"times": [], "indices": None}
     if config.out is not None:
         try:
             write_atomic(config.out.expanduser(), (json.dumps(row, indent=1) + "\n").encode())
         except OSError as error:
             raise UserError(f"cannot write --out {config.out}: {error}") from error
-    print(json.dumps(row) if config.json_output else "\n".join(lines(config, planned, law, part, costs)))
+    print(json.dumps(row) if config.json_output else "\n".join(lines(config, planned, law, stretch, costs)))
 
 
 def _flops(planned: Planned, costs: dict[str, Cost]) -> float:
     return float(costs["flops"].of(planned.plan.n_frames, planned.plan.total))
 
 
-def lines(config: VideoPlanConfig, planned: Planned, law: Law | None, part: Stretch | None, costs: dict[str, Cost]) -> list[str]:
+def lines(config: VideoPlanConfig, planned: Planned, law: Law | None, stretch: Stretch | None, costs: dict[str, Cost]) -> list[str]:
     """The plan for a terminal."""
     plan, told = planned.plan, []
-    if part:
-        told.append(f"{part.info!r}")
+    if stretch:
+        told.append(f"{stretch.info!r}")
     of = f" of {config.window}" if config.window else ""
     told += [
         f"plan: {plan.n_frames} frames of {plan.tokens_a_frame} tokens: {plan.visual_tokens} visual + {plan.text_tokens} text = "
@@ -234,7 +234,7 @@ def lines(config: VideoPlanConfig, planned: Planned, law: Law | None, part: Stre
     told.append(f"cost: {_flops(planned, costs) / 1e12:.1f} TFLOP at {sizes}, {tower:.0%} of it the tower")
     if law and law.seconds:
         told.append(f"seconds by the law's timings: {float(law.seconds.of(plan.n_frames, plan.total)):.3g}")
-    if part:
+    if stretch:
         told.append("times: " + " ".join(f"{time:.2f}" for time in plan.times))
     if config.text_tokens is None and config.style is None:
         told.append("note: no text around frames was counted; --text-tokens N or --style with --tokenizer does")

@@ -63,13 +63,13 @@ def run(config: VideoSampleConfig) -> int:
     if config.video is None:
         raise UserError("no video: mmalign video sample film.mp4 --frames 32 --out sheet.png")
     with told_plainly(config.video), open_video(config.video, config.backend, network=config.network) as video:
-        part = cut(video.info, config.start, config.end)
-        chosen = choose(config, video, part)
+        stretch = cut(video.info, config.start, config.end)
+        chosen = choose(config, video, stretch)
         sheet = draw(config, video, chosen)
     held = io.BytesIO()
     sheet.save(held, format={".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}.get(out.suffix.lower(), "PNG"))
     write_atomic(out, held.getvalue())
-    print(json.dumps(_row(config, part, chosen)) if config.json_output else "\n".join(_lines(config, part, chosen)))
+    print(json.dumps(_row(config, stretch, chosen)) if config.json_output else "\n".join(_lines(config, stretch, chosen)))
     return 0
 
 
@@ -87,23 +87,23 @@ def _out(config: VideoSampleConfig) -> Path:
 # Which frames
 
 
-def choose(config: VideoSampleConfig, video: Reader, part: Stretch) -> Chosen:
+def choose(config: VideoSampleConfig, video: Reader, stretch: Stretch) -> Chosen:
     """By a plan, by seconds, or by a method. Raises UserError for more than one of them, and for more frames than there are."""
     from video.frames import SAMPLERS
 
     if (config.plan is not None) + bool(config.at) > 1 or (config.frames and (config.plan or config.at)):
         raise UserError("give one of --frames with a method, --at and --plan")
     if config.plan is not None:
-        return _planned(config.plan, part)
+        return _planned(config.plan, stretch)
     if config.at:
-        return Chosen(_at(config.at, part), part.info.n_frames, "seconds asked for")
-    wanted = config.frames or min(16, part.part.n_frames)
-    if wanted > part.part.n_frames:
-        raise UserError(f"{config.video}: {wanted} frames were asked for and there are {part.part.n_frames}")
-    return _sampled(config, part, wanted) if config.method in SAMPLERS else _selected(config, video, part, wanted)
+        return Chosen(_at(config.at, stretch), stretch.info.n_frames, "seconds asked for")
+    wanted = config.frames or min(16, stretch.part.n_frames)
+    if wanted > stretch.part.n_frames:
+        raise UserError(f"{config.video}: {wanted} frames were asked for and there are {stretch.part.n_frames}")
+    return _sampled(config, stretch, wanted) if config.method in SAMPLERS else _selected(config, video, stretch, wanted)
 
 
-def _planned(path: Path, part: Stretch) -> Chosen:
+def _planned(path: Path, stretch: Stretch) -> Chosen:
     from video.clip import FramePlan
 
     try:
@@ -112,29 +112,29 @@ def _planned(path: Path, part: Stretch) -> Chosen:
         raise UserError(f"--plan {path} is no plan of `mmalign video plan --out`: {error}") from error
     if not plan.times:
         raise UserError(f"--plan {path} was made without a video, so it names no frames")
-    return Chosen(_at(list(plan.times), part), part.info.n_frames, f"plan {path.name}")
+    return Chosen(_at(list(plan.times), stretch), stretch.info.n_frames, f"plan {path.name}")
 
 
-def _at(seconds: list[float], part: Stretch) -> np.ndarray:
+def _at(seconds: list[float], stretch: Stretch) -> np.ndarray:
     from video.decode.base import wanted_indices
 
-    return wanted_indices(part.info, None, seconds, None)
+    return wanted_indices(stretch.info, None, seconds, None)
 
 
-def _sampled(config: VideoSampleConfig, part: Stretch, wanted: int) -> Chosen:
+def _sampled(config: VideoSampleConfig, stretch: Stretch, wanted: int) -> Chosen:
     from video.frames import sample
 
     if config.query is not None or config.encoder is not None:
         raise UserError(f"the sampler {config.method!r} looks at times alone; --query and --encoder are for a selector, such as aks")
-    return Chosen(sample(part.part, config.method, wanted, **config.options) + part.first, part.part.n_frames, config.method)
+    return Chosen(sample(stretch.part, config.method, wanted, **config.options) + stretch.first, stretch.part.n_frames, config.method)
 
 
-def _selected(config: VideoSampleConfig, video: Reader, part: Stretch, wanted: int) -> Chosen:
+def _selected(config: VideoSampleConfig, video: Reader, stretch: Stretch, wanted: int) -> Chosen:
     """Among candidates at `rate`, of which there are at least twice the frames wanted where the film has them."""
     from video.frames import sample, select
 
-    count = min(part.part.n_frames, max(math.ceil(part.part.duration * config.rate), 2 * wanted))
-    places = sample(part.part, "uniform", count) + part.first
+    count = min(stretch.part.n_frames, max(math.ceil(stretch.part.duration * config.rate), 2 * wanted))
+    places = sample(stretch.part, "uniform", count) + stretch.first
     candidates = candidates_of(config, video, places, config.query)
     try:
         found = select(candidates, config.method, wanted, **config.options)
@@ -180,22 +180,22 @@ def _pictures(video: Reader, places: np.ndarray, size: tuple[int, int]) -> Itera
             yield Image.fromarray(frame.transpose(1, 2, 0))
 
 
-def _row(config: VideoSampleConfig, part: Stretch, chosen: Chosen) -> dict[str, Any]:
+def _row(config: VideoSampleConfig, stretch: Stretch, chosen: Chosen) -> dict[str, Any]:
     return {
-        "video": part.info.path,
+        "video": stretch.info.path,
         "how": chosen.how,
         "among": chosen.among,
         "indices": chosen.places.tolist(),
-        "times": part.info.times[chosen.places].tolist(),
+        "times": stretch.info.times[chosen.places].tolist(),
         "scores": chosen.scores,
         "out": str(config.out),
     }
 
 
-def _lines(config: VideoSampleConfig, part: Stretch, chosen: Chosen) -> list[str]:
-    times = " ".join(f"{time:.2f}" for time in part.info.times[chosen.places])
+def _lines(config: VideoSampleConfig, stretch: Stretch, chosen: Chosen) -> list[str]:
+    times = " ".join(f"{time:.2f}" for time in stretch.info.times[chosen.places])
     return [
-        repr(part.info),
+        repr(stretch.info),
         f"{len(chosen.places)} of {chosen.among} frames, {chosen.how}",
         f"times: {times}",
         f"written to {config.out}",
