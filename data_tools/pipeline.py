@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .durable import is_disk_full
-from .finalising import SeenIds, finalise_shard
+from .disk.durable import is_disk_full, read_json
 from .io import Shard, extension
-from .judging import judge_shard
-from .plan import Plan, Summary, Watch, check_identity
 from .report.stats import Stats
-from .shards import RunDir, RunStopped, read_json
+from .run.directory import RunDir, RunStopped
+from .run.finalising import finalise_shard
+from .run.judging import judge_shard
+from .run.plan import Plan, Summary, Watch, check_identity
+from .run.seen_ids import SeenIds
 
 if TYPE_CHECKING:
     from .filters.scan import Scan

@@ -1,1 +1,1 @@
-"""VIDEO: file -> VideoClip, and what to keep of it. Its parts arrive with the video work."""
+"""VIDEO: file -> VideoClip, and what to keep of it."""

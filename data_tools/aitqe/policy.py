@@ -6,15 +6,17 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from ..records import Verdict
 from .parser import ASPECTS, HIGHEST, LOWEST, Reply, in_range
 
+if TYPE_CHECKING:
+    from ..run.plan import ShardRule
+
 POLICIES = ("model", "threshold", "always", "never", "score-only")
-ShardRule = Callable[[Iterable[tuple[int, Verdict]]], Callable[[int, Verdict], Verdict]]
 
 # From here on the model prefers the rewriting branch, which is what greedy decoding would have written.
 _PREFERS_REWRITE = 0.5

@@ -172,7 +172,7 @@ def told_of(error: Exception) -> Message:
 
 
 def _next(tasks: queue.Queue[Message], stopped: threading.Event) -> Message:
-    from ..shards import RunStopped
+    from ..run.directory import RunStopped
 
     while not stopped.is_set():
         with suppress(queue.Empty):

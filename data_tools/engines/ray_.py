@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from ..shards import RunDir, RunRefused, RunStopped, write_atomic
+from ..disk.durable import write_atomic
+from ..run.directory import RunDir, RunRefused, RunStopped
 from .local import OUT_OF_MEMORY, told_of
 from .tasks import Build, Message, Task, Worker, perform
 

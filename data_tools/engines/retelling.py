@@ -11,17 +11,18 @@ from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 from typing import Any
 
+from ..disk.journal import EntriesByRow, Entry, Journal
 from ..filters.base import Filter, Signals
+from ..filters.rules import RULE
 from ..filters.step import FilterStep
 from ..io import Shard
-from ..journal import EntriesByRow, Entry, Journal
-from ..judging import Prepared, id_hash, judge_block, prepared_blocks
-from ..plan import Plan, Watch
 from ..records import Sample, Source, Verdict
-from ..shards import RunDir
-from ..steady import steady
+from ..run.blocks import Prepared, journaled
+from ..run.directory import RunDir
+from ..run.judging import judge_block
+from ..run.plan import Plan, Watch, source_of
+from ..run.steady import steady
 
-RULE = "rule:"
 ROWS = 256  # looked at together where no model is asked
 Models = Callable[[], FilterStep]  # the step of an undivided run, its models loaded
 
@@ -124,15 +125,14 @@ def retell_shard(
     step, wanted = retelling.step, frozenset(asked)
     told = dataclasses.replace(plan, step=step, look=lambda sample: "pixels" if _row(sample) in wanted else "nothing")
     with steady(shard, run_dir), Journal(run_dir.journal(shard.name)) as journal:
-        if journal.complete:
-            return
-        for block in prepared_blocks(plan.read(shard, skip=journal.rows), told):
+
+        def judged(block: list[Prepared]) -> list[Entry]:
             rows = [_refused_as_before(row, journal.rows + i, entries, step) for i, row in enumerate(block)]
-            new = judge_block(rows, told, watch)
-            journal.append(new, b"".join(id_hash(row.item) for row in rows))
+            return judge_block(rows, told, watch)
+
+        for new in journaled(shard, told, journal, judged):
             watch.block(shard, new)
             watch.check()
-        journal.finish()
 
 
 def _refused_as_before(row: Prepared, number: int, entries: EntriesByRow, step: FilterStep) -> Prepared:
@@ -144,5 +144,4 @@ def _refused_as_before(row: Prepared, number: int, entries: EntriesByRow, step: 
 
 
 def _row(sample: Sample) -> int:
-    assert sample.source is not None
-    return sample.source.row
+    return source_of(sample).row

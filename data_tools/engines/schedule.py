@@ -15,11 +15,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..finalising import SeenIds
 from ..io import Shard, SourceError
 from ..pipeline import reopen
-from ..plan import Summary, Watch, check_identity
-from ..shards import RunDir, RunRefused, RunStopped
+from ..run.directory import RunDir, RunRefused, RunStopped
+from ..run.plan import Summary, Watch, check_identity
+from ..run.seen_ids import SeenIds
 from .tasks import Message, Task
 
 log = logging.getLogger(__name__)

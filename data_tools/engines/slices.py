@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..durable import put_in_place, remove
+from ..disk.durable import put_in_place, read_json, remove
+from ..disk.journal import EntriesByRow
 from ..filters.scan import Scan
 from ..filters.settling import Settled, read_settled, settle
-from ..finalising import SeenIds
 from ..io import Shard
-from ..journal import EntriesByRow
-from ..shards import SLICES, STATE, RunDir, RunRefused, read_json, refuse_differences
+from ..run.directory import SLICES, STATE, RunDir, RunRefused, refuse_differences
+from ..run.seen_ids import SeenIds
 
 SLURM = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT")
 TORCHRUN = ("RANK", "WORLD_SIZE")

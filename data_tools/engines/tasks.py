@@ -13,12 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..finalising import finalise_shard, judged_ids
+from ..disk.durable import write_atomic
 from ..io import Shard
-from ..judging import judge_shard
-from ..plan import Plan, Step, Watch
 from ..records import Sample, Verdict
-from ..shards import RunDir, RunStopped, write_atomic
+from ..run.directory import RunDir, RunStopped
+from ..run.finalising import finalise_shard
+from ..run.judging import judge_shard
+from ..run.plan import Plan, Step, Watch
+from ..run.seen_ids import judged_ids
 
 Message = dict[str, Any]  # JSON-able
 TELL_EVERY = 0.1  # seconds

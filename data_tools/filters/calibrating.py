@@ -15,14 +15,17 @@ from typing import Any
 
 import numpy as np
 
+from ..disk.durable import to_json, write_atomic
+from ..disk.journal import Entry, Journal, read_entries
 from ..io import Shard
-from ..journal import Entry, Journal, read_entries
-from ..judging import id_hash, judge_block, prepared_blocks
-from ..plan import Item, Plan, Watch
-from ..shards import RunDir, to_json, write_atomic
+from ..run.blocks import ids_of, prepared_blocks
+from ..run.directory import RunDir
+from ..run.judging import judge_block
+from ..run.plan import Item, Plan, Watch
 from .agreement import Cut, Side, Told, loosest, rows_needed
 from .cascade import Decider
 from .logistic import columns_of, fit
+from .rules import RULE
 from .scan import LEAVES
 from .step import FilterStep
 
@@ -67,7 +70,7 @@ def calibrate(shards: Sequence[Shard], plan: Plan, run_dir: RunDir, watch: Watch
     judging = dataclasses.replace(plan, step=calibration.step)
     with Journal(run_dir.calibration) as journal:
         for block in prepared_blocks(_items(drawn[journal.rows :], shards, plan), judging):
-            journal.append(judge_block(block, judging, watch), b"".join(id_hash(row.item) for row in block))
+            journal.append(judge_block(block, judging, watch), ids_of(block))
             watch.calibrated(journal.rows)
             watch.check()
     record = learned(list(read_entries(run_dir.calibration)), calibration)
@@ -148,7 +151,7 @@ def learned(entries: Sequence[Entry], calibration: Calibration) -> dict[str, Any
 
 def _judged(entry: Entry) -> bool:
     """Whether this is the model's verdict: no refusal, no rule's, no scan's."""
-    return "rejected" not in entry and entry["action"] != "quarantine" and not entry.get("reason", "").startswith("rule:")
+    return "rejected" not in entry and entry["action"] != "quarantine" and not entry.get("reason", "").startswith(RULE)
 
 
 def _say(record: dict[str, Any], calibration: Calibration) -> None:

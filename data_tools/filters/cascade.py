@@ -14,12 +14,15 @@ from functools import cached_property
 from hashlib import blake2b
 from typing import Any, Literal
 
-from ..journal import Entry, read_entries
+from ..disk.durable import read_json
+from ..disk.journal import Entry, read_entries
 from ..records import Sample, Verdict
-from ..shards import RunDir, read_json
+from ..run.directory import RunDir
+from ..run.plan import source_of
 from .agreement import interval
 from .base import Signals
 from .logistic import Logistic
+from .rules import RULE
 
 Fate = Literal["keep", "drop"]
 KEPT, LEFT = "cascade:keep", "cascade:poor"  # reasons of rows that the cascade decided
@@ -101,9 +104,8 @@ class Cascade:
 
 
 def _place(sample: Sample) -> tuple[str, int]:
-    if sample.source is None:
-        raise ValueError(f"sample {sample.id!r} does not say where it was read (Sample.source); readers must set it")
-    return sample.source.shard, sample.source.row
+    source = source_of(sample)
+    return source.shard, source.row
 
 
 def tally(journals: Iterable[Iterable[Entry]]) -> dict[str, Any]:
@@ -124,7 +126,7 @@ def tally(journals: Iterable[Iterable[Entry]]) -> dict[str, Any]:
 
 def _kind(entry: Entry) -> str:
     reason, flags = entry.get("reason", ""), entry.get("flags", ())
-    if "rejected" in entry or entry["action"] == "quarantine" or reason.startswith("rule:"):
+    if "rejected" in entry or entry["action"] == "quarantine" or reason.startswith(RULE):
         return "elsewhere"
     if reason in (KEPT, LEFT):
         return "keep" if reason == KEPT else "drop"

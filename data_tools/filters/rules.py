@@ -42,6 +42,7 @@ from .rule_terms import (
 
 __all__ = ["Rule", "RuleError", "parse"]
 
+RULE = "rule:"  # what the reason of a row that left by a rule begins with, and the flag of one that would have
 DEEPEST = 50  # brackets inside brackets
 WORDS = frozenset({"and", "or", "not", "in", "is", "top", "bottom", "known", "unknown", "true", "false"})
 TOKEN = re.compile(

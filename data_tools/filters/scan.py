@@ -10,18 +10,18 @@ import dataclasses
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from ..disk.durable import write_atomic
+from ..disk.journal import Entry, Journal, read_lines
 from ..io import Shard
-from ..journal import Entry, Journal, read_lines
-from ..judging import Prepared, id_hash, prepared_blocks
-from ..plan import Look, Plan, Watch
 from ..records import Sample
-from ..shards import RunDir, write_atomic
-from ..steady import steady
+from ..run.blocks import Prepared, journaled
+from ..run.directory import RunDir
+from ..run.plan import Look, Plan, Watch
+from ..run.steady import steady
 from .base import Comparing, Filter, Signals, grey_of, loose_of, side_of
 from .rules import Rule
 
@@ -74,15 +74,9 @@ def scan_shard(shard: Shard, plan: Plan, run_dir: RunDir, watch: Watch, *, limit
 
 def _journal(shard: Shard, plan: Plan, scan: Scan, path: Path, watch: Watch, limit: int | None) -> None:
     with Journal(path) as journal:
-        if journal.complete:
-            return
-        rows = plan.read(shard, skip=journal.rows)
-        wanted = rows if limit is None else islice(rows, limit - journal.rows)
-        for block in prepared_blocks(wanted, _scan_plan(plan, scan)):
-            journal.append(_entries(block, scan), b"".join(id_hash(row.item) for row in block))
-            watch.scanned(shard, len(block))
+        for entries in journaled(shard, _scan_plan(plan, scan), journal, lambda block: _entries(block, scan), limit):
+            watch.scanned(shard, len(entries))
             watch.check()
-        journal.finish()
 
 
 def _scan_plan(plan: Plan, scan: Scan) -> Plan:

@@ -8,9 +8,10 @@ from threading import Lock
 
 import numpy as np
 
-from ..journal import EntriesByRow, Entry
+from ..disk.journal import EntriesByRow, Entry
 from ..records import Sample
-from ..shards import CHANGED, RunDir, RunRefused
+from ..run.directory import CHANGED, RunDir, RunRefused
+from ..run.plan import source_of
 from .base import Value
 from .rule_terms import Cuts
 from .scan import Scan
@@ -38,12 +39,11 @@ class Scanned:
 
     def of(self, sample: Sample) -> Entry:
         """The signals of a sample's row, or the entry by which the scan refused it ("rejected", "detail")."""
-        if sample.source is None:
-            raise ValueError(f"sample {sample.id!r} does not say where it was read (Sample.source); readers must set it")
+        source = source_of(sample)
         with self._lock:
-            if self._shard is None or self._shard.name != sample.source.shard:
-                self._shard = _Shard(sample.source.shard, self.run_dir)
-            entry, across = self._shard.row(sample.source.row)
+            if self._shard is None or self._shard.name != source.shard:
+                self._shard = _Shard(source.shard, self.run_dir)
+            entry, across = self._shard.row(source.row)
         if "rejected" in entry:
             return entry
         own = {**self._own, **{name: value for name, value in entry.items() if name not in self._hidden}}

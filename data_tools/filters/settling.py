@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..disk.durable import read_json, to_json, write_atomic
+from ..disk.journal import read_entries
 from ..io import Shard
-from ..journal import read_entries
-from ..shards import RunDir, read_json, to_json, write_atomic
+from ..run.directory import RunDir
 from .rule_terms import Cuts, Share, cuts
 from .rules import Rule
 from .scan import LEAVES, SHARE, Scan

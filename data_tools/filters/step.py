@@ -8,11 +8,11 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..journal import Entry
-from ..plan import Look, Step
+from ..disk.journal import Entry
 from ..records import Sample, Verdict
+from ..run.plan import Look, Step
 from .base import Filter, Signals, kinds_of
-from .rules import Rule
+from .rules import RULE, Rule
 
 if TYPE_CHECKING:
     from .cascade import Cascade
@@ -94,7 +94,7 @@ class FilterStep:
         if rule is None:
             return None
         seen = ", ".join(f"{name} = {row.get(name)}" for name in rule.names)
-        return Verdict("drop", reason=f"rule:{rule.text}", explanations={"rule": seen}, signals=row)
+        return Verdict("drop", reason=RULE + rule.text, explanations={"rule": seen}, signals=row)
 
     def _answers(self, samples: Mapping[int, Sample], signals: Sequence[Signals]) -> dict[int, Verdict]:
         """A verdict for each row that is left: the cascade's where it has one, else what `then` says."""
@@ -112,5 +112,5 @@ class FilterStep:
 
     def _with_signals(self, answer: Verdict, signals: Signals) -> Verdict:
         rule = self._wants_gone(signals, set(self.kinds)) if self.report_only else None
-        flags = answer.flags if rule is None else (*answer.flags, f"rule:{rule.text}")
+        flags = answer.flags if rule is None else (*answer.flags, RULE + rule.text)
         return dataclasses.replace(answer, signals=signals, flags=flags)

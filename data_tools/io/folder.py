@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..durable import sync
+from ..disk.durable import sync
 from ..records import Image, Rejected, Sample
 from .fields import Wanted, image_keys_of, sample_of
 from .images import encoded, suffix

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 
 import pyarrow as pa
 
-from ..durable import sync
+from ..disk.durable import sync
 from ..records import Rejected, Sample
 from .columns import Columns, rows_in
 from .fields import Wanted, sample_of

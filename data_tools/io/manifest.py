@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..shards import write_atomic
+from ..disk.durable import write_atomic
 from .paths import SourceError, exists, is_remote, join, local, open_bytes, parent
 from .shard import Shard
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, ClassVar
 
-from ..durable import put_in_place, remove
+from ..disk.durable import put_in_place, remove
 from ..records import Sample
 from .paths import SourceError, is_remote, local
 

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
-from ..shards import to_json, write_atomic
+from ..disk.durable import to_json, write_atomic
 from .charts import SMALL, Series, columns, length_bins, overlay, tallest
 from .diff import Span, word_diff
 from .gallery import CRISP_SIDE, Gallery, Item

@@ -9,7 +9,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ..shards import write_atomic
+from ..disk.durable import write_atomic
 from .visible import visible
 
 

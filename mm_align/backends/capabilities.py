@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data_tools.shards import read_json, write_atomic
+from data_tools.disk.durable import read_json, write_atomic
 
 log = logging.getLogger(__name__)
 

@@ -52,7 +52,7 @@ class OwnFolder(NamedTuple):
     @contextmanager
     def filling(self) -> Iterator[Path]:
         """An empty folder beside it to write to, which takes its place, synced, when the block ends without an exception."""
-        from data_tools.durable import put_in_place, remove, sync
+        from data_tools.disk.durable import put_in_place, remove, sync
 
         temporary = self.path.with_name(f".{self.path.name}.tmp")
         remove(temporary)

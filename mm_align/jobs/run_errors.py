@@ -14,7 +14,7 @@ def user_errors(root: Path) -> Iterator[None]:
     """Around a run in the folder `root`: what is refused is a UserError, what stops it (a full disk too) is `Stopped`."""
     from data_tools.io import SourceError
     from data_tools.pipeline import stopping_on_full_disk
-    from data_tools.shards import RunRefused, RunStopped
+    from data_tools.run.directory import RunRefused, RunStopped
 
     try:
         with stopping_on_full_disk(root):

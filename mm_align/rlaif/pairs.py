@@ -12,12 +12,12 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
+from data_tools.disk.durable import write_atomic
 from data_tools.io import BadImage
 from data_tools.io.jsonl import dump
 from data_tools.io.refusals import RowError
 from data_tools.preference import write_pairs as write_preferences
 from data_tools.records import PreferencePair, Response, Sample
-from data_tools.shards import write_atomic
 
 from ..config import JobConfig
 from .files import answered, prompt_text, scores

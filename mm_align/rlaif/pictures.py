@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from data_tools.io import BadImage, decode
 from data_tools.records import Image, Sample
-from data_tools.shards import fingerprint
+from data_tools.run.directory import fingerprint
 
 from .stage import Done, Gone
 

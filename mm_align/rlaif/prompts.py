@@ -10,13 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from data_tools.durable import put_in_place
+from data_tools.disk.durable import put_in_place, write_atomic
 from data_tools.io import BadImage
 from data_tools.io.fields import CONVERSATION_KEYS, content_id, is_record
 from data_tools.io.images import encoded, open_image, suffix
 from data_tools.io.jsonl import dump
 from data_tools.records import Image, Message, Part, Rejected, Sample
-from data_tools.shards import write_atomic
 
 from .stage import Gone, Places, StageSummary
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_tools.calls import CallFailed
-from data_tools.durable import put_in_place
+from data_tools.disk.durable import put_in_place
+from data_tools.disk.ledger import Ledger, key_of
 from data_tools.io.jsonl import dump
-from data_tools.ledger import Ledger, key_of
-from data_tools.shards import RunStopped
+from data_tools.run.directory import RunStopped
 
 FAILURES = 3  # calls in a row that fail for no fault of the row's: then the model is gone, not the row
 

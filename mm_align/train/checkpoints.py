@@ -6,8 +6,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data_tools.durable import remove, sync
-from data_tools.shards import read_json, to_json, write_atomic
+from data_tools.disk.durable import read_json, remove, sync, to_json, write_atomic
 
 MARK, BEST = "whole.json", "best.json"
 NAME = re.compile(r"checkpoint-(\d+)")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_tools.durable import put_in_place
+from data_tools.disk.durable import put_in_place
 
 SKIPPED = ("runtime", "per_second", "flos", "epoch", "step", "train_loss", "/rows", "/unanswered")  # of the machine, or no curve
 INTERVAL = ("_low", "_high")  # a benchmark's name with these: its 95 % interval

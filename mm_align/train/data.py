@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from data_tools.durable import put_in_place, sync
+from data_tools.disk.durable import put_in_place, sync
 from data_tools.io import BadImage, decode
 from data_tools.io.refusals import rejected
 from data_tools.records import Image, Sample

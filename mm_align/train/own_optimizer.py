@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback, TrainingArguments
 
-from data_tools.durable import put_in_place, sync
+from data_tools.disk.durable import put_in_place, sync
 
 FILE = "objective_optimizer.safetensors"
 

@@ -21,10 +21,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from data_tools.durable import sync
+from data_tools.disk.durable import read_json, sync, to_json, write_atomic
 from data_tools.io.images import encoded
 from data_tools.records import Image
-from data_tools.shards import read_json, to_json, write_atomic
 
 from ..models import LvlmProcessor
 from ..models.batch import same_picture

@@ -16,14 +16,14 @@ from typing import IO, Any, Literal, NamedTuple, TypeVar
 import numpy as np
 from jinja2 import TemplateError
 
-from data_tools.durable import put_in_place, remove, sync
+from data_tools.disk.durable import put_in_place, read_json, remove, sync, to_json
 from data_tools.io import BadImage
 from data_tools.io.images import STORES, open_image
 from data_tools.io.jsonl import plain
 from data_tools.io.paths import is_remote
 from data_tools.io.refusals import RowError, excerpt, rejected
 from data_tools.records import Rejected, Sample
-from data_tools.shards import fingerprint, read_json, to_json
+from data_tools.run.directory import fingerprint
 
 from ..models import LvlmProcessor, Prepared
 from ..models.batch import Tokens, cut

@@ -18,7 +18,7 @@ from eeca_world import Pictures, build_tokenizer, general_pictures, landmark_pic
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, CLIPModel
 
-from data_tools.durable import put_in_place
+from data_tools.disk.durable import put_in_place
 from data_tools.scenes.entities import SPEC, landmarks
 from vision.knowledge import Knowledge, measure, split
 

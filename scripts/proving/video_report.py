@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from video_runs import ARMS, FRAMES, MAIN, TOKENS
 
+from data_tools.disk.durable import to_json, write_atomic
 from data_tools.scenes.films import KINDS
-from data_tools.shards import to_json, write_atomic
 from video.budget import Limit, Refused, Runs, fit, optimum
 from video.budget.cost import window
 

@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
+from data_tools.disk.durable import to_json, write_atomic
 from data_tools.records import Message, Part
 from data_tools.scenes.film_rows import frames, make_film
 from data_tools.scenes.films import DURATION, KINDS
-from data_tools.shards import to_json, write_atomic
 from mm_align.jobs.train.config import ModelConfig
 from mm_align.jobs.train.model import build
 from mm_align.losses.base import IGNORE

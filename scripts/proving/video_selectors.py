@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from video_runs import FILM, MAIN, MOST, Films, Recipe, Run, measure, start
 
-from data_tools.shards import to_json, write_atomic
+from data_tools.disk.durable import to_json, write_atomic
 from video.frames import Candidates, sample, select
 
 KEPT, TOKENS = 4, 16  # frames of MOST, tokens a frame

@@ -8,9 +8,9 @@ from PIL import Image
 
 from data_tools.io import list_shards
 from data_tools.pipeline import outputs_of, run
-from data_tools.plan import Plan, Watch
 from data_tools.records import Verdict
-from data_tools.shards import fingerprint, open_run
+from data_tools.run.directory import fingerprint, open_run
+from data_tools.run.plan import Plan, Watch
 
 
 def png(color):

@@ -7,8 +7,8 @@ from data_tools.engines.local import told_of
 from data_tools.engines.schedule import Judging, _Tallies
 from data_tools.engines.tasks import Task, Worker, perform
 from data_tools.io import list_shards
-from data_tools.plan import Watch
-from data_tools.shards import RunStopped, fingerprint, open_run
+from data_tools.run.directory import RunStopped, fingerprint, open_run
+from data_tools.run.plan import Watch
 
 
 @pytest.fixture

@@ -8,11 +8,12 @@ import pytest
 from pipeline_cases import batch_step, do, make_plan, png, rows_of, write_source
 
 from data_tools.aitqe import quota
-from data_tools.finalising import SeenIds, _Render
 from data_tools.io import list_shards, read
-from data_tools.plan import Summary, check_identity
 from data_tools.records import Verdict
-from data_tools.shards import RunRefused
+from data_tools.run.directory import RunRefused
+from data_tools.run.finalising import _Render
+from data_tools.run.plan import Summary, check_identity
+from data_tools.run.seen_ids import SeenIds
 
 
 def test_rows_keep_order_and_fields(source, reference):

@@ -19,7 +19,7 @@ spec = importlib.util.spec_from_file_location("t", sys.argv[1])
 t = importlib.util.module_from_spec(spec); spec.loader.exec_module(t)
 from data_tools.aitqe import quota
 from data_tools.pipeline import stopping_on_full_disk
-from data_tools.shards import RunStopped
+from data_tools.run.directory import RunStopped
 
 folder = Path(sys.argv[2])
 source = t.write_source(folder / "src", shards=2, rows=40)

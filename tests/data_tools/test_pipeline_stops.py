@@ -7,10 +7,10 @@ import pytest
 from pipeline_cases import batch_step, do, make_plan, results, rows_of, write_source
 
 from data_tools.calls import CallFailed
-from data_tools.journal import Journal
+from data_tools.disk.journal import Journal
 from data_tools.pipeline import stopping_on_full_disk
-from data_tools.plan import Watch
-from data_tools.shards import RunRefused, RunStopped
+from data_tools.run.directory import RunRefused, RunStopped
+from data_tools.run.plan import Watch
 
 
 def test_stopping_after_any_block_and_going_on_is_the_same(source, reference, tmp_path):
@@ -51,7 +51,7 @@ def test_a_step_that_fails_leaves_what_was_committed(source, reference, tmp_path
 @pytest.fixture
 def timeless(monkeypatch):
     """Files whose times tell nothing, as where a run goes on in another process."""
-    monkeypatch.setattr("data_tools.steady._state", lambda path: ())
+    monkeypatch.setattr("data_tools.run.steady._state", lambda path: ())
 
 
 def test_a_source_that_changes_under_the_run_is_refused(tmp_path, timeless):

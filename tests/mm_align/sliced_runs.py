@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 from engine_faults import results
 
-from data_tools.durable import put_in_place
+from data_tools.disk.durable import put_in_place
 from mm_align.cli import main
 
 BAD = '{"Recaption": "a small square on white ground", "Overall Score": "2<Overall>"}'  # what the model says of every caption

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from data_tools.plan import Progress
+from data_tools.run.plan import Progress
 from mm_align.jobs.progress import live
 
 

@@ -10,7 +10,7 @@ import engine_faults as faults
 import pytest
 
 from data_tools.engines import ray_
-from data_tools.shards import RunStopped
+from data_tools.run.directory import RunStopped
 from mm_align.cli import main
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra `ray` is not installed")

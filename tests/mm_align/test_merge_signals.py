@@ -8,8 +8,9 @@ import pytest
 from engine_faults import results
 from sliced_runs import BAD, command, divided, merge_cut_short, same
 
-from data_tools import finalising, shards
+from data_tools.disk import durable
 from data_tools.engines import slices
+from data_tools.run import finalising
 from mm_align.cli import main
 
 COPIES = ("--drop-if", "exact.pair_repeats is known or near_text.repeats is known", "--drop-if", "perceptual.repeats is known")
@@ -130,7 +131,7 @@ def test_what_cannot_be_decoded_for_the_model_stays_refused(source, tmp_path, mo
 def test_a_merge_of_compared_rows_that_is_cut_short_goes_on(source, tmp_path, at):
     """It stops before its n-th file is put in place, whoever puts it there."""
     divided(source, [tmp_path / "out"], 2, "--stages", "signals", *COPIES)
-    assert merge_cut_short(tmp_path / "out", at, [slices, finalising, shards]) == 130
+    assert merge_cut_short(tmp_path / "out", at, [slices, finalising, durable]) == 130
     assert main(["merge", str(tmp_path / "out")]) == 0
     command(source, tmp_path / "one", "--stages", "signals", *COPIES)
     same(tmp_path / "out", tmp_path / "one")

@@ -58,7 +58,7 @@ def run(config: AitqeDataConfig) -> AitqeDataReport:
 
 def build(config: AitqeDataConfig, *, backends: Mapping[str, Backend] | None = None) -> AitqeDataReport:
     """All stages in order. `backends`: judges that are loaded already, by the name that the config gives them."""
-    from data_tools.shards import write_atomic
+    from data_tools.disk.durable import write_atomic
 
     from .report import summarise, write
 

@@ -66,8 +66,8 @@ def answer_of(sample: Sample) -> Reply:
 
 def write(root: Path, summary: Mapping[str, Any], config: AitqeDataConfig) -> None:
     """report.json and report.html."""
+    from data_tools.disk.durable import to_json, write_atomic
     from data_tools.report.page import put_page
-    from data_tools.shards import to_json, write_atomic
 
     write_atomic(root / "report.json", to_json({**summary, "config": config.model_dump(mode="json")}))
     told = {name: value for name, value in config.model_dump(mode="json").items() if value is not None}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from data_tools.filters import FilterStep
     from data_tools.io import Shard
-    from data_tools.shards import RunDir
+    from data_tools.run.directory import RunDir
 
     from .config import EnhanceConfig
 
@@ -53,9 +53,9 @@ def calibration(config: EnhanceConfig, step: FilterStep) -> Any:
 
 def told(shards: Sequence[Shard], run_dir: RunDir) -> dict[str, Any]:
     """For the report: what was calibrated and what the cascade came to, counted over the journals."""
+    from data_tools.disk.durable import read_json
+    from data_tools.disk.journal import read_entries
     from data_tools.filters.cascade import tally
-    from data_tools.journal import read_entries
-    from data_tools.shards import read_json
 
     journals = (read_entries(path) for shard in shards if (path := run_dir.journal(shard.name)).is_file())
     return {**tally(journals), "calibrated": (read_json(run_dir.calibrated) or {}).get("told")}

@@ -12,7 +12,7 @@ from ..endpoint_fields import told_of_costs, usage_line
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from data_tools.shards import RunDir
+    from data_tools.run.directory import RunDir
 
     from ...backends.usage import Usage
     from .config import EnhanceConfig
@@ -33,7 +33,7 @@ class Spent:
 
     def remember(self) -> None:
         """Nothing is written where nothing was asked since."""
-        from data_tools.shards import to_json, write_atomic
+        from data_tools.disk.durable import to_json, write_atomic
 
         now = self.usage.to_dict()
         if now != self.kept:
@@ -43,7 +43,7 @@ class Spent:
 
 def spent_in(config: EnhanceConfig, *run_dirs: RunDir) -> dict[str, Any]:
     """For the report: what all processes of all starts asked, and its cost where prices are given; empty where no endpoint was asked."""
-    from data_tools.shards import read_json
+    from data_tools.disk.durable import read_json
 
     from ...backends.usage import together
 

@@ -14,16 +14,17 @@ from .source import about_data, first_rows, refuse_taken_fields
 
 if TYPE_CHECKING:
     from data_tools.calls import Backend
+    from data_tools.disk.journal import Entry
     from data_tools.io import Shard
-    from data_tools.journal import Entry
-    from data_tools.judging import Prepared
+    from data_tools.run.blocks import Prepared
 
     from .config import EnhanceConfig
 
 
 def dry_run(config: EnhanceConfig, shards: Sequence[Shard], backend: Backend | None) -> list[str]:
     """A line for each of the first rows as judged, and one with what all would cost; writes nothing."""
-    from data_tools.judging import asked, prepare_row
+    from data_tools.run.blocks import prepare_row
+    from data_tools.run.judging import asked
 
     from ..progress import count_rows
 

@@ -16,8 +16,8 @@ from .source import LOOK_ROWS
 if TYPE_CHECKING:
     from data_tools.engines.schedule import Pool
     from data_tools.io import Shard
-    from data_tools.plan import Watch
-    from data_tools.shards import RunDir
+    from data_tools.run.directory import RunDir
+    from data_tools.run.plan import Watch
 
     from .config import EnhanceConfig
 

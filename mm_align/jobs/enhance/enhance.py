@@ -28,8 +28,8 @@ from .source import about_data, refuse_absent_fields, refuse_taken_fields, shard
 if TYPE_CHECKING:
     from data_tools.calls import Backend
     from data_tools.io import Shard
-    from data_tools.plan import Watch
-    from data_tools.shards import RunDir
+    from data_tools.run.directory import RunDir
+    from data_tools.run.plan import Watch
 
 __all__ = ["EnhanceConfig", "enhance", "run"]
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def perform(config: EnhanceConfig, backend: Backend | None = None) -> EnhanceRep
 def _run(config: EnhanceConfig, shards: Sequence[Shard], backend: Backend | None) -> EnhanceReport:
     """The run in its folder: begun, continued, or finished already."""
     from data_tools.pipeline import outputs_of
-    from data_tools.shards import open_run
+    from data_tools.run.directory import open_run
 
     root, shards, part = place_of(config, shards)
     with open_run(root, _binding(config, shards, part), outputs_of(shards, config.format), overwrite=config.overwrite) as run_dir:
@@ -94,7 +94,7 @@ def _run(config: EnhanceConfig, shards: Sequence[Shard], backend: Backend | None
 
 def _binding(config: EnhanceConfig, shards: Sequence[Shard], part: Mapping[str, Any]) -> dict[str, Any]:
     """What two starts of one run must have in common; part: of a slice."""
-    from data_tools.shards import fingerprint
+    from data_tools.run.directory import fingerprint
 
     source = {shard.name: fingerprint(shard.path) for shard in shards}
     return {"config": config.model_dump(mode="json", exclude=set(UNBOUND)), "source": source, **part}
@@ -102,14 +102,14 @@ def _binding(config: EnhanceConfig, shards: Sequence[Shard], part: Mapping[str, 
 
 def _nothing_to_do(run_dir: RunDir) -> EnhanceReport:
     """A slice of a source that has fewer shards than slices."""
-    from data_tools.plan import Summary
+    from data_tools.run.plan import Summary
 
     run_dir.finish(Summary().to_dict())
     return EnhanceReport(run_dir.root, None, table=["this slice has no shards; it is done"])
 
 
 def _already_finished(run_dir: RunDir) -> EnhanceReport:
-    from data_tools.plan import Summary
+    from data_tools.run.plan import Summary
 
     summary = Summary.from_dict(run_dir.finished() or {})
     log.info("this run is already finished (%d rows); --overwrite starts it anew. Report: %s", summary.rows, run_dir.root / "report.html")
@@ -117,8 +117,8 @@ def _already_finished(run_dir: RunDir) -> EnhanceReport:
 
 
 def _judge_all(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir, backend: Backend | None) -> EnhanceReport:
-    from data_tools.plan import Watch
-    from data_tools.shards import write_atomic
+    from data_tools.disk.durable import write_atomic
+    from data_tools.run.plan import Watch
 
     from ..progress import stop_on_signals
 

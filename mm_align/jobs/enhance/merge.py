@@ -21,8 +21,8 @@ from .results import EnhanceReport, conclude
 if TYPE_CHECKING:
     from data_tools.engines.slices import Division, Merging
     from data_tools.filters import FilterStep
-    from data_tools.plan import Plan, Summary, Watch
-    from data_tools.shards import RunDir
+    from data_tools.run.directory import RunDir
+    from data_tools.run.plan import Plan, Summary, Watch
 
     from ...backends.usage import Usage
 
@@ -59,11 +59,11 @@ def merge(outs: Sequence[Path], *, judge: bool = False) -> EnhanceReport:
 
     judge: whether models may be asked about rows that no slice asked them about; RunRefused where that is needed and not allowed.
     """
-    from data_tools.durable import remove
+    from data_tools.disk.durable import read_json, remove
     from data_tools.engines.slices import gathered, slices_in
     from data_tools.pipeline import outputs_of
-    from data_tools.plan import Summary
-    from data_tools.shards import SLICES, STATE, open_run, read_json
+    from data_tools.run.directory import SLICES, STATE, open_run
+    from data_tools.run.plan import Summary
 
     finished = read_json(outs[0] / STATE / "finished.json")
     if finished is not None and not any(any(slices_in(out)) for out in outs):
@@ -96,9 +96,9 @@ def _warn_of_batches(division: Division) -> None:
 
 
 def _merged(config: EnhanceConfig, division: Division, run_dir: RunDir, *, judge: bool) -> EnhanceReport:
+    from data_tools.disk.durable import write_atomic
     from data_tools.engines.slices import Merging
-    from data_tools.plan import Watch
-    from data_tools.shards import write_atomic
+    from data_tools.run.plan import Watch
 
     from ...backends.usage import Usage
     from ..progress import stop_on_signals
@@ -128,7 +128,7 @@ def _told_otherwise(merging: Merging, plan: Plan, *, judge: bool) -> dict[int, l
     """
     from data_tools.engines.retelling import lacking
     from data_tools.filters import FilterStep
-    from data_tools.shards import RunRefused
+    from data_tools.run.directory import RunRefused
 
     if plan.scan is None:
         return {}
@@ -159,8 +159,8 @@ def _all_shards(
     what endpoints are asked for that.
     """
     from data_tools.engines.retelling import retell_shard
-    from data_tools.finalising import finalise_shard
-    from data_tools.plan import Summary, check_identity
+    from data_tools.run.finalising import finalise_shard
+    from data_tools.run.plan import Summary, check_identity
 
     run_dir, total, across = merging.run_dir, Summary(), 0
     models = cache(lambda: _loaded(config, run_dir, usage))

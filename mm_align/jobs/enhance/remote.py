@@ -43,7 +43,7 @@ def bring(config: EnhanceConfig) -> None:
     """Put the finished run of --scratch to --out, or what is lacking of it there. SIGTERM stops between two objects (Stopped)."""
     from data_tools.io import SourceError
     from data_tools.io.upload import upload
-    from data_tools.plan import Watch
+    from data_tools.run.plan import Watch
 
     from ..progress import stop_on_signals
 

@@ -17,8 +17,8 @@ from .costs import spent_in as usage_of
 
 if TYPE_CHECKING:
     from data_tools.io import Shard
-    from data_tools.plan import Summary
-    from data_tools.shards import RunDir
+    from data_tools.run.directory import RunDir
+    from data_tools.run.plan import Summary
 
     from .config import EnhanceConfig
 
@@ -125,7 +125,7 @@ def _write_uids(shards: Sequence[Shard], run_dir: RunDir) -> None:
     """The uids of all rows that stayed, for DataComp's resharder; a shard behind --limit has none."""
     import numpy as np
 
-    from data_tools.uids import UID, write_uids
+    from data_tools.run.uids import UID, write_uids
 
     parts = [np.fromfile(path, UID) for shard in shards if (path := run_dir.uids(shard.name)).is_file()]
     log.info("%d uids: %s", write_uids(run_dir.root / "uids.npy", parts), run_dir.root / "uids.npy")

@@ -20,8 +20,8 @@ from .stages import about_stages, block_rows, check_stages, signal_parts, tells_
 if TYPE_CHECKING:
     from data_tools.aitqe import AitqeStep, Guards, Policy
     from data_tools.calls import Backend
-    from data_tools.plan import Plan
-    from data_tools.shards import RunDir
+    from data_tools.run.directory import RunDir
+    from data_tools.run.plan import Plan
 
     from ...backends.endpoint_options import EndpointOptions
     from .config import EnhanceConfig
@@ -216,7 +216,7 @@ def _own_prompt(backend: Backend) -> str:
 
 def make_plan(config: EnhanceConfig, models: Models, block_rows: int, run_dir: RunDir | None = None) -> Plan:
     """What the pipeline is to do with every shard; each row's audit names the model and the step (run_dir: see `signal_parts`)."""
-    from data_tools.plan import Plan
+    from data_tools.run.plan import Plan
 
     step, parts = models.step, {}
     if models.backend is not None and step is not None:

@@ -12,9 +12,9 @@ from ...config import UserError
 if TYPE_CHECKING:
     from data_tools.calls import Backend
     from data_tools.io import Shard
-    from data_tools.plan import Item, Plan
     from data_tools.records import Sample
-    from data_tools.shards import RunDir
+    from data_tools.run.directory import RunDir
+    from data_tools.run.plan import Item, Plan
 
     from .config import EnhanceConfig
 
@@ -50,7 +50,7 @@ def refuse_absent_fields(config: EnhanceConfig, shards: Sequence[Shard]) -> None
     """UserError where none of the first rows has the field that --caption-key, --image-key or --uid-key names."""
     from data_tools.io import read
     from data_tools.records import Rejected
-    from data_tools.steady import read_on
+    from data_tools.run.steady import read_on
 
     asked = {"missing_caption": config.caption_key, "missing_image": config.image_key}
     if not any(asked.values()) and config.uid_key is None:
@@ -77,7 +77,7 @@ def _near(key: str, sample: Sample) -> str:
 
 def refuse_taken_fields(shards: Sequence[Shard], plan: Plan) -> None:
     """UserError where the first row already has a field that this command adds."""
-    from data_tools.judging import taken_fields
+    from data_tools.run.blocks import taken_fields
 
     for sample in first_samples(shards[:1], plan, 1):
         if taken := taken_fields(sample, plan):
@@ -133,8 +133,8 @@ def _refusals(samples: Sequence[Sample]) -> list[str]:
 
 def _named(shard: str) -> str | None:
     """What the folder of a shard says that its rows are of; None where it says nothing, or lies on no local disk."""
+    from data_tools.disk.durable import read_json
     from data_tools.io.paths import is_remote, local
-    from data_tools.shards import read_json
 
     if is_remote(shard):
         return None

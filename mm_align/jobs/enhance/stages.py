@@ -12,8 +12,8 @@ from .scorers import SCANNED, SCORING, asked_stages, check_scorers, names_of
 if TYPE_CHECKING:
     from data_tools.filters import Filter, FilterStep
     from data_tools.filters.rules import Rule
-    from data_tools.plan import Step
-    from data_tools.shards import RunDir
+    from data_tools.run.directory import RunDir
+    from data_tools.run.plan import Step
 
     from .config import EnhanceConfig
 

@@ -24,7 +24,7 @@ def build(setup: Mapping[str, Any]) -> Any:
     """
     from data_tools.engines.tasks import Worker
     from data_tools.io import Shard
-    from data_tools.shards import BorrowedDir
+    from data_tools.run.directory import BorrowedDir
 
     start_logging(setup["level"] if setup["first"] else max(setup["level"], logging.WARNING))
     config = load(EnhanceConfig, setup["config"])

@@ -19,7 +19,7 @@ from .videos import way_of
 
 if TYPE_CHECKING:
     from data_tools.records import Response, Sample
-    from data_tools.shards import RunDir
+    from data_tools.run.directory import RunDir
 
     from ...rlaif.stage import Places, StageSummary, Watch
     from .build import Suite
@@ -85,7 +85,8 @@ def folders(models: Sequence[str]) -> dict[str, str]:
 
 def bind(run: RunDir, config: EvaluateConfig, suites: Sequence[Suite]) -> None:
     """Refuse models, benchmarks and settings other than those of an earlier start, unless `update`. Raises RunRefused."""
-    from data_tools.shards import refuse_differences, write_atomic
+    from data_tools.disk.durable import write_atomic
+    from data_tools.run.directory import refuse_differences
 
     now = {"models": {name: known_by(name) for name in config.model}, "bench": {suite.name: suite.bound() for suite in suites}}
     now = json.loads(json.dumps(now))

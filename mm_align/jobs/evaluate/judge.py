@@ -43,7 +43,7 @@ class JudgeModel:
 
     def generate(self, samples: Sequence[Sample], sampling: Sampling) -> list[Response]:
         """Raises RunStopped where a stop was asked for, and CallFailed for a picture that cannot be shown."""
-        from data_tools.shards import RunStopped
+        from data_tools.run.directory import RunStopped
 
         if self.run.stop():
             raise RunStopped("stopped on request; run the same command to continue")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def write_results(root: Path, config: EvaluateConfig, found: Sequence[Scored], describe: Mapping[str, Any]) -> Path:
     """The file of one model."""
-    from data_tools.shards import write_atomic
+    from data_tools.disk.durable import write_atomic
 
     path = root / found[0].cell.folder / "results.json"
     told = results(config, found, describe)
@@ -76,7 +76,7 @@ def _config(one: Scored) -> dict[str, Any]:
 
 def write_table(root: Path, models: Sequence[str], table: Sequence[Line]) -> None:
     """The report's table: benchmark -> figure -> model -> value, `low` and `high` of its interval, `difference` to the first model."""
-    from data_tools.shards import to_json, write_atomic
+    from data_tools.disk.durable import to_json, write_atomic
 
     figures: dict[str, dict[str, Any]] = {}
     for line in table:

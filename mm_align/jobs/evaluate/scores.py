@@ -96,8 +96,8 @@ def foreign(model: str, suite: Suite) -> str:
 
 def write_rows(root: Path, cell: Cell, benchmark: Benchmark, responses: Mapping[str, Response]) -> None:
     """The answers to a published benchmark as a response file of its evaluator, for `mmalign score` and for others."""
+    from data_tools.disk.durable import write_atomic
     from data_tools.io.jsonl import dump
-    from data_tools.shards import write_atomic
 
     from ...evals import Official
 

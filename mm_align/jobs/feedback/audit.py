@@ -39,7 +39,7 @@ class AuditConfig(ModelFields):
 
 def run(config: AuditConfig) -> dict[str, Any]:
     """Print the rates of flips and write them to audit.json, which is the report. Raises UserError."""
-    from data_tools.shards import to_json, write_atomic
+    from data_tools.disk.durable import to_json, write_atomic
 
     root = Path(config.folder)
     require(root, "samples")

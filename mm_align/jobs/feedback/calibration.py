@@ -33,7 +33,7 @@ def run(config: CalibrationConfig) -> dict[str, Any]:
 
 def write_calibration(root: Path, truth: Path, bins: int = 10) -> Calibration:
     """Write both files and print what they say in a line."""
-    from data_tools.shards import to_json, write_atomic
+    from data_tools.disk.durable import to_json, write_atomic
 
     from ...rlaif.calibration import calibrate, read_truths
     from ...rlaif.files import claims

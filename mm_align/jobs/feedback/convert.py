@@ -84,7 +84,7 @@ def _refuse_taken(config: FeedbackConvertConfig, out: Path) -> None:
 
 
 def _convert(config: FeedbackConvertConfig, out: Path, quarantine: Path) -> Counts:
-    from data_tools.durable import put_in_place, remove, sync
+    from data_tools.disk.durable import put_in_place, remove, sync
     from data_tools.io.refusals import rejected
     from data_tools.preference import read_pairs, write_pairs
 
@@ -158,9 +158,9 @@ def _with_files(pairs: Iterator[PreferencePair], folder: Path | None) -> Iterato
 
 
 def _filed(data: bytes, folder: Path) -> Image:
+    from data_tools.disk.durable import write_atomic
     from data_tools.io.images import suffix
     from data_tools.records import Image
-    from data_tools.shards import write_atomic
 
     path = folder / f"{hashlib.sha256(data).hexdigest()[:24]}.{suffix(data)}"
     if not path.exists():

@@ -46,7 +46,7 @@ def run(config: FeedbackConfig) -> FeedbackReport:
 
 def feedback(config: FeedbackConfig, *, backends: Mapping[str, Backend] | None = None, quiet: bool = False) -> FeedbackReport:
     """All stages in order. `backends`: models that are loaded already, by the names the config gives them; quiet: nothing is printed."""
-    from data_tools.shards import write_atomic
+    from data_tools.disk.durable import write_atomic
 
     from .summary import summarise, warn
     from .summary import write as write_summary

@@ -16,7 +16,7 @@ from ...rlaif.files import STAGES
 from ..run_errors import user_errors
 
 if TYPE_CHECKING:
-    from data_tools.shards import RunDir
+    from data_tools.run.directory import RunDir
 
     from ...rlaif.stage import Places, StageSummary, Watch
     from .models import Models
@@ -107,7 +107,7 @@ class Session:
 
     def _bind(self, step: Step) -> None:
         """Refuse settings other than those of an earlier start; with `update` take them from now on."""
-        from data_tools.shards import RunRefused, refuse_differences
+        from data_tools.run.directory import RunRefused, refuse_differences
 
         earlier, now = self.run_dir.record.get(step.name), _plain(step.bound)
         if earlier is not None and not self.update:
@@ -147,7 +147,7 @@ def session(
 @contextmanager
 def held(root: Path, outputs: Sequence[str], *, overwrite: bool) -> Iterator[tuple[RunDir, Callable[[], bool]]]:
     """A run's folder, and whether a stop was asked for."""
-    from data_tools.shards import open_run
+    from data_tools.run.directory import open_run
 
     from ..progress import stop_on_signals
 

@@ -133,7 +133,7 @@ class Counted:
 
 def known_by(name: str) -> dict[str, str]:
     """What tells one model from another before it is loaded: its name, and of a folder the names and sizes of its files."""
-    from data_tools.shards import fingerprint
+    from data_tools.run.directory import fingerprint
 
     from ...backends.load import split_name
 

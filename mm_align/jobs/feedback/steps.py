@@ -40,7 +40,7 @@ def prompts_step(run: Session, source: SourceFields) -> Step:
 
 def samples_step(shards: Sequence[Shard], bound: Mapping[str, Any], collected: Callable[[Places], StageSummary], what: str) -> Step:
     """Rows of these shards -> samples.jsonl, by `collected`. UserError where none of the rows does what `what` says."""
-    from data_tools.shards import fingerprint
+    from data_tools.run.directory import fingerprint
 
     def work(at: Places, _: Watch) -> StageSummary:
         summary = collected(at)

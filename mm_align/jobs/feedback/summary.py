@@ -84,7 +84,7 @@ def _mean(values: list[Any]) -> float:
 
 def write(root: Path, summary: Mapping[str, Any], config: FeedbackConfig) -> None:
     """report.json and feedback.html."""
-    from data_tools.shards import to_json, write_atomic
+    from data_tools.disk.durable import to_json, write_atomic
 
     from .report import write_page
 

@@ -21,7 +21,7 @@ def train_in(processes: int) -> Callable[[TrainConfig], TrainReport]:
     """As `train.run`, in so many processes on this machine. Raises `Stopped`; what is wrong is said by the processes."""
 
     def train(config: TrainConfig) -> TrainReport:
-        from data_tools.shards import write_atomic
+        from data_tools.disk.durable import write_atomic
 
         out = Path(config.out)
         settings = out.with_name(f"{out.name}.yaml")

@@ -23,8 +23,8 @@ ANSWERS = "answers.jsonl"
 
 def measured(config: RoundsConfig, folder: Path, model: str, load: Load) -> dict[str, float]:
     """SUITE/METRIC -> value of a model by the reported suites; in `answers.jsonl` what it says of the first pictures of the first suite."""
+    from data_tools.disk.durable import write_atomic
     from data_tools.io.jsonl import dump
-    from data_tools.shards import write_atomic
 
     found, said = figures(config.suites, load(model))
     write_atomic(folder / ANSWERS, b"".join(dump({"sample_id": r.sample_id, "text": r.text}) for r in said[: config.shown]))

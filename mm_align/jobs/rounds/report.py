@@ -21,8 +21,8 @@ PAGE, NUMBERS = "rounds.html", "rounds.json"
 
 def write_report(config: RoundsConfig, root: Path, told: Sequence[Mapping[str, Any]]) -> None:
     """The page and the numbers of the rounds so far."""
+    from data_tools.disk.durable import to_json, write_atomic
     from data_tools.report.rounds import Round, write_rounds
-    from data_tools.shards import to_json, write_atomic
 
     built = suites(config.suites)
     first = next(iter(built), None)

@@ -22,7 +22,7 @@ from .training import Failed, check, trained
 
 if TYPE_CHECKING:
     from data_tools.calls import Backend
-    from data_tools.shards import RunDir
+    from data_tools.run.directory import RunDir
 
     from ..feedback.config import FeedbackConfig
     from ..feedback.feedback import FeedbackReport
@@ -115,7 +115,8 @@ def own_parts(config: RoundsConfig) -> Parts:
 @contextmanager
 def rounds_folder(config: RoundsConfig) -> Iterator[RunDir]:
     """The folder, held and bound to the configuration."""
-    from data_tools.shards import open_run, write_atomic
+    from data_tools.disk.durable import write_atomic
+    from data_tools.run.directory import open_run
 
     from ..feedback.models import known_by
 
@@ -136,8 +137,7 @@ def _made(root: Path) -> int:
 
 def the_round(config: RoundsConfig, root: Path, number: int, before: list[Mapping[str, Any]], parts: Parts) -> Mapping[str, Any]:
     """What a round came to: read, where it is done, else after what is left of it. Raises Failed."""
-    from data_tools.durable import remove
-    from data_tools.shards import read_json, to_json, write_atomic
+    from data_tools.disk.durable import read_json, remove, to_json, write_atomic
 
     folder = root / f"round-{number}"
     folder.mkdir(exist_ok=True)

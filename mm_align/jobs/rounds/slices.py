@@ -14,7 +14,7 @@ from ..feedback.config import SourceFields, part
 
 if TYPE_CHECKING:
     from data_tools.records import Sample
-    from data_tools.shards import RunDir
+    from data_tools.run.directory import RunDir
 
     from .config import RoundsConfig
 
@@ -23,7 +23,7 @@ ROWS = "rows.jsonl"
 
 def sliced(run_dir: RunDir, config: RoundsConfig) -> None:
     """Write `samples.jsonl` and each round's `rows.jsonl`: the same files at every start. UserError for too few pictures."""
-    from data_tools.shards import RunRefused
+    from data_tools.run.directory import RunRefused
 
     from ...rlaif.files import samples
     from ..feedback.folder import Session
@@ -64,8 +64,8 @@ def shuffled(prompts: Iterable[Sample], seed: int) -> list[str]:
 
 
 def _write(folder: Path, prompts: Iterable[Sample], of_round: Mapping[str, int], number: int) -> None:
+    from data_tools.disk.durable import write_atomic
     from data_tools.io.jsonl import dump
-    from data_tools.shards import write_atomic
 
     from ...rlaif.pairs import image_key
 

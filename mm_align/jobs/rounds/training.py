@@ -72,7 +72,7 @@ def trained(
 
     start: what is known of the start model, which `select.lose` is reckoned from.
     """
-    from data_tools.shards import read_json
+    from data_tools.disk.durable import read_json
 
     from ..train.folder import FINISHED
 

@@ -17,7 +17,7 @@ from ...config import Stopped
 from .config import words_of
 
 if TYPE_CHECKING:
-    from data_tools.shards import RunDir
+    from data_tools.run.directory import RunDir
 
     from .config import Stage
 

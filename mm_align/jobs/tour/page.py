@@ -10,7 +10,7 @@ from .config import Figure, TourConfig, text_of
 from .shows import Where, number_at, shown
 
 if TYPE_CHECKING:
-    from data_tools.shards import RunDir
+    from data_tools.run.directory import RunDir
 
     from .config import Stage
 
@@ -19,8 +19,8 @@ PAGE, NUMBERS = "tour.html", "tour.json"
 
 def write_page(config: TourConfig, run: RunDir) -> None:
     """Both files, of what there is so far."""
+    from data_tools.disk.durable import to_json, write_atomic
     from data_tools.report.page import put_page
-    from data_tools.shards import to_json, write_atomic
 
     stages = [told(config, run, stage) for stage in config.stages]
     whole = whole_cost(config, run)

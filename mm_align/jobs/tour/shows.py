@@ -136,8 +136,8 @@ def _inside(meta: Any, path: str) -> Any:
 
 def captions(show: Captions, where: Where) -> dict[str, Any]:
     """Cards with the words that went and came."""
-    from data_tools.plan import RAW_CAPTION
     from data_tools.report.diff import word_diff
+    from data_tools.run.plan import RAW_CAPTION
 
     changed = [row for row in _rows(where.work / show.data) if str(row.meta.get(RAW_CAPTION) or row.caption) != row.caption]
     cards = []

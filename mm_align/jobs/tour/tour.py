@@ -21,7 +21,7 @@ from .config import TourConfig, as_script, text_of
 from .page import NUMBERS, PAGE, whole_cost, write_page
 
 if TYPE_CHECKING:
-    from data_tools.shards import RunDir
+    from data_tools.run.directory import RunDir
 
     from .config import Stage
 
@@ -61,7 +61,8 @@ def run(config: TourConfig) -> TourReport:
 @contextmanager
 def tour_folder(config: TourConfig) -> Iterator[RunDir]:
     """The folder, held and bound to the stages."""
-    from data_tools.shards import open_run, write_atomic
+    from data_tools.disk.durable import write_atomic
+    from data_tools.run.directory import open_run
 
     root = Path(config.out)
     binding = {"tour": by_name(config)}
@@ -99,7 +100,7 @@ def every_stage(config: TourConfig, run_dir: RunDir, stop: Callable[[], bool]) -
 
 def the_stage(run_dir: RunDir, stage: Stage, jobs: int, stop: Callable[[], bool], watch: Watch) -> None:
     """A stage's files and what is left of its commands. Raises Failed and Stopped."""
-    from data_tools.shards import write_atomic
+    from data_tools.disk.durable import write_atomic
 
     work = run_dir.root / "work"
     work.mkdir(exist_ok=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ...config import UserError
 
 if TYPE_CHECKING:
-    from data_tools.shards import RunDir
+    from data_tools.run.directory import RunDir
 
     from .config import TrainConfig
 
@@ -38,7 +38,7 @@ def world() -> int:
 @contextmanager
 def run_folder(config: TrainConfig, root: Path) -> Iterator[RunDir | None]:
     """The run's folder, held by the first process; None in the others, which only write where the trainer tells them."""
-    from data_tools.shards import open_run
+    from data_tools.run.directory import open_run
 
     if rank() > 0:
         yield None
@@ -51,7 +51,7 @@ def run_folder(config: TrainConfig, root: Path) -> Iterator[RunDir | None]:
 def sources(config: TrainConfig) -> dict[str, str]:
     """What the data is known by. UserError for a path that holds nothing readable."""
     from data_tools.io import SourceError
-    from data_tools.shards import fingerprint
+    from data_tools.run.directory import fingerprint
 
     from ...train.sources import shards_of
 

@@ -14,7 +14,7 @@ from .arguments import in_bf16
 from .folder import CACHE, CHECKPOINTS, CURVES, LOG, MODEL, OBJECTIVE, OWN_REFERENCE
 
 if TYPE_CHECKING:
-    from data_tools.shards import RunDir
+    from data_tools.run.directory import RunDir
 
     from .config import TrainConfig
 
@@ -54,7 +54,7 @@ def export(config: TrainConfig, checkpoint: Path, root: Path) -> None:
     """The checkpoint's weights as a folder that `from_pretrained` reads: low-rank updates merged, no optimiser, no objective."""
     import torch
 
-    from data_tools.durable import put_in_place, remove, sync
+    from data_tools.disk.durable import put_in_place, remove, sync
 
     from ...train.lora import apply_lora, merge_lora
     from ...train.trainer import OBJECTIVE_FILE
@@ -95,7 +95,7 @@ def load_weights(model: Any, checkpoint: Path) -> None:
 
 def history_of(checkpoint: Path) -> list[dict[str, Any]]:
     """Everything that was logged up to a checkpoint."""
-    from data_tools.shards import read_json
+    from data_tools.disk.durable import read_json
 
     return list((read_json(checkpoint / "trainer_state.json") or {}).get("log_history", []))
 

@@ -138,8 +138,8 @@ def _missing(sample: Sample) -> None:
 
 def quarantine(path: Path, suite: str, samples: Iterable[Sample], broken: Broken) -> None:
     """Write the rows of `suite` whose pictures are broken to `path`, each once, however often the run is continued."""
+    from data_tools.disk.durable import write_atomic
     from data_tools.io.refusals import rejected
-    from data_tools.shards import write_atomic
 
     lines = [] if not path.is_file() else path.read_text(encoding="utf-8").splitlines()
     for sample in samples:

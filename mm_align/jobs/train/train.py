@@ -27,7 +27,7 @@ from .setup import Ready, check_options, ready
 if TYPE_CHECKING:
     from transformers import TrainingArguments
 
-    from data_tools.shards import RunDir
+    from data_tools.run.directory import RunDir
 
     from ...train import ObjectiveTrainer
 
@@ -68,8 +68,7 @@ def _dry(config: TrainConfig) -> TrainReport:
 
 
 def _run(config: TrainConfig) -> TrainReport:
-    from data_tools.durable import remove
-    from data_tools.shards import write_atomic
+    from data_tools.disk.durable import remove, write_atomic
 
     root = Path(config.out)
     if rank() > 0 and not config.overwrite and root.joinpath(*FINISHED).is_file():

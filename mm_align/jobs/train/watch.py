@@ -111,7 +111,7 @@ def _shown(step: int, prompt: Sample, wanted: str, answer: str) -> dict[str, Any
 
 def add_lines(path: Path, step: int, entries: Sequence[dict[str, Any]]) -> None:
     """Add entries of `step` behind those of earlier steps; what an interrupted start wrote of this step or later goes."""
-    from data_tools.shards import write_atomic
+    from data_tools.disk.durable import write_atomic
 
     known = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
     kept = [entry for entry in known if entry["step"] < step]

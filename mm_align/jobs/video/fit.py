@@ -125,7 +125,7 @@ def _read(out: Path) -> dict[str, Any]:
 
 def _write(config: VideoFitConfig, out: Path, law: Law, runs: Runs, made: dict[str, Any]) -> list[str]:
     """Law, plot and page; what to say of them."""
-    from data_tools.shards import write_atomic
+    from data_tools.disk.durable import write_atomic
 
     from .law_report import budgets, page, plot, told
 
@@ -139,7 +139,7 @@ def _write(config: VideoFitConfig, out: Path, law: Law, runs: Runs, made: dict[s
 
 
 def _design(config: VideoFitConfig) -> dict[str, Any]:
-    from data_tools.shards import write_atomic
+    from data_tools.disk.durable import write_atomic
     from video.budget import pooled, suggest
     from video.budget.design import NOTES
     from video.budget.realisable import listed

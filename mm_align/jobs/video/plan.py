@@ -193,7 +193,7 @@ def _wishes(config: VideoPlanConfig) -> Any:
 
 
 def _show(config: VideoPlanConfig, planned: Planned, law: Law | None, stretch: Stretch | None, costs: dict[str, Cost]) -> None:
-    from data_tools.shards import write_atomic
+    from data_tools.disk.durable import write_atomic
 
     row = planned.to_dict() | {"video": stretch.info.path if stretch else None, "flops": _flops(planned, costs)}
     if stretch is None:

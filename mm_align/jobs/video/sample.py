@@ -56,7 +56,7 @@ class Chosen(NamedTuple):
 
 def run(config: VideoSampleConfig) -> int:
     """Write the sheet and say what is on it. Raises UserError."""
-    from data_tools.shards import write_atomic
+    from data_tools.disk.durable import write_atomic
     from video.decode import open_video
 
     out = _out(config)

@@ -14,8 +14,8 @@ from data_tools.filters.scanned import Scanned
 from data_tools.filters.settling import settle
 from data_tools.io import list_shards
 from data_tools.pipeline import run
-from data_tools.plan import Plan, Watch
-from data_tools.shards import RunRefused, RunStopped, open_run
+from data_tools.run.directory import RunRefused, RunStopped, open_run
+from data_tools.run.plan import Plan, Watch
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_a_stopped_scan_goes_on_where_it_was(shards, tmp_path):
 
 def test_a_source_that_grew_after_its_scan_is_refused(shards, tmp_path, monkeypatch):
     """Even where the file's times do not tell."""
-    monkeypatch.setattr("data_tools.steady._state", lambda path: ())
+    monkeypatch.setattr("data_tools.run.steady._state", lambda path: ())
     with opened(tmp_path) as run_dir:
         plan = made(run_dir)
         for shard in shards:

@@ -16,8 +16,8 @@ from data_tools.filters.scan import Scan
 from data_tools.filters.scanned import Scanned
 from data_tools.io import list_shards
 from data_tools.pipeline import run
-from data_tools.plan import Plan, Watch
-from data_tools.shards import fingerprint, open_run
+from data_tools.run.directory import fingerprint, open_run
+from data_tools.run.plan import Plan, Watch
 
 
 def neighbour(name):

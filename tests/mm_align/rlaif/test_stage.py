@@ -5,7 +5,7 @@ import json
 import pytest
 
 from data_tools.calls import CallFailed
-from data_tools.shards import RunStopped
+from data_tools.run.directory import RunStopped
 from mm_align.config import UserError
 from mm_align.rlaif.files import joined
 from mm_align.rlaif.stage import Done, Gone, Places, Stage, Unit, Watch, read_quarantine, run_stage

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data_tools.uids import UID, uid_of, write_uids
+from data_tools.run.uids import UID, uid_of, write_uids
 
 
 def test_halves_and_order_by_hand(tmp_path):

@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from .io import Shard, extension, read
-from .journal import Entry
-from .records import Rejected, Sample, Verdict
-from .shards import RunStopped
+from ..disk.journal import Entry
+from ..io import Shard, extension, read
+from ..records import Rejected, Sample, Source, Verdict
+from .directory import RunStopped
 from .steady import read_on
 
 if TYPE_CHECKING:
-    from .filters.calibrating import Calibration
-    from .filters.scan import Scan
+    from ..filters.calibrating import Calibration
+    from ..filters.scan import Scan
 
 Step = Callable[[Sequence[Sample]], Sequence[Verdict]]
 ShardRule = Callable[[Iterable[tuple[int, Verdict]]], Callable[[int, Verdict], Verdict]]
@@ -81,6 +81,13 @@ class Plan:
 
     def suffix(self, shard: Shard) -> str:
         return extension(self.format or shard.format)
+
+
+def source_of(sample: Sample) -> Source:
+    """Where a sample was read. Raises ValueError where its reader did not say."""
+    if sample.source is None:
+        raise ValueError(f"sample {sample.id!r} does not say where it was read (Sample.source); readers must set it")
+    return sample.source
 
 
 class Progress(NamedTuple):

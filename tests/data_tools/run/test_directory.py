@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from data_tools.durable import put_in_place
-from data_tools.shards import RunRefused, fingerprint, open_run, write_atomic
+from data_tools.disk.durable import put_in_place, write_atomic
+from data_tools.run.directory import RunRefused, fingerprint, open_run
 
 BINDING = {"config": {"policy": "model", "guards": {"max": 3}}, "source": {"a": "3 bytes, x"}}
 OUTPUTS = ["a.jsonl", "quarantine/a.jsonl"]

@@ -16,57 +16,21 @@ from typing import Any
 
 import numpy as np
 
-from .durable import put_in_place, remove
-from .io import BadImage, Shard, SourceError, write
-from .io.refusals import RowError, excerpt
-from .journal import Entry, read_entries, read_lines
-from .judging import id_hash
-from .plan import FIRST_DUPLICATES, RAW_CAPTION, Item, Plan, Summary, Watch, check_identity
-from .records import Rejected, Sample, Verdict
-from .report.stats import Stats
-from .shards import CHANGED, RunDir, RunRefused, write_atomic
+from ..disk.durable import put_in_place, remove, write_atomic
+from ..disk.journal import Entry, read_entries, read_lines
+from ..io import BadImage, Shard, SourceError, write
+from ..io.refusals import RowError, excerpt
+from ..records import Rejected, Sample, Verdict
+from ..report.stats import Stats
+from .directory import CHANGED, RunDir, RunRefused
+from .plan import FIRST_DUPLICATES, RAW_CAPTION, Item, Plan, Summary, Watch, check_identity, source_of
+from .seen_ids import Repeated, id_hash, judged_ids
 from .steady import steady
 from .uids import UID, uid_of
 
 DROPPED = ("drop", "quarantine")
 ROW_BY_ROW = ("jsonl", "webdataset", "folder")  # writers that refuse a row before they write any of it; Arrow's hold back many rows
-Repeated = Callable[[np.ndarray], np.ndarray]
 REFUSES = (SourceError, RowError, BadImage)
-
-
-class SeenIds:
-    """64-bit hashes of all ids so far: 8 bytes a row, in sorted runs that are merged when they reach equal length.
-
-    Two ids of 10^8 share a hash with probability 3e-4; such a pair would be reported as a duplicate.
-    """
-
-    def __init__(self) -> None:
-        self._runs: list[np.ndarray] = []
-
-    def repeated(self, ids: np.ndarray) -> np.ndarray:
-        """For uint64 hashes [N] in row order (0 = no id): bool [N], whether the id came before, here or in an added shard."""
-        order = np.argsort(ids, kind="stable")
-        mask = np.zeros(len(ids), dtype=bool)
-        mask[order[1:]] = ids[order[1:]] == ids[order[:-1]]
-        for run in self._runs:
-            at = np.searchsorted(run, ids)
-            mask |= (at < len(run)) & (run[np.minimum(at, len(run) - 1)] == ids)
-        seen: np.ndarray = mask & (ids != 0)
-        return seen
-
-    def add(self, ids: np.ndarray) -> None:
-        run = _distinct(ids[ids != 0])
-        while self._runs and len(self._runs[-1]) <= len(run):
-            run = _distinct(np.concatenate([run, self._runs.pop()]))
-        if len(run):
-            self._runs.append(run)
-
-
-def _distinct(values: np.ndarray) -> np.ndarray:
-    """Sorted, each once. (`np.unique` imports masked arrays for it, which takes longer than sorting 100,000 ids.)"""
-    ordered = np.sort(values)
-    distinct: np.ndarray = ordered[np.r_[True, ordered[1:] != ordered[:-1]][: len(ordered)]]
-    return distinct
 
 
 def finalise_shard(shard: Shard, plan: Plan, run_dir: RunDir, repeated: Repeated, watch: Watch) -> Summary:
@@ -85,11 +49,6 @@ def finalise_shard(shard: Shard, plan: Plan, run_dir: RunDir, repeated: Repeated
         write_atomic(run_dir.uids(shard.name), np.array(render.uids, UID).tobytes())
     render.put_in_place()
     return summary
-
-
-def judged_ids(shard: Shard, run_dir: RunDir) -> np.ndarray:
-    """The id hashes of a judged shard's rows, uint64 [N], 0 for a row without an id."""
-    return np.frombuffer(b"".join(line.ids for line in read_lines(run_dir.journal(shard.name))), dtype="<u8")
 
 
 class _Render:
@@ -224,7 +183,7 @@ def _schema_hint(shard: Shard, plan: Plan) -> Any:
         return shard
     import pyarrow as pa
 
-    from .io.schema import schema_of
+    from ..io.schema import schema_of
 
     base = schema_of(shard) if format == shard.format else None
     added = {name: pa.string() if name == RAW_CAPTION else plan.audit_type() for name in plan.added_fields}
@@ -233,6 +192,4 @@ def _schema_hint(shard: Shard, plan: Plan) -> Any:
 
 
 def _rejected(sample: Sample, reason: str, detail: str) -> Rejected:
-    if sample.source is None:
-        raise ValueError(f"sample {sample.id!r} does not say where it was read (Sample.source); readers must set it")
-    return Rejected(sample.source, reason, detail, excerpt(sample.meta))
+    return Rejected(source_of(sample), reason, detail, excerpt(sample.meta))

@@ -15,14 +15,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from .durable import put_in_place, remove
+from ..disk.durable import read_json, remove, to_json, write_atomic
 
 MADE_BY = "mm-align"
 STATE = ".mmalign"
@@ -372,27 +371,3 @@ def fingerprint(path: str) -> str:
 
 def _hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
-
-
-def to_json(value: Any) -> bytes:
-    """JSON of a state file: readable, and safe for text with lone surrogates."""
-    return json.dumps(value, indent=1).encode("ascii") + b"\n"
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object a state file holds; None where there is no such file or it holds something else."""
-    try:
-        loaded = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, json.JSONDecodeError):
-        return None
-    return loaded if isinstance(loaded, dict) else None
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write to a temporary name beside `path`, fsync, rename, fsync the directory."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    put_in_place(temporary, path)

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from data_tools.journal import Journal, read_entries, read_lines
+from data_tools.disk.journal import Journal, read_entries, read_lines
 
 IDS = b"12345678"
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -44,3 +46,27 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def to_json(value: Any) -> bytes:
+    """JSON of a state file: readable, and safe for text with lone surrogates."""
+    return json.dumps(value, indent=1).encode("ascii") + b"\n"
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object a state file holds; None where there is no such file or it holds something else."""
+    try:
+        loaded = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, json.JSONDecodeError):
+        return None
+    return loaded if isinstance(loaded, dict) else None
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write to a temporary name beside `path`, fsync, rename, fsync the directory."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    put_in_place(temporary, path)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_tools.ledger import Ledger, key_of
+from data_tools.disk.ledger import Ledger, key_of
 
 
 def entries(*numbers):

@@ -6,9 +6,9 @@ import pipeline_cases as cases
 import pytest
 
 from data_tools.io import list_shards
-from data_tools.plan import Watch
-from data_tools.shards import RunRefused, RunStopped
-from data_tools.steady import read_on
+from data_tools.run.directory import RunRefused, RunStopped
+from data_tools.run.plan import Watch
+from data_tools.run.steady import read_on
 
 
 @pytest.fixture

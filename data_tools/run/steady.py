@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .durable import is_disk_full
-from .io import Shard
-from .records import Rejected, Sample, Source
-from .shards import CHANGED, RunDir, RunRefused, RunStopped
+from ..disk.durable import is_disk_full
+from ..io import Shard
+from ..records import Rejected, Sample, Source
+from .directory import CHANGED, RunDir, RunRefused, RunStopped
 
 UNREADABLE = "shard_unreadable"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .shards import write_atomic
+from ..disk.durable import write_atomic
 
 UID = np.dtype("u8,u8")  # the high and the low half of 128 bits
 _HEX = re.compile(r"[0-9a-fA-F]{32}")
