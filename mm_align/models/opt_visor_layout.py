@@ -45,7 +45,6 @@ def is_opt_visor(written: Mapping[str, Any]) -> bool:
 
 
 # Names as AITQE's, with the projector's first: see there.
-our_name = partial(aitqe_layout.our_name, prefixes=PREFIXES)
 released_name = partial(aitqe_layout.released_name, prefixes=PREFIXES)
 released_shapes = partial(aitqe_layout.released_shapes, prefixes=PREFIXES)
 lay_out = partial(aitqe_layout.lay_out, prefixes=PREFIXES)

@@ -19,7 +19,7 @@ from mm_align.backends import load_backend
 from mm_align.cli import main
 from mm_align.config import UserError
 from mm_align.jobs.convert import ConvertConfig, run
-from mm_align.models import LvlmForConditionalGeneration, opt_visor_layout
+from mm_align.models import LvlmForConditionalGeneration, aitqe_layout, opt_visor_layout
 from mm_align.models.films import filmed
 from mm_align.models.inspect import inspect_model, parameters_of
 
@@ -264,7 +264,8 @@ def test_names_and_parameters_of_the_published_checkpoint() -> None:
     tower = {"vision_model.vision_model.encoder.layers.26.mlp.fc2.bias", "vision_model.vision_model.head.probe"}
     assert decoder | tower <= set(shapes)
     assert len(shapes) == 339 + 448 + 4 + 1
-    assert all(opt_visor_layout.released_name(opt_visor_layout.our_name(name)) == name for name in shapes if name != "image_newline")
+    ours = {name: aitqe_layout.our_name(name, opt_visor_layout.PREFIXES) for name in shapes if name != "image_newline"}
+    assert all(opt_visor_layout.released_name(place) == name for name, place in ours.items())
 
 
 VIDEO = {"sampler": "opt_visor", "frames": 120, "times": REAL["frame_pattern"], "reducer": None}
