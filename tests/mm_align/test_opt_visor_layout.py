@@ -222,7 +222,7 @@ def test_chat_answers_about_a_film(released: Path, film: Path, capsys: pytest.Ca
 
 def test_a_reducer_can_be_put_behind_it(released: Path, film: Path, tmp_path: Path) -> None:
     """The converted model's config takes `video.reducer` like any other's: two tokens a frame are left of four."""
-    assert run(ConvertConfig(source=str(released), out=tmp_path / "ours")) == 0
+    assert run(ConvertConfig(source=str(released), out=tmp_path / "ours"))["out"] == str(tmp_path / "ours")
     for name in ("config.json", "processor_config.json"):
         written = json.loads((tmp_path / "ours" / name).read_text())
         written["video"] |= {"reducer": {"type": "tome", "keep": 2}} | ({"grid": [2, 2]} if name.startswith("processor") else {})
@@ -233,7 +233,7 @@ def test_a_reducer_can_be_put_behind_it(released: Path, film: Path, tmp_path: Pa
 
 
 def test_converted_it_is_the_same(released: Path, backend: Any, film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(ConvertConfig(source=str(released), out=tmp_path / "ours")) == 0
+    assert run(ConvertConfig(source=str(released), out=tmp_path / "ours"))["out"] == str(tmp_path / "ours")
     told = capsys.readouterr().out
     assert "weights mapped" in told
     assert "1 in the file and never used: image_newline" in told

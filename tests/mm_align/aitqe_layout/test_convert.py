@@ -30,7 +30,7 @@ def model_folder_of_ours(tmp_path_factory, make_model, make_processor) -> Path:
 
 def test_convert_and_back(released, upstream, backend, tmp_path, capsys):
     ours, again = tmp_path / "ours", tmp_path / "again"
-    assert run(ConvertConfig(source=str(released), out=ours)) == 0
+    assert run(ConvertConfig(source=str(released), out=ours))["out"] == str(ours)
     told = capsys.readouterr().out
     assert "weights mapped" in told
     assert "1 in the file and never used: image_newline" in told
@@ -39,7 +39,7 @@ def test_convert_and_back(released, upstream, backend, tmp_path, capsys):
     assert torch.equal(our_logits(converted, sample), our_logits(backend, sample))
     assert converted.prompts.ids(sample) == backend.prompts.ids(sample)
     assert converted.loaded.ends == backend.loaded.ends
-    assert run(ConvertConfig(source=str(ours), out=again)) == 0
+    assert run(ConvertConfig(source=str(ours), out=again))["out"] == str(again)
     written = load_file(again / "model.safetensors")
     assert set(written) == set(upstream.released())
     assert torch.equal(our_logits(load_backend(str(again), device="cpu"), sample), our_logits(backend, sample))
@@ -80,13 +80,13 @@ def test_convert_replaces_only_its_own_work(model_folder_of_ours, tmp_path):
         run(ConvertConfig(source=source, out=out, overwrite=True))
     assert contents(out) == {"thesis.tex": b"x"}
     (out / "thesis.tex").unlink()
-    assert run(ConvertConfig(source=source, out=out, overwrite=True)) == 0
+    assert run(ConvertConfig(source=source, out=out, overwrite=True))["out"] == str(out)
     (out / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match=r"holds what convert did not write \(notes.txt\)"):
         run(ConvertConfig(source=source, out=out, overwrite=True))
     (out / "notes.txt").unlink()
     (out / "config.json").write_text("{}")
-    assert run(ConvertConfig(source=source, out=out, overwrite=True)) == 0
+    assert run(ConvertConfig(source=source, out=out, overwrite=True))["out"] == str(out)
     assert json.loads((out / "config.json").read_text())["model_type"] == "mm"
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     (tmp_path / "file").write_text("x")
@@ -97,10 +97,10 @@ def test_convert_replaces_only_its_own_work(model_folder_of_ours, tmp_path):
 def test_convert_again_has_nothing_to_do(model_folder_of_ours, tmp_path, capsys):
     """Until the source or the output is another one."""
     out, source = tmp_path / "out", Path(shutil.copytree(model_folder_of_ours, tmp_path / "src"))
-    assert run(ConvertConfig(source=str(source), out=out)) == 0
+    assert run(ConvertConfig(source=str(source), out=out))["out"] == str(out)
     before = contents(out)
     assert str(tmp_path) not in (out / "converted.json").read_text()
-    assert run(ConvertConfig(source=str(source), out=out)) == 0
+    assert run(ConvertConfig(source=str(source), out=out))["out"] == str(out)
     assert "nothing to do" in capsys.readouterr().out
     assert contents(out) == before
     (out / "tokenizer.json").unlink()
@@ -126,7 +126,7 @@ def test_convert_hides_bars_in_a_pipe(model_folder_of_ours, tmp_path, monkeypatc
     hidden: list[bool] = []
     monkeypatch.setattr("transformers.utils.logging.disable_progress_bar", lambda: hidden.append(True))
     monkeypatch.setattr("sys.stderr.isatty", lambda: False)
-    assert run(ConvertConfig(source=str(model_folder_of_ours), out=tmp_path / "out")) == 0
+    assert run(ConvertConfig(source=str(model_folder_of_ours), out=tmp_path / "out"))["out"] == str(tmp_path / "out")
     assert hidden
 
 
@@ -164,12 +164,12 @@ def test_doctor_and_convert_by_hub_id(cached, tmp_path, monkeypatch, capsys):
     told = capsys.readouterr().out
     assert "HymanH/AITQE: released AITQE layout, siglip_vision_model + MLP + qwen2" in told
     assert "MiB in bfloat16" in told
-    assert run(ConvertConfig(source="HymanH/AITQE", out=tmp_path / "ours")) == 0
+    assert run(ConvertConfig(source="HymanH/AITQE", out=tmp_path / "ours"))["out"] == str(tmp_path / "ours")
     assert json.loads((tmp_path / "ours" / "config.json").read_text())["model_type"] == "mm_align_lvlm"
     mark = json.loads((tmp_path / "ours" / "converted.json").read_text())
     assert (mark["source"], mark["revision"]) == ("HymanH/AITQE", COMMIT)
     capsys.readouterr()
-    assert run(ConvertConfig(source="HymanH/AITQE", out=tmp_path / "ours")) == 0
+    assert run(ConvertConfig(source="HymanH/AITQE", out=tmp_path / "ours"))["out"] == str(tmp_path / "ours")
     assert "nothing to do" in capsys.readouterr().out
 
 
