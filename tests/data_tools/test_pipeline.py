@@ -3,7 +3,6 @@
 import dataclasses
 import json
 
-import numpy as np
 import pytest
 from pipeline_cases import batch_step, do, make_plan, png, rows_of, write_source
 
@@ -13,7 +12,6 @@ from data_tools.records import Verdict
 from data_tools.run.directory import RunRefused
 from data_tools.run.finalising import _Render
 from data_tools.run.plan import Summary, check_identity
-from data_tools.run.seen_ids import SeenIds
 
 
 def test_rows_keep_order_and_fields(source, reference):
@@ -132,21 +130,6 @@ def test_duplicates_are_reported_or_quarantined(tmp_path):
     assert (gone.out, gone.reasons) == (3, {"duplicate_id": 2})
     again = do(folder, tmp_path / "gone", make_plan(on_duplicate="quarantine"))
     assert again == gone
-
-
-def test_seen_ids_over_many_shards():
-    seen, rng = SeenIds(), np.random.default_rng(0)
-    known: set[int] = set()
-    for _ in range(40):
-        ids = rng.integers(0, 500, 20).astype("<u8")
-        expected, here = [], set()
-        for i in ids.tolist():
-            expected.append(i != 0 and (i in known or i in here))
-            here.add(i)
-        assert seen.repeated(ids).tolist() == expected
-        seen.add(ids)
-        known |= here - {0}
-    assert len(seen._runs) < 8
 
 
 def test_a_row_with_our_fields_leaves(tmp_path):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...config import UserError
 from .results import Judged
-from .source import LOOK_ROWS
+from .source import LOOK_ROWS, keys_of
 
 if TYPE_CHECKING:
     from data_tools.engines.schedule import Pool
@@ -86,7 +86,7 @@ def wanted_rows(config: EnhanceConfig, shards: Sequence[Shard]) -> list[tuple[Sh
         if left == 0:
             break
         wanted.append((shard, left))
-        rows = read(shard, caption_key=config.caption_key, image_key=config.image_key, image_root=config.image_root)
+        rows = read(shard, **keys_of(config))
         left -= sum(1 for _ in islice(rows, left))
     return wanted
 

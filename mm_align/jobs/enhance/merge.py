@@ -21,6 +21,7 @@ from .results import EnhanceReport, conclude
 if TYPE_CHECKING:
     from data_tools.engines.slices import Division, Merging
     from data_tools.filters import FilterStep
+    from data_tools.io import Shard
     from data_tools.run.directory import RunDir
     from data_tools.run.plan import Plan, Summary, Watch
 
@@ -164,17 +165,20 @@ def _all_shards(
 
     run_dir, total, across = merging.run_dir, Summary(), 0
     models = cache(lambda: _loaded(config, run_dir, usage))
+
+    def take_over(number: int, shard: Shard, repeats: int) -> None:
+        if number not in otherwise and not repeats:
+            return merging.adopt(number, shard.name, plan.suffix(shard))
+        if number in otherwise:
+            retell_shard(shard, plan, run_dir, merging.entries(number, shard.name), otherwise[number], watch, models)
+        else:
+            merging.adopt_journal(number, shard.name)
+        run_dir.mark_done(shard.name, finalise_shard(shard, plan, run_dir, merging.seen.repeated, watch).to_dict())
+
     for number, shard in enumerate(merging.division.shards):
         if run_dir.done(shard.name) is None:
             repeats = merging.repeats(number, shard.name)
-            if number in otherwise:
-                retell_shard(shard, plan, run_dir, merging.entries(number, shard.name), otherwise[number], watch, models)
-            elif repeats:
-                merging.adopt_journal(number, shard.name)
-            if number in otherwise or repeats:
-                run_dir.mark_done(shard.name, finalise_shard(shard, plan, run_dir, merging.seen.repeated, watch).to_dict())
-            else:
-                merging.adopt(number, shard.name, plan.suffix(shard))
+            take_over(number, shard, repeats)
             across += repeats
         merging.pass_over(number, shard.name)
         total = total.plus(Summary.from_dict(run_dir.done(shard.name) or {}))

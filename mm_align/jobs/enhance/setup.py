@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...config import UserError
 from .scorers import Loaded, Scorer, load_scorers
+from .source import keys_of
 from .stages import about_stages, block_rows, check_stages, signal_parts, tells_signals
 
 if TYPE_CHECKING:
@@ -227,9 +228,7 @@ def make_plan(config: EnhanceConfig, models: Models, block_rows: int, run_dir: R
         **parts,
         block_rows=block_rows,
         format=config.format,
-        caption_key=config.caption_key,
-        image_key=config.image_key,
-        image_root=config.image_root,
+        **keys_of(config),
         uid_key=config.uid_key,
         max_pixels=config.max_pixels,
         fast_pictures=find_spec("simplejpeg") is not None if config.fast_pictures is None else config.fast_pictures,

@@ -32,6 +32,11 @@ def shards_of(config: EnhanceConfig) -> list[Shard]:
     return shards
 
 
+def keys_of(config: EnhanceConfig) -> dict[str, Any]:
+    """Which fields of a row are what, and where its pictures' paths start: as `data_tools.io.read` and a `Plan` are told."""
+    return {"caption_key": config.caption_key, "image_key": config.image_key, "image_root": config.image_root}
+
+
 def first_rows(shards: Sequence[Shard], plan: Plan, n: int) -> list[Item]:
     """The first `n` rows, whether they can be read or not."""
     from itertools import chain, islice
@@ -55,17 +60,20 @@ def refuse_absent_fields(config: EnhanceConfig, shards: Sequence[Shard]) -> None
     asked = {"missing_caption": config.caption_key, "missing_image": config.image_key}
     if not any(asked.values()) and config.uid_key is None:
         return
-    keys: dict[str, Any] = {"caption_key": config.caption_key, "image_key": config.image_key, "image_root": config.image_root}
-    first = list(read_on(shards[0], lambda: read(shards[0], **keys, limit=LOOK_ROWS)))
-    samples = [row for row in first if not isinstance(row, Rejected)]
-    if config.uid_key is not None and samples and all(config.uid_key not in sample.meta for sample in samples):
-        where = f"none of the first {len(samples)} rows of '{shards[0].path}' has it"
-        raise UserError(f"--uid-key {config.uid_key}: {where}{_near(config.uid_key, samples[0])}")
+    first = list(read_on(shards[0], lambda: read(shards[0], **keys_of(config), limit=LOOK_ROWS)))
+    if config.uid_key is not None:
+        _refuse_absent_uid(config.uid_key, shards[0], [row for row in first if not isinstance(row, Rejected)])
     rows = [(row.reason, row.detail) if isinstance(row, Rejected) else ("", "") for row in first]
     reason, detail = rows[0] if rows else ("", "")
     if asked.get(reason) and all(other == reason for other, _ in rows):
         flag = "--caption-key" if reason == "missing_caption" else "--image-key"
         raise UserError(f"{flag} {asked[reason]}: none of the first {len(rows)} rows of '{shards[0].path}' has it: {detail}")
+
+
+def _refuse_absent_uid(key: str, shard: Shard, samples: Sequence[Sample]) -> None:
+    if samples and all(key not in sample.meta for sample in samples):
+        where = f"none of the first {len(samples)} rows of '{shard.path}' has it"
+        raise UserError(f"--uid-key {key}: {where}{_near(key, samples[0])}")
 
 
 def _near(key: str, sample: Sample) -> str:
