@@ -34,8 +34,8 @@ class Question(NamedTuple):
 class QaBenchmark(Benchmark):
     """Rows with a question and its answers, in any format that `data_tools.io` reads.
 
-    question: the field of the question; None for conversations, whose first answer is the right one (and which may do
-    without a picture). A row has `answer` (text, number, or a list) or `answers`, optionally `choices`; the answer to a choice is
+    question: the field of the question; None for conversations, whose first answer is the right one (and which may do without a
+    picture, or show a film). A row has `answer` (text, number, or a list) or `answers`, optionally `choices`; the answer to a choice is
     its text, letter or 0-based number. prompt: how a question is put, with {question}; choices_prompt: with {choices} too. kind: the
     field by which accuracies are told apart ("known" / "unknown"). group: the field of what rows share when intervals are
     drawn (a picture, an entity). Further options are those of `data_tools.io.read`.
@@ -68,7 +68,7 @@ class QaBenchmark(Benchmark):
     @cached_property
     def questions(self) -> tuple[Question, ...]:
         """All rows, read once. Pictures are not decoded."""
-        options = {"caption_key": self.question, "image_key": self.image_key, "image_root": self.image_root}
+        options = {"caption_key": self.question, "image_key": self.image_key, "image_root": self.image_root, "videos": True}
         return tuple(self._question(row) for row in rows_to_ask(self.data, limit=self.limit, **options))
 
     def samples(self) -> list[Sample]:

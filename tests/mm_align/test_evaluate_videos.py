@@ -135,3 +135,19 @@ def test_own_is_refused_for_a_model_that_is_shown_no_videos(film, monkeypatch, t
     words = ["eval", "org/a", "--bench", "films", "--data", f"films={tmp_path}", "--out", str(tmp_path / "out"), "--frames", "own"]
     assert main(words) == 2
     assert "--frames own: this model is not shown videos" in capsys.readouterr().err
+
+
+def test_questions_about_films_of_ones_own(film, monkeypatch, tmp_path):
+    """Conversations that show a film: four frames of it are four pictures, and "4" is the right answer to the first."""
+    import mm_align.backends
+
+    monkeypatch.setattr(mm_align.backends, "load_backend", lambda *a, **k: Counts())
+    asked = [{"from": "human", "value": "<video>\nHow many?"}]
+    rows = [
+        {"id": f"r{i}", "video": str(film), "conversations": [*asked, {"from": "gpt", "value": answer}]} for i, answer in enumerate("47")
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["eval", "org/a", "--bench", "qa", "--data", f"qa={tmp_path / 'rows.jsonl'}", "--set", "options.qa.question=null"]
+    assert main([*words, "--frames", "4", "--out", str(tmp_path / "out")]) == 0
+    told = json.loads((tmp_path / "out/org__a/results.json").read_text())
+    assert told["results"]["qa"]["accuracy,none"] == pytest.approx(0.5)
