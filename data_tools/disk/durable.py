@@ -13,8 +13,9 @@ DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def put_in_place(temporary: Path, final: Path) -> None:
-    """Rename atomically and sync the folder; an older folder of that name is moved aside first."""
-    if final.is_dir():
+    """Rename atomically and sync the folder; for a folder, an older one of that name is moved aside first. IsADirectoryError for a file
+    that would take a folder's place."""
+    if final.is_dir() and temporary.is_dir():
         aside = final.with_name(f".{final.name}.old")
         remove(aside)
         final.rename(aside)
@@ -63,7 +64,9 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write to a temporary name beside `path`, fsync, rename, fsync the directory."""
+    """Write to a temporary name beside `path`, fsync, rename, fsync the directory. IsADirectoryError where a folder has that name."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a folder has this name", str(path))
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("wb") as file:
         file.write(data)

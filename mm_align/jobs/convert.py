@@ -140,7 +140,10 @@ def _write(folder: Path, out: Path, source: Source) -> list[str]:
     partial = out.with_name(f".{out.name}.part")
     _check_apart(folder, partial)
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {partial}: {error.strerror}; choose another --out") from error
     try:
         told = _convert(folder, partial, source.to)
         mark = source.origin() | {"files": _files(partial)}

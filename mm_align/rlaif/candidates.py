@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from data_tools.calls import Generate, Sampling
 from data_tools.records import Response, Sample
@@ -26,6 +26,12 @@ class Candidates(JobConfig):
     top_p: float = Field(1.0, gt=0, le=1, description="share of the likeliest tokens that are drawn from")
     max_tokens: int = Field(512, ge=1, description="longest answer")
     seed: int = Field(0, description="each answer is drawn by (seed, prompt, number), whatever is asked beside it")
+
+    @model_validator(mode="after")
+    def _differ(self) -> Candidates:
+        if self.n > 1 and self.temperature == 0:
+            raise ValueError(f"n {self.n} answers at temperature 0 are all the same; give a temperature above 0, or n 1")
+        return self
 
     def sampling(self) -> Sampling:
         return Sampling(n=self.n, temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens, seed=self.seed)

@@ -4,6 +4,7 @@ from importlib import import_module
 
 import pytest
 
+from mm_align.backends.load import ZOO
 from mm_align.cli import VERBS, main
 
 # Words that name what is not there: `nowhere` in each. Verbs that read no file are given a value that is none of theirs.
@@ -95,3 +96,40 @@ def test_an_unknown_key_and_a_wrong_value_are_named(told, name):
     assert "unknown key 'no_such_key'" in errors
     assert f"'{key}': should be" in errors
     assert "Traceback" not in errors
+
+
+# Places that cannot be written to, `taken` a file and `folder` a folder with something in it: neither is touched.
+PLACES = {
+    "scenes make": "--n 1 --out taken",
+    "convert": "tiny --out taken/sub",
+    "rlaif reference": "rows.jsonl --model tiny-lvlm --out taken",
+    "rlaif convert": "pairs.jsonl --out taken/pairs.jsonl",
+    "video plan": "--window 6000 --out folder",
+    "video fit": "--design 25 --out taken/runs.csv",
+    "enhance-data": "pairs --stages signals --out taken",
+    "tour": "--quick --out taken",
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_an_output_that_cannot_be_is_a_sentence_and_nothing_is_lost(told, name, tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "kept").write_text("mine")
+    (tmp_path / "pairs").mkdir()
+    (tmp_path / "pairs" / "a.jsonl").write_text('{"image": "a.png", "caption": "a dog"}\n')
+    (tmp_path / "pairs.jsonl").write_text('{"prompt": "What?", "chosen": "A dog.", "rejected": "A cat."}\n')
+    (tmp_path / "tiny").symlink_to(ZOO / "tiny-lvlm")
+    code, errors = told(*name.split(), *PLACES[name].split())
+    assert (code, "Traceback" in errors) == (2, False)
+    (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert "taken" in line or "folder" in line
+    assert (tmp_path / "taken").read_text() == "mine"
+    assert (tmp_path / "folder" / "kept").read_text() == "mine"
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_several_answers_without_chance_are_refused(told):
+    code, errors = told("rlaif", "candidates", "--images", "p", "--model", "a", "--out", "o", "--temperature", "0")
+    assert code == 2
+    assert "n 10 answers at temperature 0 are all the same" in errors

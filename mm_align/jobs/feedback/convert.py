@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 from pydantic import Field
 
@@ -90,9 +90,9 @@ def _convert(config: FeedbackConvertConfig, out: Path, quarantine: Path) -> Coun
 
     counts, temporary = Counts(), quarantine.with_name(f".{quarantine.name}.tmp")
     found = read_pairs(config.source, format=config.source_format, image_root=config.image_root, limit=config.limit)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    opened = _opened(config, temporary)
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        with opened as file:
 
             def leave(row: Rejected) -> None:
                 counts.gone[row.reason] += 1
@@ -113,6 +113,15 @@ def _convert(config: FeedbackConvertConfig, out: Path, quarantine: Path) -> Coun
     finally:
         remove(temporary)
     return counts
+
+
+def _opened(config: FeedbackConvertConfig, path: Path) -> TextIO:
+    """A file beside OUT, to write. UserError where there can be none."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write --out {config.out}: {error.strerror}; choose another place") from error
 
 
 def _pairs(found: Iterable[PreferencePair | Rejected], leave: Any) -> Iterator[PreferencePair]:

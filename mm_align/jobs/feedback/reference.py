@@ -60,8 +60,8 @@ def run(config: ReferenceConfig) -> ReferenceReport:
     from ..train.model import build
     from ..train.pairs import computed_in, score, settle_layout
 
+    out = folder(config)
     model, processor = build(ModelConfig.model_validate({"from": config.model}), config.seed)
-    out = Path(config.out)
     data = read(config, processor, out)
     model.to(PartialState(cpu=config.device == "cpu").device)
     corruption = Corruption(config.contrast, config.seed) if config.contrast else None
@@ -75,6 +75,16 @@ def run(config: ReferenceConfig) -> ReferenceReport:
     left = f", {report.quarantined} quarantined ({data.quarantine})" if report.quarantined else ""
     print(f"{report.scored} scored, {report.known} known{left}: {out}")
     return report
+
+
+def folder(config: ReferenceConfig) -> Path:
+    """Where the scores go. UserError where no folder can be made there."""
+    out = Path(config.out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be a folder: {error.strerror}; choose another") from error
+    return out
 
 
 def read(config: ReferenceConfig, processor: Any, out: Path) -> PairSet:
