@@ -26,7 +26,7 @@ from .reference import References
 from .sources import Source
 from .store import RowStore, Rules, StoreWriter, open_store, reject
 
-Scored = Literal["reference", "contrast_reference"]  # fields of a PreparedPair
+ReferenceField = Literal["reference", "contrast_reference"]  # fields of a PreparedPair
 OF_SAMPLES = ("caption_key", "image_key", "prompt")  # settings of a source that mean nothing for pairs
 
 
@@ -56,7 +56,7 @@ def pair_set(
 class PairSet(TrainingSet):
     """Item i is pair i of the epoch, a PreparedPair with its pictures decoded and the scores of `references`; see `TrainingSet`."""
 
-    references: Mapping[Scored, References] = {}
+    references: Mapping[ReferenceField, References] = {}
 
     def _decoded(self, row: int, seen: dict[Hashable, Image | BadImage]) -> PreparedPair | None:
         pair = self._unscored(row, seen)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ...losses import Objective
     from ...models import LvlmProcessor
-    from ...train.pair_data import PairCollator, PairSet, Scored
+    from ...train.pair_data import PairCollator, PairSet, ReferenceField
     from ...train.preference_watch import PreferenceDynamics
     from ...train.reference import ReferenceCache, References
     from ...train.reference_scores import Filled
@@ -100,7 +100,7 @@ def score(folder: Path, model: Any, data: PairSet, collate: PairCollator, dtype:
     cache = ReferenceCache(folder, context_of(model, collate.processor, dtype=dtype, layout=collate.layout))
     tell_others(cache)
     plain = PairCollator(collate.processor, layout=collate.layout)
-    ways: dict[Scored, PairCollator] = {"reference": plain}
+    ways: dict[ReferenceField, PairCollator] = {"reference": plain}
     if collate.corruption is not None:
         ways["contrast_reference"] = collate
     done = {name: score_way(cache, data, model, way, dtype, micro) for name, way in ways.items()}
