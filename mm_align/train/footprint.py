@@ -34,6 +34,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from ..losses.answer_logps import token_logps
 from ..models.live_bytes import LiveBytes
 from ..models.memory import Part
+from .reference_scores import product_weights
 from .trainer import fsdp_config
 
 
@@ -56,12 +57,14 @@ class Step(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """Numbers of parameters that train and that do not, of the largest tensor that trains, of what FSDP holds whole (see `gathered`)."""
+    """Numbers of parameters that train and that do not, of the largest tensor that trains, of what FSDP holds whole (see `gathered`), of
+    weights of matrix products (see `scoring`)."""
 
     trained: int
     frozen: int
     largest: int
     gathered: int
+    products: int = 0
 
 
 def sizes_of(model: nn.Module) -> Sizes:
@@ -73,7 +76,8 @@ def sizes_of(model: nn.Module) -> Sizes:
     alone = sum(p.numel() * (2 if p.requires_grad else 1) for p in model.parameters() if id(p) not in inside)
     within = max((sum(p.numel() * (3 if p.requires_grad else 2) for p in unit.parameters()) for unit in units), default=0)
     everything = sum(p.numel() for p in model.parameters())
-    return Sizes(sum(trained), everything - sum(trained), max(trained, default=0), alone + within)
+    products = sum(p.numel() for p in product_weights(model))
+    return Sizes(sum(trained), everything - sum(trained), max(trained, default=0), alone + within, products)
 
 
 class States(NamedTuple):
@@ -190,7 +194,7 @@ def gathered(sizes: Sizes, step: Step) -> int:
 
 def parts_of(sizes: Sizes, step: Step, peak: Peak) -> list[Part]:
     """The busiest moment, part by part: forward and backward (`peak`), or the optimiser's step where that takes more, or, for pairs
-    under FSDP, the time before the first step, when every process holds all weights to score the reference."""
+    under FSDP, the time before the first step, when every process holds a whole copy that scores the reference."""
     held = states(sizes, step)
     stepping = 4 * (sizes.trained // (step.processes if step.fsdp else 1) if step.foreach else sizes.largest) if held.moments else 0
     in_backward = peak.bytes + (held.gradients if step.fsdp else 0) + gathered(sizes, step)
@@ -200,10 +204,17 @@ def parts_of(sizes: Sizes, step: Step, peak: Peak) -> list[Part]:
     else:
         moment = _in_backward(held, step, peak, gathered(sizes, step))
     found = [*_staying(held, step), *moment]
-    before = 4 * (sizes.trained + sizes.frozen) if step.pairs and step.fsdp else 0
+    before = scoring(sizes, step)
     if before > sum(part.bytes for part in found):
         return [Part("weights, whole", before, "before the first step, while the reference is scored: FSDP spreads them only then")]
     return found
+
+
+def scoring(sizes: Sizes, step: Step) -> int:
+    """Bytes of the copy that scores the reference of pairs under FSDP (`reference_scores.beside`)."""
+    if not (step.pairs and step.fsdp):
+        return 0
+    return 4 * (sizes.trained + sizes.frozen) - (2 * sizes.products if step.bf16 else 0)
 
 
 def _staying(held: States, step: Step) -> list[Part]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -22,6 +23,7 @@ from .reference import Keys, ReferenceCache, References, Scores
 
 APPEND_EVERY = 256  # pairs: what a kill can lose
 TELL_EVERY = 30.0  # seconds
+PRODUCTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 log = logging.getLogger(__name__)
 
 
@@ -57,6 +59,27 @@ class Scorer:
             if not (np.isfinite(chosen).all() and np.isfinite(rejected).all()):
                 raise FloatingPointError(f"the reference gives pair '{pair.sample.id}' a log-probability that is no finite number")
         return [Scores(*both) for both in zip(sides[: len(pairs)], sides[len(pairs) :], strict=True)]
+
+
+def beside(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """A copy on `device` for forwards that compute in `dtype`, of a model that stays where it is.
+
+    For bfloat16 the weights of matrix products are copied in that. Automatic mixed precision casts them at every use, so all numbers are
+    the same, and the copy takes little more than half of float32.
+    """
+    low = {id(parameter) for parameter in product_weights(model)} if dtype == torch.bfloat16 else set()
+    memo: dict[int, Any] = {id(buffer): buffer.to(device) for buffer in model.buffers()}
+    for parameter in model.parameters():
+        placed = parameter.data.to(device, torch.bfloat16 if id(parameter) in low else parameter.dtype)
+        memo[id(parameter)] = nn.Parameter(placed, parameter.requires_grad)
+    return copy.deepcopy(model, memo)
+
+
+def product_weights(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that only linear layers and convolutions read; an embedding that is the output head too is none of them."""
+    others = (module for module in model.modules() if not isinstance(module, PRODUCTS))
+    elsewhere = {id(parameter) for module in others for parameter in module.parameters(recurse=False)}
+    return [parameter for parameter in model.parameters() if id(parameter) not in elsewhere]
 
 
 @contextmanager

@@ -56,6 +56,7 @@ def run(config: ReferenceConfig) -> ReferenceReport:
 
     from ...models.corruptions import Corruption
     from ...train.pair_data import PairCollator
+    from ...train.reference import context_of
     from ..train.config import ModelConfig
     from ..train.model import build
     from ..train.pairs import computed_in, score, settle_layout
@@ -68,7 +69,8 @@ def run(config: ReferenceConfig) -> ReferenceReport:
     collate = PairCollator(processor, layout=config.pair_layout, corruption=corruption)
     dtype = computed_in(config)
     settle_layout(model, collate, data, dtype)
-    done = score(out, model, data, collate, dtype, config.batch)
+    context = context_of(model, processor, dtype=dtype, layout=collate.layout)
+    done = score(out, context, model, data, collate, dtype, config.batch)
     shutil.rmtree(out / ROWS, ignore_errors=True)
     lines = data.quarantine.read_text(encoding="utf-8").splitlines()
     report = ReferenceReport(sum(way.scored for way in done), sum(way.known for way in done), len(set(lines)))

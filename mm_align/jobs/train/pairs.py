@@ -11,6 +11,8 @@ from .arguments import batches, in_bf16
 from .folder import OWN_REFERENCE, rank, world
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
 
     from ...losses import Objective
@@ -49,20 +51,29 @@ def pair_collator(config: TrainConfig, processor: LvlmProcessor, objective: Obje
 def score_pairs(config: TrainConfig, parts: Ready, root: Path) -> None:
     """Tell the collator the layout that the model can read, and give every pair its reference's scores where the objective needs them.
 
-    The reference is the model as it is now, before the first step: low-rank updates are switched off.
+    The reference is the model as it is now, before the first step: low-rank updates are switched off. Under FSDP a copy is asked, for
+    which the device has room where the run computes in bfloat16, and the model itself waits in main memory for its spreading.
     """
+    import torch
     from accelerate import PartialState
+
+    from ...train.reference import context_of
+    from ...train.reference_scores import beside
 
     collate: Any = parts.collate
     sets: list[Any] = [data for data in (parts.data, parts.eval_data) if data is not None]
-    parts.model.to(PartialState(cpu=config.device == "cpu").device)
-    dtype = computed_in(config)
-    settle_layout(parts.model, collate, sets[0], dtype)
+    device, dtype = PartialState(cpu=config.device == "cpu").device, computed_in(config)
+    asked = beside(parts.model, device, dtype) if config.fsdp else parts.model.to(device)
+    settle_layout(asked, collate, sets[0], dtype)
     if getattr(parts.objective, "needs_reference", False):
         folder = Path(config.reference) if config.reference else root / OWN_REFERENCE
         micro = batches(config.batch_size, config.micro_batch, world()).micro
+        context = context_of(parts.model, collate.processor, dtype=dtype, layout=collate.layout)
         for data in sets:
-            score(folder, parts.model, data, collate, dtype, micro)
+            score(folder, context, asked, data, collate, dtype, micro)
+    if config.fsdp and device.type == "cuda":
+        del asked
+        torch.cuda.empty_cache()
 
 
 def computed_in(config: TrainConfig | ReferenceConfig) -> torch.dtype:
@@ -91,13 +102,15 @@ def settle_layout(model: Any, collate: PairCollator, data: PairSet, dtype: torch
     collate.layout = found.layout
 
 
-def score(folder: Path, model: Any, data: PairSet, collate: PairCollator, dtype: torch.dtype, micro: int) -> list[Filled]:
+def score(
+    folder: Path, context: Mapping[str, str], model: Any, data: PairSet, collate: PairCollator, dtype: torch.dtype, micro: int
+) -> list[Filled]:
     """Give a pair set its references: from the cache in `folder`, or scored now and added to it; of the real pictures, and where the
-    collator corrupts pictures of these too."""
+    collator corrupts pictures of these too. context: what they are known by (`context_of`)."""
     from ...train.pair_data import PairCollator
-    from ...train.reference import ReferenceCache, context_of
+    from ...train.reference import ReferenceCache
 
-    cache = ReferenceCache(folder, context_of(model, collate.processor, dtype=dtype, layout=collate.layout))
+    cache = ReferenceCache(folder, context)
     tell_others(cache)
     plain = PairCollator(collate.processor, layout=collate.layout)
     ways: dict[ReferenceField, PairCollator] = {"reference": plain}

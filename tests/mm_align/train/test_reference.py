@@ -17,10 +17,11 @@ from data_tools.records import Image, Message, Part, PreferencePair, Sample
 from mm_align.losses.answer_logps import answer_logps
 from mm_align.models.corruptions import Corruption
 from mm_align.train import reference_scores
+from mm_align.train.footprint import Step, scoring, sizes_of
 from mm_align.train.lora import apply_lora
 from mm_align.train.pair_data import PairCollator, PairSet, pair_set
 from mm_align.train.reference import Keys, ReferenceCache, Scores, context_of, weights_hash
-from mm_align.train.reference_scores import Scorer, fill, references_of
+from mm_align.train.reference_scores import Scorer, beside, fill, product_weights, references_of
 from mm_align.train.sources import Source
 
 CONTEXT = {"weights": "w", "precision": "float32"}
@@ -211,6 +212,41 @@ def test_a_kill_keeps_what_was_scored(data: PairSet, tiny_model: Any, processor:
 def test_pairs_about_one_picture_are_scored_together(data: PairSet) -> None:
     """Pairs i and i + 3 show one picture, and later pairs are longer: the pictures of the longest pairs come first."""
     assert reference_scores.by_picture(range(6), data) == [2, 5, 1, 4, 0, 3]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("updated", [False, True], ids=["plain", "lora"])
+def test_a_copy_beside_the_model_gives_the_same_numbers(
+    data: PairSet, make_model: Any, processor: Any, dtype: torch.dtype, updated: bool
+) -> None:
+    """To the bit, though in bfloat16 it holds the weights of its products in that; the model is left as it was, where it was."""
+    model = make_model()
+    if updated:
+        apply_lora(model, {"r": 2, "alpha": 4, "dropout": 0.0})
+    before = {name: (value.clone(), value.requires_grad) for name, value in model.named_parameters()}
+    copied = beside(model, torch.device("cpu"), dtype)
+    pairs, collate = data.pairs(range(6)), PairCollator(processor)
+    expected, found = (Scorer(one, collate, dtype=dtype)(pairs) for one in (model, copied))
+    assert all(np.array_equal(a, b) for one, other in zip(expected, found, strict=True) for a, b in zip(one, other, strict=True))
+    assert {p.dtype for p in copied.model.language_model.layers.parameters() if p.dim() > 1} == {dtype}
+    for name, value in model.named_parameters():
+        assert torch.equal(value, before[name][0])
+        assert value.requires_grad == before[name][1]
+
+
+def test_a_copy_elsewhere_takes_little_more_than_half(make_model: Any) -> None:
+    """Embeddings, norms and positions stay in float32; an output head that is the embedding too stays with it."""
+    model = make_model()
+    copied = beside(model, torch.device("meta"), torch.bfloat16)
+    assert {p.device.type for p in copied.parameters()} | {b.device.type for b in copied.buffers()} == {"meta"}
+    assert {(p.device.type, p.dtype) for p in model.parameters()} == {("cpu", torch.float32)}
+    assert copied.get_input_embeddings().weight.dtype == torch.float32
+    assert copied.lm_head.weight is copied.get_input_embeddings().weight
+    halved = sum(p.numel() for p in product_weights(model))
+    bytes_of = sum(p.numel() * p.element_size() for p in copied.parameters())
+    assert bytes_of == 4 * sum(p.numel() for p in model.parameters()) - 2 * halved
+    assert scoring(sizes_of(model), Step(1, 1, 1, pairs=True, bf16=True, fsdp=True, processes=8)) == bytes_of
+    assert scoring(sizes_of(model), Step(1, 1, 1, pairs=True, bf16=True)) == 0
 
 
 def test_two_processes_share_the_work(data: PairSet, tiny_model: Any, processor: Any, tmp_path: Path) -> None:

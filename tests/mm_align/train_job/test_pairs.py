@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import yaml
 from data_tools.preference import write_pairs
 from data_tools.records import Image, Message, Part, PreferencePair, Sample
 from mm_align.cli import main
+from mm_align.config import config_root
 
 
 @pytest.fixture
@@ -94,6 +97,23 @@ def test_a_stopped_run_continues_and_scores_nothing_again(train: Any, tmp_path: 
     assert train() == 0
     assert "0 pairs scored" in capsys.readouterr().err
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_fsdp_scores_the_reference_by_a_copy_and_takes_the_same_steps(train: Any, tmp_path: Path, capsys: Any) -> None:
+    """Two processes over gloo; in bfloat16 too the run starts where the policy is its reference, whose scores one process also uses."""
+    plain: dict[str, Any] = {"optimizer": "sgd", "lr": 0.01}  # Adam would make much of the last bits of small gradients
+    assert train(**plain) == 0
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "scripts/train.py", str(tmp_path / "recipe.yaml"), "--fsdp"]
+    for out, more in (("fsdp", []), ("low", ["--precision", "bf16", "--reference", str(tmp_path / "scores")])):
+        command = [sys.executable, *launch, "--out", str(tmp_path / out), *more]
+        done = subprocess.run(command, check=False, cwd=config_root().parent, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert losses(tmp_path / "fsdp") == pytest.approx(losses(tmp_path / "run"), abs=1e-4)
+    assert losses(tmp_path / "low")[0] == pytest.approx(0.693147, abs=2e-2)
+    capsys.readouterr()
+    assert train("--precision", "bf16", "--reference", str(tmp_path / "scores"), out="alone", **plain) == 0
+    assert "0 pairs scored" in capsys.readouterr().err
 
 
 def test_both_layouts_take_the_same_steps(train: Any, tmp_path: Path) -> None:
