@@ -204,8 +204,8 @@ def _free_shard(folder: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     while True:
         with (folder / f"{number:03}.index").open("ab") as index, (folder / f"{number:03}.scores").open("ab") as scores:
             if _lock(index):
-                index.truncate(index.tell() // RECORD.itemsize * RECORD.itemsize)
-                scores.truncate(scores.tell() // 4 * 4)
+                for file, size in ((index, RECORD.itemsize), (scores, 4)):  # another may have added between opening and locking
+                    file.truncate(file.seek(0, os.SEEK_END) // size * size)
                 yield index, scores
                 return
         number += 1

@@ -138,6 +138,8 @@ def score_way(
     from ...train.reference_scores import Scorer, fill, references_of
 
     references = references_of(cache, data, Keys(collate.corruption))
+    if world() > 1:  # shares are of what nobody has scored: all look before anyone adds
+        PartialState().wait_for_everyone()
     done = fill(references, data, Scorer(model, collate, dtype=dtype), micro, rank=rank(), world=world())
     if world() > 1:
         PartialState().wait_for_everyone()

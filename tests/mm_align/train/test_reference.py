@@ -16,7 +16,7 @@ from data_tools.preference import write_pairs
 from data_tools.records import Image, Message, Part, PreferencePair, Sample
 from mm_align.losses.answer_logps import answer_logps
 from mm_align.models.corruptions import Corruption
-from mm_align.train import reference_scores
+from mm_align.train import reference, reference_scores
 from mm_align.train.footprint import Step, scoring, sizes_of
 from mm_align.train.lora import apply_lora
 from mm_align.train.pair_data import PairCollator, PairSet, pair_set
@@ -247,6 +247,23 @@ def test_a_copy_elsewhere_takes_little_more_than_half(make_model: Any) -> None:
     assert bytes_of == 4 * sum(p.numel() for p in model.parameters()) - 2 * halved
     assert scoring(sizes_of(model), Step(1, 1, 1, pairs=True, bf16=True, fsdp=True, processes=8)) == bytes_of
     assert scoring(sizes_of(model), Step(1, 1, 1, pairs=True, bf16=True)) == 0
+
+
+def test_what_another_adds_between_opening_and_locking_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock comes late: meanwhile the other has written its scores and let go."""
+    lock = reference._lock
+
+    def late(file: Any) -> bool:
+        monkeypatch.setattr(reference, "_lock", lock)
+        with ReferenceCache(tmp_path, CONTEXT).appending() as add:
+            add({b"a" * 32: scores(-1, -2)})
+        return lock(file)
+
+    cache = ReferenceCache(tmp_path, CONTEXT)
+    monkeypatch.setattr(reference, "_lock", late)
+    with cache.appending() as add:
+        add({b"b" * 32: scores(-3)})
+    assert len(ReferenceCache(tmp_path, CONTEXT)) == 2
 
 
 def test_two_processes_share_the_work(data: PairSet, tiny_model: Any, processor: Any, tmp_path: Path) -> None:
