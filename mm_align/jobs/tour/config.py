@@ -171,7 +171,7 @@ class Stage(JobConfig):
 class TourConfig(JobConfig):
     """A tour: the packaged one, the packaged short one, or one of your own."""
 
-    quick: bool = Field(False, description="the short tour: five minutes")
+    quick: bool = Field(False, description="the short tour: three minutes or so")
     out: str = Field(description="folder for everything (default of the packaged tours: tour-out, tour-quick); the same command continues")
     title: str = Field("Tour", description="heading of tour.html")
     blurb: str = Field("", description="a sentence or two below it")
