@@ -21,13 +21,14 @@ Entry = dict[str, Any]
 
 
 class Line(NamedTuple):
-    """One block as it lies on disk: rows `row .. row + n`, their id hashes, the undecoded entries, and its byte offset."""
+    """One block as it lies on disk: rows `row .. row + n`, their id hashes, the undecoded entries, and its bytes `at .. end`."""
 
     row: int
     n: int
     ids: bytes
     body: bytes
     at: int = 0
+    end: int = 0
 
     def entries(self) -> list[Entry]:
         decoded: list[Entry] = json.loads(self.body)
@@ -106,17 +107,18 @@ def read_lines(path: Path) -> Iterator[Line]:
             line = _parse(raw, expected)
             if line is None:
                 return
-            yield line._replace(at=at)
+            yield line._replace(at=at, end=at + len(raw))
             expected, at = expected + line.n, at + len(raw)
 
 
 def line_at(file: IO[bytes], at: int) -> Line:
     """The block that begins at byte `at` of a journal open for reading. Raises ValueError where none does."""
     file.seek(at)
-    line = _parse(file.readline(), None)
+    raw = file.readline()
+    line = _parse(raw, None)
     if line is None:
         raise ValueError(f"no sound line of a journal begins at byte {at}")
-    return line._replace(at=at)
+    return line._replace(at=at, end=at + len(raw))
 
 
 def read_entries(path: Path) -> Iterator[Entry]:
@@ -153,14 +155,10 @@ class EntriesByRow:
 def _recover(path: Path) -> tuple[int, int, bool]:
     """Rows, length in bytes of the sound part, and whether the end line is there."""
     rows = end = 0
-    with path.open("rb") as file:
-        for raw in file:
-            line = _parse(raw, rows)
-            if line is None:
-                break
-            rows, end = rows + line.n, end + len(raw)
-            if line.n == 0:
-                return rows, end, True
+    for line in read_lines(path):
+        rows, end = line.row + line.n, line.end
+        if line.n == 0:
+            return rows, end, True
     return rows, end, False
 
 
