@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..disk.durable import put_in_place, read_json, remove
+from ..disk.durable import put_in_place, read_json, remove, write_atomic
 from ..disk.journal import EntriesByRow
 from ..filters.scan import Scan
 from ..filters.settling import Settled, read_settled, settle
@@ -24,6 +24,7 @@ from ..run.seen_ids import SeenIds
 
 SLURM = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT")
 TORCHRUN = ("RANK", "WORLD_SIZE")
+MERGED = "merged"  # in a slice's state: all that it made is in a finished run
 
 
 class Slice(NamedTuple):
@@ -128,6 +129,30 @@ def gathered(outs: Sequence[Path]) -> Division:
     records = [read_json(folder / STATE / "run.json") or {} for folder in folders]
     _refuse_strangers(folders, records)
     return Division(folders, records, _in_order(records))
+
+
+def discard(folders: Sequence[Path]) -> None:
+    """Remove slices whose run is merged and finished. All are marked before the first one goes, and each goes whole: a kill at any time
+    leaves either all of them or none but `merged_already`."""
+    for folder in folders:
+        write_atomic(folder / STATE / MERGED, b"")
+    for folder in folders:
+        gone = folder.with_name(f".{folder.name}.gone")
+        remove(gone)
+        folder.rename(gone)
+        remove(gone)
+
+
+def merged_already(outs: Sequence[Path], merged: Mapping[str, Any]) -> list[Path] | None:
+    """The slices left in `outs` where all are of the finished run that this record tells of, and marked as merged; else None."""
+    left = [folder for _, folder in sorted((one, one.folder(out)) for out in outs for one in slices_in(out))]
+    return left if all(_left_over(folder, merged) for folder in left) else None
+
+
+def _left_over(folder: Path, merged: Mapping[str, Any]) -> bool:
+    record = read_json(folder / STATE / "run.json") or {}
+    alike = record.get("config") == merged.get("config") and record.get("source", {}).items() <= merged.get("source", {}).items()
+    return alike and (folder / STATE / MERGED).exists()
 
 
 def _refuse_incomplete(slices: Sequence[Slice], found: Mapping[Slice, Path]) -> None:

@@ -2,7 +2,10 @@
 
 import os
 import shutil
+import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import engine_faults as faults
 import pytest
@@ -75,6 +78,59 @@ def test_a_merge_that_is_cut_short_goes_on(source, tmp_path, at):
     assert main(["merge", str(tmp_path / "out")]) == 0
     command(source, tmp_path / "one", "--on-duplicate", "quarantine")
     same(tmp_path / "out", tmp_path / "one")
+
+
+KILLED = """
+import os, shutil, signal, sys
+left, rmtree = int(sys.argv[1]), shutil.rmtree
+
+def dying(path, **options):
+    global left
+    if path.name.endswith(".gone") or "-of-" in path.name:
+        left -= 1
+    if left < 0:
+        next(file for file in path.rglob("run.json")).unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    rmtree(path, **options)
+
+shutil.rmtree = dying
+from mm_align.cli import main
+main(["merge", *sys.argv[2:]])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize("removed", [0, 1, 2])
+def test_a_merge_that_is_killed_in_the_middle_of_removing_a_slice_is_done(source, tmp_path, removed, capsys):
+    """The folder that was being removed has lost its record, the others are whole."""
+    outs = [tmp_path / "a", tmp_path / "b"]
+    divided(source, outs, 3)
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(removed), *map(str, outs)], env=environ, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    command(source, tmp_path / "one")
+    capsys.readouterr()
+    assert main(["merge", *map(str, outs)]) == 0
+    said = capsys.readouterr().err
+    assert "already merged" in said
+    assert f"not yet removed are removed now: {', '.join(f'{i}-of-3' for i in (1, 2) if i > removed) or 'none whole'}" in said
+    same(outs[0], tmp_path / "one")
+    assert not [path for out in outs for path in out.rglob("*-of-*")]
+
+
+@pytest.mark.parametrize("what", ["made anew", "of another configuration"])
+def test_slices_that_a_finished_run_did_not_take_over_stay(source, tmp_path, what, capsys):
+    """One that was made anew costs what a model costs: nobody removes it because the run was merged before."""
+    a, b = tmp_path / "a", tmp_path / "b"
+    divided(source, [a, b], 2)
+    assert main(["merge", str(a), str(b)]) == 0
+    command(source, b, *(() if what == "made anew" else ("--policy", "never")), "--shard", "1/2")
+    if what != "made anew":
+        (b / ".mmalign" / "slices" / "1-of-2" / ".mmalign" / slices.MERGED).touch()
+    capsys.readouterr()
+    assert main(["merge", str(a), str(b)]) == 2
+    assert "of 2 slices (0 to 1) some are not done: missing: 0" in capsys.readouterr().err
+    assert (b / ".mmalign" / "slices" / "1-of-2" / ".mmalign" / "run.json").exists()
 
 
 def test_slices_that_are_not_all_there(source, tmp_path, capsys):

@@ -60,14 +60,16 @@ def merge(outs: Sequence[Path], *, judge: bool = False) -> EnhanceReport:
 
     judge: whether models may be asked about rows that no slice asked them about; RunRefused where that is needed and not allowed.
     """
-    from data_tools.disk.durable import read_json, remove
-    from data_tools.engines.slices import gathered, slices_in
+    from data_tools.disk.durable import read_json
+    from data_tools.engines.slices import gathered, merged_already
     from data_tools.pipeline import outputs_of
-    from data_tools.run.directory import SLICES, STATE, open_run
+    from data_tools.run.directory import STATE, open_run
     from data_tools.run.plan import Summary
 
-    finished = read_json(outs[0] / STATE / "finished.json")
-    if finished is not None and not any(any(slices_in(out)) for out in outs):
+    finished, record = (read_json(outs[0] / STATE / name) for name in ("finished.json", "run.json"))
+    left = merged_already(outs, record or {}) if finished is not None else None
+    if finished is not None and left is not None:
+        _cleared_late(outs, left, record or {})
         log.info("this run is already merged. Report: %s", outs[0] / "report.html")
         return EnhanceReport(outs[0], Summary.from_dict(finished))
     division = gathered(outs)
@@ -81,12 +83,32 @@ def merge(outs: Sequence[Path], *, judge: bool = False) -> EnhanceReport:
             if part in first:
                 run_dir.bind(part, first[part])
         report = _merged(config, division, run_dir, judge=judge)
-        for folder in division.folders:
-            remove(folder)
-        for out in outs:
-            if not any(slices_in(out)):
-                remove(out / STATE / SLICES)
+        _clear(outs, division.folders)
     return report
+
+
+def _cleared_late(outs: Sequence[Path], left: Sequence[Path], record: Mapping[str, Any]) -> None:
+    """Remove what a merge that was cut short after its end left of its slices, and say so."""
+    from data_tools.run.directory import SLICES, STATE, open_run
+
+    if not any((out / STATE / SLICES).exists() for out in outs):
+        return
+    with open_run(outs[0], {part: record[part] for part in ("config", "source")}, record["outputs"]):
+        _clear(outs, left)
+    names = ", ".join(folder.name for folder in left) or "none whole"
+    log.info("slices that an earlier merge had taken over and not yet removed are removed now: %s", names)
+
+
+def _clear(outs: Sequence[Path], merged: Sequence[Path]) -> None:
+    """Remove these slices, and the places of slices that are empty then."""
+    from data_tools.disk.durable import remove
+    from data_tools.engines.slices import discard, slices_in
+    from data_tools.run.directory import SLICES, STATE
+
+    discard(merged)
+    for out in outs:
+        if not any(slices_in(out)):
+            remove(out / STATE / SLICES)
 
 
 def _warn_of_batches(division: Division) -> None:
