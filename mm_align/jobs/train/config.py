@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from ...config import JobConfig
-from ...train.schedules import ScheduleConfig
+from ...train.schedules.choice import ScheduleConfig
 from ...train.schedules.cosine import CosineSchedule
 from ...train.sources import Source
 

@@ -1,7 +1,6 @@
 """The table of learning-rate schedules: the `type` key of a schedule config -> class; free of torch."""
 
 from .base import Schedule
-from .choice import ScheduleConfig, build_schedule
 from .constant import ConstantSchedule
 from .cosine import CosineSchedule
 from .linear import LinearSchedule
@@ -14,4 +13,4 @@ SCHEDULES: dict[str, type[Schedule]] = {
     "wsd": WsdSchedule,
 }
 
-__all__ = ["SCHEDULES", "Schedule", "ScheduleConfig", "build_schedule"]
+__all__ = ["SCHEDULES", "Schedule"]

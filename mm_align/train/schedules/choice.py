@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import operator
 from collections.abc import Mapping
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pydantic
 
 from ...config import JobConfig, load
+from . import SCHEDULES
 from .base import Schedule
-from .constant import ConstantSchedule
-from .cosine import CosineSchedule
-from .linear import LinearSchedule
-from .wsd import WsdSchedule
 
-Known = CosineSchedule | LinearSchedule | ConstantSchedule | WsdSchedule
-TYPES = tuple(kind.model_fields["type"].default for kind in get_args(Known))
+if TYPE_CHECKING:
+    Known = Schedule
+else:
+    Known = functools.reduce(operator.or_, SCHEDULES.values())
 
 
 def _with_type(config: Any) -> Any:
     """Without a type it is the cosine. ValueError for an unknown one, with the nearest."""
     told = {"type": "cosine"} | config if isinstance(config, dict) else config
     kind = str(told["type"] if isinstance(told, dict) else getattr(told, "type", ""))
-    if kind not in TYPES:
-        near = difflib.get_close_matches(kind, TYPES, 1, cutoff=0.5)
-        raise ValueError(f"its type should be one of {', '.join(TYPES)}" + (f"; did you mean '{near[0]}'?" if near else ""))
+    if kind not in SCHEDULES:
+        near = difflib.get_close_matches(kind, SCHEDULES, 1, cutoff=0.5)
+        raise ValueError(f"its type should be one of {', '.join(SCHEDULES)}" + (f"; did you mean '{near[0]}'?" if near else ""))
     return told
 
 

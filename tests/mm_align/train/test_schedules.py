@@ -11,7 +11,8 @@ import torch
 from transformers.optimization import get_scheduler
 
 from mm_align.config import JobConfig, UserError, load
-from mm_align.train.schedules import SCHEDULES, ScheduleConfig, build_schedule
+from mm_align.train.schedules import SCHEDULES
+from mm_align.train.schedules.choice import ScheduleConfig, build_schedule
 from mm_align.train.schedules.wsd import WsdSchedule
 
 
