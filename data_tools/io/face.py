@@ -16,7 +16,13 @@ from .paths import SourceError
 from .shard import Shard
 from .writer import Writer
 
-FORMATS = {"jsonl": "jsonl", "parquet": "parquet", "webdataset": "webdataset", "folder": "folder", "hf": "hf_datasets"}
+FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {  # its module of this folder, the suffixes of its files, the first of what we write
+    "jsonl": ("jsonl", (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")),
+    "parquet": ("parquet", (".parquet", ".pq")),
+    "webdataset": ("webdataset", (".tar", ".tar.gz", ".tgz")),
+    "folder": ("folder", ()),
+    "hf": ("hf_datasets", ()),
+}
 
 
 def read(
@@ -57,10 +63,14 @@ def write(path: str | Path, format: str, *, schema_hint: Any = None) -> Writer:
 
 def extension(format: str) -> str:
     """The suffix of a shard file with its dot; "" for formats that are folders."""
-    return str(_module(format).EXTENSION)
+    return next(iter(_entry(format)[1]), "")
 
 
 def _module(format: str) -> ModuleType:
+    return import_module(f".{_entry(format)[0]}", __package__)
+
+
+def _entry(format: str) -> tuple[str, tuple[str, ...]]:
     if format not in FORMATS:
         raise SourceError(f"Unknown format {format!r}; known: {', '.join(FORMATS)}.")
-    return import_module(f".{FORMATS[format]}", __package__)
+    return FORMATS[format]

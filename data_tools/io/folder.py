@@ -17,7 +17,6 @@ from .shard import Shard
 from .sidecars import DATA, TEXT, is_picture, meta_of, sidecars_from, sidecars_of
 from .writer import Writer as BaseWriter
 
-EXTENSION = ""
 FILE_NAME = "file_name"
 
 

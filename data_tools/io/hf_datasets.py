@@ -22,7 +22,6 @@ from .schema import data_files, keeps_pictures, schema_from
 from .shard import Shard
 from .writer import Writer as BaseWriter
 
-EXTENSION = ""
 HUB = "datasets:"
 DATA_FILE = "data-00000-of-00001.arrow"
 BROKEN = (pa.ArrowException, OSError, EOFError, ValueError)

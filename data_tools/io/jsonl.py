@@ -19,8 +19,6 @@ from .refusals import RAW_LIMIT, RowError, rejected
 from .shard import Shard
 from .writer import FileWriter
 
-EXTENSION = ".jsonl"
-SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 MAX_LINE = 1 << 28  # bytes; a longer line is rejected instead of filling the memory
 BOM = b"\xef\xbb\xbf"
 

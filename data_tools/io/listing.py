@@ -8,15 +8,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from .face import FORMATS
 from .manifest import read_manifest
 from .paths import SourceError, exists, files_below, filesystem, is_dir, is_remote, join, local
 from .shard import Shard
 
-SUFFIXES = {
-    "webdataset": (".tar", ".tar.gz", ".tgz"),
-    "parquet": (".parquet", ".pq"),
-    "jsonl": (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"),
-}
+SUFFIXES = {format: ends for format, (_, ends) in FORMATS.items() if ends}
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 QUARANTINE = "quarantine/"  # of a run of ours: not part of its output
 HUB = "datasets:"

@@ -19,7 +19,6 @@ from .schema import keeps_pictures, schema_from
 from .shard import Shard
 from .writer import FileWriter
 
-EXTENSION = ".parquet"
 BROKEN = (pa.ArrowException, OSError, EOFError, UnicodeDecodeError, ValueError)
 
 

@@ -21,7 +21,6 @@ from .shard import Shard
 from .sidecars import DATA, MEMBERS, TEXT, is_picture, meta_of, sidecars_from, sidecars_of
 from .writer import FileWriter
 
-EXTENSION = ".tar"
 KEY = "__key__"
 MAX_MEMBER = 1 << 29  # bytes; a larger member rejects its row instead of filling the memory
 BROKEN = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, OSError)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fsspec
 import pytest
 
-from data_tools.io import SourceError, extension, list_shards, read, write, write_manifest
+from data_tools.io import FORMATS, SourceError, extension, list_shards, read, write, write_manifest
 from data_tools.io.listing import named
 from data_tools.io.shard import Shard
 
@@ -49,7 +49,7 @@ def test_names_are_safe_and_unique():
     [
         ((), "Nothing to read"),
         (("notes.md", "report.json"), "Nothing to read"),
-        (("a.jsonl", "b.parquet"), r"several kinds of shards \(1 parquet, 1 jsonl\), and a source is of one kind\. Give each kind"),
+        (("a.jsonl", "b.parquet"), r"several kinds of shards \(1 jsonl, 1 parquet\), and a source is of one kind\. Give each kind"),
         (("a.tar", "b.parquet"), "several kinds"),
     ],
 )
@@ -71,6 +71,13 @@ def test_paths_that_cannot_be_read(tmp_path):
         list(read(Shard("x", "csv", "x")))
     with pytest.raises(SourceError, match="Unknown format"):
         write(tmp_path / "x", "csv")
+
+
+@pytest.mark.parametrize(("format", "suffix"), [(format, suffix) for format, (_, ends) in FORMATS.items() for suffix in ends])
+def test_a_file_is_known_by_every_suffix_of_its_format(tmp_path, format, suffix):
+    touch(tmp_path, f"rows{suffix}")
+    assert [(s.name, s.format) for s in list_shards(tmp_path)] == [("rows", format)]
+    assert [(s.name, s.format) for s in list_shards(tmp_path / f"rows{suffix}")] == [("rows", format)]
 
 
 def test_a_format_may_be_asked(tmp_path):
