@@ -19,15 +19,25 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from .tasks import Build, Message, Task, perform
+
+if TYPE_CHECKING:
+    from ..run.directory import RunDir
+    from .schedule import Pool, Wanted
 
 START = "import sys; from data_tools.engines.local import serve; serve(*sys.argv[1:])"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 MEMORY = ("can't allocate memory", "not enough memory", "out of memory")  # in the words of torch's allocators
 LEFT = 75  # exit code of a worker that nobody waits for
 OUT_OF_MEMORY = "it ran out of memory"
+
+
+def pool(build: Build, setup: Callable[[], Mapping[str, Any]], run_dir: RunDir, wanted: Wanted) -> tuple[Pool, int]:
+    """Its workers keep the run's lock; without a number there is one."""
+    workers = wanted.workers or 1
+    return LocalPool(build, setup, workers, keep=run_dir.lock, gpus=gpus_here() if wanted.gpus else []), workers
 
 
 class LocalPool:

@@ -20,6 +20,7 @@ from typing import Any
 from ..disk.durable import write_atomic
 from ..run.directory import RunDir, RunRefused, RunStopped
 from .local import OUT_OF_MEMORY, told_of
+from .schedule import Pool, Wanted
 from .tasks import Build, Message, Task, Worker, perform
 
 log = logging.getLogger(__name__)
@@ -91,6 +92,13 @@ class Head:
                 f"the head of the Ray cluster at {self.address} is gone: it has not answered for {self.looked - self.missed:.0f} s. "
                 f"Run the same command on a cluster that is up to continue"
             )
+
+
+def pool(build: Build, setup: Callable[[], Mapping[str, Any]], run_dir: RunDir, wanted: Wanted) -> tuple[Pool, int]:
+    """Without a number of workers there are as many as the cluster has room for. Raises as `connect`."""
+    workers, ours = connect(wanted.address, wanted.gpus_per_worker, wanted.workers)
+    log.info("%d Ray workers", workers)
+    return RayPool(build, setup, run_dir, wanted.gpus_per_worker, ours), workers
 
 
 class RayPool:

@@ -11,7 +11,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -51,6 +51,18 @@ class Pool(Protocol):
     def close(self) -> None:
         """End all workers at once."""
         ...
+
+
+class Wanted(NamedTuple):
+    """What a run asks of its engine. `workers`: None where the engine may choose; `gpus`: whether they may use this machine's.
+
+    Of a cluster: its `address`, and `gpus_per_worker`.
+    """
+
+    workers: int | None
+    gpus: bool = False
+    address: str | None = None
+    gpus_per_worker: float = 0
 
 
 class Schedule:

@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ...config import UserError
@@ -93,31 +94,18 @@ def wanted_rows(config: EnhanceConfig, shards: Sequence[Shard]) -> list[tuple[Sh
 
 def _pool(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir) -> tuple[Pool, int]:
     """The workers' home, and how many there are to be."""
+    from data_tools.engines import ENGINES
+    from data_tools.engines.schedule import Wanted
+
+    from .worker import build
+
     most = max(1, len(shards))  # a worker without a shard would only start
-    return POOLS[config.engine](config, _setup(config, shards, run_dir), run_dir, most)
-
-
-def _local(config: EnhanceConfig, setup: Setup, run_dir: RunDir, most: int) -> tuple[Pool, int]:
-    from data_tools.engines.local import LocalPool, gpus_here
-
-    from .worker import build
-
-    workers = min(config.workers or 1, most)
-    gpus = gpus_here() if config.device in ("auto", "cuda") else []
-    return LocalPool(build, setup, workers, keep=run_dir.lock, gpus=gpus), workers
-
-
-def _ray(config: EnhanceConfig, setup: Setup, run_dir: RunDir, most: int) -> tuple[Pool, int]:
-    from data_tools.engines.ray_ import RayPool, connect
-
-    from .worker import build
-
-    workers, ours = connect(config.ray_address, config.gpus_per_worker, config.workers and min(config.workers, most))
-    log.info("%d Ray workers", workers)
-    return RayPool(build, setup, run_dir, config.gpus_per_worker, ours), workers
-
-
-POOLS = {"local": _local, "ray": _ray}
+    workers = config.workers and min(config.workers, most)
+    wanted = Wanted(workers, config.device in ("auto", "cuda"), config.ray_address, config.gpus_per_worker)
+    found: tuple[Pool, int] = import_module(f"data_tools.engines.{ENGINES[config.engine]}").pool(
+        build, _setup(config, shards, run_dir), run_dir, wanted
+    )
+    return found
 
 
 def _setup(config: EnhanceConfig, shards: Sequence[Shard], run_dir: RunDir) -> Setup:
