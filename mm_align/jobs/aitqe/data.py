@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...config import UserError, to_yaml
+from ..endpoint_costs import tell_total
 from ..feedback.folder import Session, Step, count_lines, inputs, session
 from ..feedback.models import Models, known_by
 from .config import AitqeDataConfig
@@ -51,6 +52,7 @@ def run(config: AitqeDataConfig) -> AitqeDataReport:
             print(line)
         return AitqeDataReport(Path(config.out), None)
     report = build(config)
+    tell_total(report.summary.get("endpoint"))
     kinds = ", ".join(f"{n} {kind}" for kind, n in report.summary["kinds"].items())
     print(f"training rows: {report.rows} ({kinds}); report: {report.out / 'report.html'}")
     return report
@@ -169,4 +171,4 @@ def dry_run(config: AitqeDataConfig, *, backends: Mapping[str, Backend] | None =
         for make in steps(started, few):
             started.do(make())
         rows = started.summaries["samples"]["rows"]
-        return [*started.lines, *some_rows(started.root), *cost(started.models.used, rows, total)]
+        return [*started.lines, *some_rows(started.root), *cost(started, config, rows, total)]

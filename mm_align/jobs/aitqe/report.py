@@ -23,11 +23,12 @@ EXPECTED = {"A": "raw, good", "B": "worse than A", "C": "raw, poor", "D": "bette
 
 
 def summarise(run: Session) -> dict[str, Any]:
-    """Stages, rows by kind, overall scores by kind, styles of worse captions; `usage`: what the judge was asked in this start.
+    """Stages, rows by kind, overall scores by kind, styles of worse captions; `usage`: what the judge was asked in this start;
+    `endpoint`: over all starts, where it is one.
 
     Raises RuntimeError unless every row of the source is in the output or in the quarantine of one stage.
     """
-    stages = run.summaries
+    stages, asked = run.summaries, run.spent()
     gone = sum(stage["quarantined"] for stage in stages.values())
     if stages["samples"]["rows"] != stages["aitqe"]["out"] + gone:
         raise RuntimeError(f"{stages['samples']['rows']} rows in, {stages['aitqe']['out']} out and {gone} quarantined: a row was lost")
@@ -46,6 +47,7 @@ def summarise(run: Session) -> dict[str, Any]:
         "styles": dict(sorted(styles.items())),
         "scores": {kind: dict(sorted(counts.items(), key=lambda one: float(one[0]))) for kind, counts in sorted(scores.items())},
         "usage": {stage: asdict(usage) for stage, usage in run.models.used.items()},
+        **({"endpoint": asked} if asked else {}),
     }
 
 

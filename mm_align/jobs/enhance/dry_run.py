@@ -6,9 +6,9 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..endpoint_costs import estimate_line
 from ..endpoint_fields import endpoint_options
 from .config import DRY_ROWS
-from .costs import estimate_line
 from .setup import load_models, make_plan
 from .source import about_data, first_rows, refuse_taken_fields
 

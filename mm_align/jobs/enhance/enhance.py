@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...config import load, to_yaml
+from ..endpoint_costs import PRICES, Spent
 from ..endpoint_fields import endpoint_options
 from ..run_errors import user_errors
 from .config import EnhanceConfig
-from .costs import PRICES, Spent
 from .dry_run import dry_run
 from .engine import check_engine, run_engine, wants_engine
 from .remote import bring, made_here

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from ...config import JobConfig, UserError, load, to_yaml
+from ..endpoint_costs import Spent, prices_of
 from ..endpoint_fields import endpoint_options
 from ..run_errors import user_errors
 from .config import EnhanceConfig
-from .costs import Spent, prices_of
 from .results import EnhanceReport, conclude
 
 if TYPE_CHECKING:

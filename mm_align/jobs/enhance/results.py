@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..endpoint_costs import spent_in as usage_of
 from ..endpoint_fields import usage_line
 from .cascade import line as cascade_line
 from .cascade import told as cascade_told
-from .costs import spent_in as usage_of
 
 if TYPE_CHECKING:
     from data_tools.io import Shard
@@ -93,7 +93,7 @@ def conclude(
     run_dir, summary = spent_in[0], report.summary
     assert summary is not None
     cascade = cascade_told(shards, run_dir) if config.cascade else None
-    usage = usage_of(config, *spent_in)
+    usage = usage_of(config, (place.usage for place in spent_in))
     report = dataclasses.replace(report, cascade=cascade, usage=usage)
     more = {"cascade": cascade, "endpoint": usage}
     _write_results(config, shards, run_dir, report, {**told, **{name: value for name, value in more.items() if value}})

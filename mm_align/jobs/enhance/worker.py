@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ...config import load
+from ..endpoint_costs import Spent
 from ..endpoint_fields import endpoint_options
 from .config import EnhanceConfig
-from .costs import Spent
 from .setup import ready
 from .source import about_data, refuse_taken_fields
 

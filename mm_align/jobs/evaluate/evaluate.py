@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...config import Stopped, UserError
+from ..endpoint_costs import tell_total
 from .config import EvaluateConfig
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ def written(config: EvaluateConfig, run: Answering, cells: Sequence[Cell]) -> Ev
 
     judge = JudgeModel(run, config.judge) if config.judge else None
     try:
-        found = [scored(run, cell, judge) for cell in cells]
+        with run.counted("judge"):
+            found = [scored(run, cell, judge) for cell in cells]
     except CallFailed as error:
         raise Stopped(f"the judge does not answer ({error}); what it said is kept: run the same command to continue") from error
     by_model = {model: [one for one in found if one.cell.model == model] for model in config.model}
@@ -103,5 +105,7 @@ def written(config: EvaluateConfig, run: Answering, cells: Sequence[Cell]) -> Ev
     write_table(run.root, config.model, table)
     print("\n".join([as_text(config.model, table), *notes(by_bench)]))
     print(f"results: {', '.join(map(str, paths))}; report: {run.root / 'report.html'}")
+    if run.models.used:
+        tell_total(run.spent())
     failed = any(one.trouble and not one.waits for one in found)
     return EvaluateReport(run.root, dict(zip(config.model, paths, strict=True)), int(failed))

@@ -16,7 +16,7 @@ from ...rlaif.judge import Judging
 from ...rlaif.pairs import Pairs
 from ...rlaif.questions import Questions
 from ...rlaif.scores import Scores
-from ..endpoint_fields import Cache, Concurrency, Timeout
+from ..endpoint_fields import Cache, Concurrency, PriceIn, PriceOut, Timeout
 
 Options = TypeVar("Options", bound=pydantic.BaseModel)
 
@@ -63,6 +63,8 @@ class ModelFields(JobConfig):
     concurrency: Concurrency = 16
     timeout: Timeout = 120.0
     request_cache: Cache = "off"
+    price_in: PriceIn = None
+    price_out: PriceOut = None
 
 
 class StageFields(JobConfig):

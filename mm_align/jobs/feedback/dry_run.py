@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .folder import session
+from ..endpoint_costs import estimate_line
+from .folder import Session, session
 from .models import Models, Usage
 
 if TYPE_CHECKING:
     from data_tools.calls import Backend
     from data_tools.io import Shard
 
-    from .config import FeedbackConfig
+    from .config import FeedbackConfig, ModelFields
 
 DRY_ROWS = 20
 SHOWN = 6  # claims
@@ -40,7 +41,7 @@ def dry_run(config: FeedbackConfig, *, backends: Mapping[str, Backend] | None = 
             *started.lines,
             told_of_judge(summarise(started, config.judging.near)),
             *some_claims(started.root),
-            *cost(started.models.used, rows, total),
+            *cost(started, config, rows, total),
         ]
 
 
@@ -71,17 +72,19 @@ def _short(text: str) -> str:
     return flat if len(flat) <= 100 else f"{flat[:97]}..."
 
 
-def cost(used: Mapping[str, Usage], rows: int, total: int | None) -> list[str]:
+def cost(run: Session, config: ModelFields, rows: int, total: int | None) -> list[str]:
     """What was asked of models for `rows` rows, and what `total` would take at this rate."""
     if not rows:
         return ["no row could be read; nothing was asked"]
     all_rows = total or WITHOUT_COUNT
     factor = all_rows / rows
     lines = [f"asked for {rows} rows, and for {all_rows} {'in all' if total else 'of them'} at this rate:"]
-    for stage, usage in used.items():
+    for stage, usage in run.models.used.items():
         now, then = (_usage(usage, by) for by in (1.0, factor))
         lines.append(f"  {stage}: {now}; in all {then}")
-    seconds = sum(usage.seconds for usage in used.values())
+    seconds = sum(usage.seconds for usage in run.models.used.values())
+    asked = run.spent()
+    lines += [estimate_line(config, asked, rows, all_rows)] if asked.get("answers") else []
     return [*lines, f"dry run: {seconds:.1f} s of model time; all would take about {seconds * factor / 3600:.2f} h. Nothing was written."]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...config import UserError, to_yaml
+from ..endpoint_costs import tell_total
 from .config import FeedbackConfig
 from .dry_run import dry_run
 from .folder import Session, Step, session
@@ -40,6 +41,7 @@ def run(config: FeedbackConfig) -> FeedbackReport:
             print(line)
         return FeedbackReport(Path(config.out), None)
     report = feedback(config)
+    tell_total(report.summary.get("endpoint"))
     print(f"pairs: {report.pairs}; report: {report.out / 'feedback.html'}")
     return report
 

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...config import UserError
 from ...rlaif.files import STAGES
+from ..endpoint_costs import Spent, spent_in
+from ..endpoint_fields import usage_line
 from ..run_errors import user_errors
 
 if TYPE_CHECKING:
     from data_tools.run.directory import RunDir
 
-    from ...rlaif.stage import Places, StageSummary, Watch
+    from ...rlaif.stage import Places, Progress, StageSummary, Watch
     from .models import Models
 
 log = logging.getLogger(__name__)
@@ -82,7 +84,8 @@ class Session:
         told = {"bound": _plain(step.bound), "inputs": dict(step.inputs), "summary": summary}
         self.run_dir.mark_done(step.name, told)
         self.summaries[step.name] = summary
-        lines = told_lines(step, summary)
+        asked = self.spent(step.name)
+        lines = [*told_lines(step, summary), *([f"{step.name}: {usage_line(asked)}"] if asked else [])]
         self.lines += lines
         for line in [] if self.quiet else lines:
             print(line, flush=True)
@@ -91,6 +94,19 @@ class Session:
     def report(self, calibration: Mapping[str, Any] | None = None) -> StageReport:
         """Of the steps done so far."""
         return StageReport(self.root, self.summaries, calibration)
+
+    @contextmanager
+    def counted(self, stage: str) -> Iterator[Callable[[], None]]:
+        """What endpoints are asked inside counts as the stage's; the yielded function keeps it on disk, as does the end."""
+        spent = Spent(self.run_dir, self.models.asked, stage, self.models.asked.to_dict())
+        try:
+            yield spent.remember
+        finally:
+            spent.remember()
+
+    def spent(self, stage: str | None = None) -> dict[str, Any]:
+        """What endpoints were asked over all starts, for a stage or in all, and its cost; empty where none was."""
+        return spent_in(self.models.config, [self.run_dir.usage], stage) if self.models.config else {}
 
     def redo(self, name: str) -> None:
         """Forget what a stage did before."""
@@ -121,8 +137,13 @@ class Session:
         from ...rlaif.stage import Watch
         from ..progress import showing
 
-        with showing(step.total) as show:
-            return step.work(self.places(step.name), Watch(self.stop, show))
+        with showing(step.total) as show, self.counted(step.name) as remember:
+
+            def tell(progress: Progress) -> None:
+                show(progress)
+                remember()
+
+            return step.work(self.places(step.name), Watch(self.stop, tell))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import logging
 import sys
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...backends.usage import Usage as Asked
 from ...config import UserError
 from ..endpoint_fields import endpoint_options
 
@@ -37,13 +39,17 @@ class Usage:
 
 
 class Models:
-    """Backends by the name they are asked for. `given`: such as are loaded already; they stay, others make room for the next."""
+    """Backends by the name they are asked for. `given`: such as are loaded already; they stay, others make room for the next.
+
+    asked: counts of what the endpoints among those loaded here are asked.
+    """
 
     def __init__(self, config: ModelFields | None = None, given: Mapping[str, Backend] | None = None) -> None:
         self.config = config
         self.given = dict(given or {})
         self.held: tuple[str, Backend] | None = None
         self.used: dict[str, Usage] = {}
+        self.asked = Asked()
 
     def get(self, name: str, face: str, stage: str) -> Counted:
         """The backend of that name, asked for `stage`. Raises UserError where it does not offer `face`."""
@@ -63,7 +69,7 @@ class Models:
             options: dict[str, Any] = {}
             if self.config is not None:
                 placed = self.config.model_dump(include={"device", "dtype", "batch_size"})
-                options = {**placed, "endpoint": endpoint_options(self.config)}
+                options = {**placed, "endpoint": dataclasses.replace(endpoint_options(self.config), usage=self.asked)}
             self.held = (name, load_backend(name, **options))
         return self.held[1]
 

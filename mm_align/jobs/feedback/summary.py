@@ -19,7 +19,9 @@ MUCH_OUTSIDE = 0.5
 
 
 def summarise(run: Session, near: float) -> dict[str, Any]:
-    """Stages, answers, the judge's answers, scores and pairs; `usage`: what models were asked in this start."""
+    """Stages, answers, the judge's answers, scores and pairs; `usage`: what models were asked in this start; `endpoint`: what endpoints
+    were asked over all starts, where any was."""
+    asked = run.spent()
     return {
         "stages": run.summaries,
         "answers": _answers(run.root),
@@ -27,6 +29,7 @@ def summarise(run: Session, near: float) -> dict[str, Any]:
         "scores": _scores(run.root),
         "pairs": _pairs(run.root),
         "usage": {stage: asdict(usage) for stage, usage in run.models.used.items()},
+        **({"endpoint": asked} if asked else {}),
     }
 
 

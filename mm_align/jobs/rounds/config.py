@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ...config import Config, JobConfig, UserError, load
-from ..endpoint_fields import Cache, Concurrency, Timeout
+from ..endpoint_fields import Cache, Concurrency, PriceIn, PriceOut, Timeout
 from ..feedback.config import FeedbackConfig, ModelFields, SourceFields
 from ..train.config import TrainConfig
 
@@ -70,6 +70,8 @@ class RoundsConfig(SourceFields):
     concurrency: Concurrency = 16
     timeout: Timeout = 120.0
     request_cache: Cache = "off"
+    price_in: PriceIn = None
+    price_out: PriceOut = None
     overwrite: bool = Field(False, description="start anew: delete what an earlier run wrote to --out, and nothing else")
 
     @property

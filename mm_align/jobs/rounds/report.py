@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..endpoint_costs import spent_in
 from ..train.suites import suites
 from .measures import ANSWERS
 
@@ -31,7 +32,15 @@ def write_report(config: RoundsConfig, root: Path, told: Sequence[Mapping[str, A
     main = f"{first}/{built[first].main}" if first else ""
     run = config.model_dump(mode="json", exclude={"overwrite", "title"})
     write_rounds(root / PAGE, known, shown, title=config.title, main=main, run=run)
-    write_atomic(root / NUMBERS, to_json({"title": config.title, "rounds": list(told)}))
+    asked = spent(config, root)
+    write_atomic(root / NUMBERS, to_json({"title": config.title, "rounds": list(told), **({"endpoint": asked} if asked else {})}))
+
+
+def spent(config: RoundsConfig, root: Path) -> dict[str, Any]:
+    """What the feedback of all rounds asked of endpoints, over all starts, and its cost; empty where none was asked."""
+    from data_tools.run.directory import STATE
+
+    return spent_in(config, root.glob(f"round-*/feedback/{STATE}/usage"))
 
 
 def pictures(suite: Benchmark, root: Path, rounds: int) -> list[Shown]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...config import Stopped, UserError, to_yaml
+from ..endpoint_costs import tell_total
 from ..run_errors import user_errors
 from .config import SELF, RoundsConfig, feedback_config
 from .slices import ROWS, sliced
@@ -36,7 +37,7 @@ DONE = "round.json"
 UNBOUND = frozenset(
     {
         *("out", "overwrite", "rounds", "images_per_round", "keep_checkpoints", "title", "shown", "device", "dtype", "batch_size"),
-        *("concurrency", "timeout", "request_cache"),
+        *("concurrency", "timeout", "request_cache", "price_in", "price_out"),
     }
 )
 
@@ -61,7 +62,10 @@ class RoundsReport:
 
 def run(config: RoundsConfig) -> RoundsReport:
     """Do what the config says and print what came of it. Raises UserError and `Stopped`."""
+    from .report import spent
+
     report = rounds(config)
+    tell_total(spent(config, report.out))
     print(f"model: {report.model}, report: {report.out / 'rounds.html'}")
     return report
 

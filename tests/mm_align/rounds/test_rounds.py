@@ -1,12 +1,13 @@
 """`mmalign rlaif rounds` with parts that only pretend: each round's start, pictures, settings and measures, and the page of all."""
 
+import json
 import math
 from pathlib import Path
 
 import pytest
 from pretended import START, Model, World, hallucinating, lines, write
 
-from mm_align.jobs.rounds.rounds import rounds
+from mm_align.jobs.rounds.rounds import rounds, run
 
 
 def test_each_round_starts_from_the_one_before_on_pictures_of_its_own(config, data):
@@ -90,6 +91,28 @@ def test_the_page_shows_every_round_and_escapes_everything(config, data):
     for told in ("objects/hallucinating", "objects/coverage", "objects/words", "Reward", "Drift of the pairs", "Drift from the start"):
         assert told in page
     assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_what_the_judge_of_all_rounds_was_asked_is_added_up(config, data, monkeypatch, capsys):
+    """Two rounds of two starts each: 4 times 5 requests of 1000 tokens and 50 of answers, at 2 and 10 a million."""
+    asked = {"requests": 5, "answers": 5, "untold": 0, "kept": 0, "prompt_tokens": 1000, "completion_tokens": 50}
+
+    class Asking(World):
+        def feedback(self, config):
+            report = super().feedback(config)
+            kept = report.out / ".mmalign" / "usage"
+            kept.mkdir(parents=True)
+            for start in range(2):
+                (kept / f"judged.{start}.json").write_text(json.dumps(asked))
+            return report
+
+    monkeypatch.setattr("mm_align.jobs.rounds.rounds.own_parts", lambda _: Asking().parts)
+    run(config(rounds=2, price_in=2, price_out=10))
+    told = json.loads((data / "out/rounds.json").read_text())["endpoint"]
+    assert told == {name: 4 * n for name, n in asked.items()} | {"cost": 0.01}
+    assert "endpoint: 20 requests, 4000 tokens of prompts and 200 of answers, cost 0.0100\n" in capsys.readouterr().out
+    run(config(rounds=2))
+    assert "and 200 of answers\n" in capsys.readouterr().out, "prices do not bind a run"
 
 
 def test_without_benchmarks_there_is_no_selection(config, data):
