@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel
 
-from vision.encoders import encoder_for, facts_of, load_tower, lora_targets, tower_config
+from vision.encoders import ENCODERS, encoder_for, facts_of, load_tower, lora_targets, tower_config
+from vision.encoders.external import library_of
 
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 16, "patch_size": 8}
 TEXT = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 40}
@@ -28,6 +29,11 @@ def noise(side: int) -> torch.Tensor:
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("library", [name for name in ENCODERS if name != "transformers"])
+def test_the_file_of_a_library_builds_looks_and_loads(library: str) -> None:
+    assert [name for name in ("build", "look", "load") if not callable(getattr(library_of(library), name, None))] == []
 
 
 @pytest.mark.parametrize("kind", ["clip", "siglip", "siglip2"])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -66,6 +67,21 @@ class Look(NamedTuple):
     facts: TokenFacts
     image_size: int
     stages: list[TokenFacts] | None = None
+
+
+class Trained(NamedTuple):
+    """A tower with its library's weights, and the config that builds it again. `about`: further keys of that config."""
+
+    library: str
+    name: str
+    kwargs: dict[str, Any]
+    about: dict[str, Any]
+    model: nn.Module
+
+
+def constants(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What a library's settings of a checkpoint (`mean`, `std`) say of its pixels, as keys of a tower's config."""
+    return {f"image_{key}": list(told[key]) for key in ("mean", "std") if told.get(key) is not None}
 
 
 def parameters_of(*modules: object) -> list[nn.Parameter]:

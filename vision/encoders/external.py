@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -9,10 +11,17 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..tokens import TokenFacts
-from . import open_clip_, timm_
 from .base import layers_needed
 
-LIBRARIES = {"timm": timm_, "open_clip": open_clip_}
+
+def library_of(name: str) -> ModuleType:
+    """The file of a library's encoder, which has `build`, `look` and `load`. ValueError for an unknown library, and for transformers."""
+    from . import ENCODERS  # the table imports this module
+
+    others = [library for library in ENCODERS if library != "transformers"]
+    if name not in others:
+        raise ValueError(f"unknown tower library '{name}'; known: transformers (give 'model_type'), {', '.join(others)}")
+    return sys.modules[ENCODERS[name].__module__]
 
 
 class ExternalTowerConfig(PreTrainedConfig):
@@ -38,8 +47,7 @@ class ExternalTowerConfig(PreTrainedConfig):
     image_std: Any = None
 
     def __post_init__(self, **kwargs: Any) -> None:
-        if self.library not in LIBRARIES:
-            raise ValueError(f"unknown tower library '{self.library}'; known: transformers (give 'model_type'), {', '.join(LIBRARIES)}")
+        library_of(self.library)
         self.model_kwargs = dict(self.model_kwargs or {})
         if self.hidden_size is None and (self.name or self.model_kwargs):  # transformers also makes one without arguments
             self._look()
@@ -47,7 +55,7 @@ class ExternalTowerConfig(PreTrainedConfig):
 
     def _look(self) -> None:
         with torch.device("meta"):
-            facts, self.image_size, stages = LIBRARIES[self.library].look(self.name, self.model_kwargs, self.image_size)
+            facts, self.image_size, stages = library_of(self.library).look(self.name, self.model_kwargs, self.image_size)
         self.hidden_size, self.grid, self.prefix = facts.width, list(facts.grid), facts.prefix
         self.stages = [[stage.width, *stage.grid] for stage in stages] if stages else None
 
@@ -69,7 +77,7 @@ class ExternalTower(PreTrainedModel):
 
     def __init__(self, config: ExternalTowerConfig) -> None:
         super().__init__(config)
-        self.model = LIBRARIES[config.library].build(config.name, config.model_kwargs)
+        self.model = library_of(config.library).build(config.name, config.model_kwargs)
         self.post_init()
 
     @torch.no_grad()

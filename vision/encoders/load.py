@@ -13,8 +13,9 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils import logging
 
+from .base import Trained
 from .choice import encoder_for, tower_config
-from .external import LIBRARIES, ExternalTower, ExternalTowerConfig
+from .external import ExternalTower, ExternalTowerConfig, library_of
 
 
 def load_tower(described: Mapping[str, Any]) -> PreTrainedModel:
@@ -28,10 +29,12 @@ def load_tower(described: Mapping[str, Any]) -> PreTrainedModel:
 
     Raises ValueError for what cannot be had, and for weights that are incomplete or of other shapes.
     """
+    from . import ENCODERS  # the table imports this module
+
     options = dict(described)
     source, library = options.pop("from", None), options.pop("library", "transformers")
-    if library not in ("transformers", *LIBRARIES):
-        raise ValueError(f"unknown tower library '{library}'; known: transformers, {', '.join(LIBRARIES)}")
+    if library not in ENCODERS:
+        raise ValueError(f"unknown tower library '{library}'; known: {', '.join(ENCODERS)}")
     if library != "transformers":
         _check_keys(options, ["name", "kwargs", "image_size", "image_mean", "image_std"])
     if source is None:
@@ -40,7 +43,7 @@ def load_tower(described: Mapping[str, Any]) -> PreTrainedModel:
     if library == "transformers":
         return _transformers(str(source), options)
     try:
-        tower = LOADERS[library](str(source), name, kwargs, options)
+        tower = _wrapped(library_of(library).load(str(source), name, kwargs), options)
     except (RuntimeError, OSError) as error:
         raise ValueError(_cannot(str(source), library, error)) from error
     return tower.float().eval()
@@ -90,72 +93,16 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-def _timm(source: str, name: str | None, kwargs: dict[str, Any], changes: dict[str, Any]) -> ExternalTower:
-    from . import timm_
-
-    if Path(source).is_file():
-        if name is None:
-            raise ValueError(f"{source} is a file of weights: give timm's name of the tower it belongs to as 'name'")
-        model = timm_.build(name, kwargs, source)
-        return _wrapped("timm", name, kwargs, _constants(model.pretrained_cfg) | changes, model)
-    if name is not None:
-        raise ValueError(f"'from' is {source}, which is no file: leave 'name' out, and give timm's name or a folder as 'from'")
-    model = timm_.build(f"local-dir:{source}" if Path(source).is_dir() else source, kwargs, True)
-    architecture, stored = _architecture(source)
-    told = _constants(model.pretrained_cfg) | {"image_size": int(model.pretrained_cfg["input_size"][-1])}
-    return _wrapped("timm", architecture, stored | kwargs | timm_.sizes(model), told | changes, model)
-
-
-def _constants(told: Mapping[str, Any]) -> dict[str, Any]:
-    """What timm's or open_clip's settings of a checkpoint say of its pixels."""
-    return {f"image_{key}": list(told[key]) for key in ("mean", "std") if told.get(key) is not None}
-
-
-def _architecture(source: str) -> tuple[str, dict[str, Any]]:
-    """timm's name of an architecture and its options, which build the same tower again without the folder or the hub."""
-    from timm.models._hub import load_model_config_from_hf, load_model_config_from_path
-
-    if not Path(source).is_dir() and not source.startswith("hf-hub:"):
-        return source, {}
-    told = load_model_config_from_path(source) if Path(source).is_dir() else load_model_config_from_hf(source.removeprefix("hf-hub:"))
-    return told[1], dict(told[2] or {})
-
-
-def _open_clip(source: str, name: str | None, kwargs: dict[str, Any], changes: dict[str, Any]) -> ExternalTower:
-    import open_clip
-
-    from . import timm_
-
-    if name is None:
-        full = f"local-dir:{source}" if Path(source).is_dir() else source
-        if ":" not in full:
-            raise ValueError(f"'from' is {source}: give a folder, 'hf-hub:OWNER/NAME', or the model's 'name' and its tag or file as 'from'")
-        model = open_clip.create_model(full, require_pretrained=True, **kwargs)
-        described: dict[str, Any] = open_clip.get_model_config(full) or {}
-    else:
-        model = open_clip.create_model(name, pretrained=source, require_pretrained=True, **kwargs)
-        described = open_clip.get_model_config(name) or {}
-    vision, changes = described["vision_cfg"], _constants(open_clip.get_model_preprocess_cfg(model)) | changes
-    if "timm_model_name" in vision:
-        trunk = model.visual.trunk
-        return _wrapped("timm", vision["timm_model_name"], timm_.sizes(trunk), {"image_size": vision["image_size"]} | changes, trunk)
-    sizes = {key: described[key] for key in ("embed_dim", "vision_cfg", "quick_gelu") if key in described}
-    return _wrapped("open_clip", name or "", (sizes if name is None else {}) | kwargs, changes, model.visual)
-
-
-LOADERS = {"timm": _timm, "open_clip": _open_clip}  # one a library of `external.LIBRARIES`
-
-
-def _wrapped(library: str, name: str, kwargs: dict[str, Any], changes: dict[str, Any], model: nn.Module) -> ExternalTower:
-    """`model`'s weights in the tower that a config of `name` and `kwargs` builds; only what no layer's output needs may be missing."""
-    config = ExternalTowerConfig(library=library, name=name, model_kwargs=kwargs, **changes)
+def _wrapped(trained: Trained, changes: dict[str, Any]) -> ExternalTower:
+    """Its weights in the tower that a config of its name and kwargs builds; only what no layer's output needs may be missing."""
+    config = ExternalTowerConfig(library=trained.library, name=trained.name, model_kwargs=trained.kwargs, **trained.about | changes)
     tower = ExternalTower(config)
-    found, own = model.state_dict(), tower.model.state_dict()
+    found, own = trained.model.state_dict(), tower.model.state_dict()
     behind = {id(parameter) for parameter in encoder_for(tower, layer=-1).unread()}
     unread = {key for key, parameter in tower.model.named_parameters() if id(parameter) in behind}
     missing = sorted(set(own) - set(found) - unread)
     if missing:
-        raise ValueError(f"the weights of '{name}' are incomplete: {len(missing)} of the tower are missing, such as '{missing[0]}'")
+        raise ValueError(f"the weights of '{trained.name}' are incomplete: {len(missing)} of the tower are missing, such as '{missing[0]}'")
     tower.model.load_state_dict({key: found[key] for key in own if key in found}, strict=False)
     return tower
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +12,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..tokens import TokenFacts
-from .base import Encoder, Look, layers_needed, parameters_of
+from .base import Encoder, Look, Trained, constants, layers_needed, parameters_of
+from .timm_ import sizes
 
 
 @dataclass(frozen=True)
@@ -80,3 +82,27 @@ def look(name: str, kwargs: Mapping[str, Any], image_size: int | None) -> Look:
     model = build(name, kwargs)
     grid = tuple(model.grid_size)
     return Look(TokenFacts(model.conv1.out_channels, (grid[0], grid[1]), 1), model.image_size[0])
+
+
+def load(source: str, name: str | None, kwargs: dict[str, Any]) -> Trained:
+    """The image tower of a trained CLIP: a folder or "hf-hub:OWNER/NAME"; with `name`, a tag of it or a file. A trunk of timm is timm's.
+
+    Raises ValueError for a source that is neither.
+    """
+    import open_clip
+
+    if name is None:
+        full = f"local-dir:{source}" if Path(source).is_dir() else source
+        if ":" not in full:
+            raise ValueError(f"'from' is {source}: give a folder, 'hf-hub:OWNER/NAME', or the model's 'name' and its tag or file as 'from'")
+        model = open_clip.create_model(full, require_pretrained=True, **kwargs)
+        described: dict[str, Any] = open_clip.get_model_config(full) or {}
+    else:
+        model = open_clip.create_model(name, pretrained=source, require_pretrained=True, **kwargs)
+        described = open_clip.get_model_config(name) or {}
+    vision, about = described["vision_cfg"], constants(open_clip.get_model_preprocess_cfg(model))
+    if "timm_model_name" in vision:
+        trunk = model.visual.trunk
+        return Trained("timm", vision["timm_model_name"], sizes(trunk), {"image_size": vision["image_size"]} | about, trunk)
+    own = {key: described[key] for key in ("embed_dim", "vision_cfg", "quick_gelu") if key in described}
+    return Trained("open_clip", name or "", (own if name is None else {}) | kwargs, about, model.visual)

@@ -6,13 +6,14 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from ..tokens import TokenFacts
-from .base import Encoder, Look, layers_needed, parameters_of
+from .base import Encoder, Look, Trained, constants, layers_needed, parameters_of
 
 HEADS = ("norm", "norm_pre", "fc_norm", "head", "fc", "attn_pool", "conv_head", "bn2", "head_drop")  # behind all blocks or stages
 
@@ -132,3 +133,31 @@ def look(name: str, kwargs: Mapping[str, Any], image_size: int | None) -> Look:
         maps = model.forward_intermediates(torch.zeros(1, 3, side, side, device="meta"), output_fmt="NCHW", intermediates_only=True)
     stages = [TokenFacts(m.shape[1], (m.shape[2], m.shape[3]), 0) for m in maps]
     return Look(stages[-1], side, stages)
+
+
+def load(source: str, name: str | None, kwargs: dict[str, Any]) -> Trained:
+    """timm's weights of a name, of a folder or of "hf-hub:OWNER/NAME"; with `name`, those of a file for that architecture.
+
+    Raises ValueError as `build`, and for a file without a name or a name without a file.
+    """
+    if Path(source).is_file():
+        if name is None:
+            raise ValueError(f"{source} is a file of weights: give timm's name of the tower it belongs to as 'name'")
+        model = build(name, kwargs, source)
+        return Trained("timm", name, kwargs, constants(model.pretrained_cfg), model)
+    if name is not None:
+        raise ValueError(f"'from' is {source}, which is no file: leave 'name' out, and give timm's name or a folder as 'from'")
+    model = build(f"local-dir:{source}" if Path(source).is_dir() else source, kwargs, True)
+    architecture, stored = _architecture(source)
+    about = constants(model.pretrained_cfg) | {"image_size": int(model.pretrained_cfg["input_size"][-1])}
+    return Trained("timm", architecture, stored | kwargs | sizes(model), about, model)
+
+
+def _architecture(source: str) -> tuple[str, dict[str, Any]]:
+    """timm's name of an architecture and its options, which build the same tower again without the folder or the hub."""
+    from timm.models._hub import load_model_config_from_hf, load_model_config_from_path
+
+    if not Path(source).is_dir() and not source.startswith("hf-hub:"):
+        return source, {}
+    told = load_model_config_from_path(source) if Path(source).is_dir() else load_model_config_from_hf(source.removeprefix("hf-hub:"))
+    return told[1], dict(told[2] or {})
