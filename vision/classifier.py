@@ -9,6 +9,7 @@ from typing import Any
 import PIL.Image
 import torch
 
+from .folders import check_folder, check_weights
 from .safe_weights import refuse_pickled_folder
 
 AT_ONCE = 32  # pictures in one forward
@@ -57,6 +58,9 @@ def load_label_scorer(
     if Path(name).is_dir():
         refuse_pickled_folder(name)
     try:
+        check_folder(name)
+        _check_kind(name)
+        check_weights(name)
         model, told = AutoModelForImageClassification.from_pretrained(name, use_safetensors=True, dtype=dtype, output_loading_info=True)
         processor = AutoImageProcessor.from_pretrained(name, backend="pil")
     except (OSError, ValueError) as error:
@@ -66,6 +70,15 @@ def load_label_scorer(
         missing = sorted(told["missing_keys"])
         raise ValueError(f"the weights of '{name}' are incomplete: {len(missing)} are missing, such as '{missing[0]}'; is it a classifier?")
     return LabelScorer(model.to(device), processor, _chosen(model.config.id2label, labels, name))
+
+
+def _check_kind(name: str) -> None:
+    """ValueError for a model of another kind, before its weights are read."""
+    from transformers import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING, AutoConfig
+
+    config = AutoConfig.from_pretrained(name)
+    if type(config) not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
+        raise ValueError(f"it is a {config.model_type} model, which tells no labels of pictures")
 
 
 def _chosen(id2label: dict[int, str], wanted: Sequence[str], name: str) -> list[int]:

@@ -11,6 +11,8 @@ import PIL.Image
 import torch
 from torch.nn.functional import normalize
 
+from .folders import check_folder, check_weights
+
 LIBRARIES = ("transformers", "open_clip")
 
 
@@ -110,12 +112,14 @@ def load_pair(
 def _transformers(name: str, device: str | torch.device, dtype: torch.dtype) -> Pair:
     from transformers import AutoModel, AutoProcessor
 
+    _check_kind(name)
     try:
+        check_weights(name)
         model, told = AutoModel.from_pretrained(name, dtype=dtype, output_loading_info=True)
     except (OSError, ValueError) as error:
         raise ValueError(_cannot(name, error)) from error
-    if not (hasattr(model, "get_image_features") and hasattr(model, "get_text_features") and hasattr(model, "logit_scale")):
-        raise ValueError(f"'{name}' is a {model.config.model_type} model, no image-text encoder pair; give a CLIP, SigLIP or SigLIP2 model")
+    if not hasattr(model, "logit_scale"):
+        raise ValueError(_no_pair(name, model.config))
     missing = sorted(told["missing_keys"])
     if missing:
         raise ValueError(f"the weights of '{name}' are incomplete: {len(missing)} are missing, such as '{missing[0]}'")
@@ -124,6 +128,24 @@ def _transformers(name: str, device: str | torch.device, dtype: torch.dtype) -> 
     except (OSError, ValueError) as error:
         raise ValueError(f"'{name}' has no usable processor (tokenizer and preprocessor_config.json): {_first_line(error)}") from error
     return TransformersPair(model.to(device), processor)
+
+
+def _check_kind(name: str) -> None:
+    """ValueError for a model of another kind, before its weights are read."""
+    from transformers import MODEL_MAPPING, AutoConfig
+
+    try:
+        check_folder(name)
+        config = AutoConfig.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise ValueError(_cannot(name, error)) from error
+    kind = MODEL_MAPPING.get(type(config), None)
+    if not (hasattr(kind, "get_image_features") and hasattr(kind, "get_text_features")):
+        raise ValueError(_no_pair(name, config))
+
+
+def _no_pair(name: str, config: Any) -> str:
+    return f"'{name}' is a {config.model_type} model, no image-text encoder pair; give a CLIP, SigLIP or SigLIP2 model"
 
 
 def _open_clip(name: str, pretrained: str | None, device: str | torch.device, dtype: torch.dtype) -> Pair:
@@ -135,6 +157,8 @@ def _open_clip(name: str, pretrained: str | None, device: str | torch.device, dt
         known = f"its tags: {', '.join(tags)}" if tags else "open_clip.list_pretrained() shows names and tags"
         raise ValueError(f"open_clip's '{name}' needs 'pretrained', a tag or a checkpoint file, or its weights are random; {known}")
     try:
+        check_folder(name, "open_clip_config.json", "model_cfg")
+        check_weights(name)
         model, transform = open_clip.create_model_from_pretrained(source, pretrained, device=device)
         tokenizer = open_clip.get_tokenizer(source)
     except (RuntimeError, OSError, ValueError) as error:
@@ -145,7 +169,7 @@ def _open_clip(name: str, pretrained: str | None, device: str | torch.device, dt
 def _cannot(name: str, error: BaseException) -> str:
     where = (
         ""
-        if Path(name).is_dir()
+        if Path(name).exists()
         else "; it is no local folder, and without network only a folder or what the hub's cache holds can be read"
     )
     return f"cannot load the image-text encoder '{name}': {_first_line(error)}{where}"

@@ -13,6 +13,8 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
+from vision.folders import check_folder
+
 from ..config import UserError, first_line
 from .load import DTYPES, check_device
 from .prompts import ChatPrompts, LvlmPrompts
@@ -110,6 +112,10 @@ def _config(name: str, options: Mapping[str, Any]) -> Any:
     folder = Path(name)
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise UserError(f"{name} is a folder without config.json, so it holds no model; give the folder written by save_pretrained")
+    try:
+        check_folder(name)
+    except ValueError as error:
+        raise UserError(f"cannot load the model '{name}': {error}") from error
     try:
         return AutoConfig.from_pretrained(name, **options)
     except (OSError, ValueError) as error:

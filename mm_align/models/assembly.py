@@ -25,6 +25,7 @@ from .others import MODEL_TYPES, load_others
 from .processor import LvlmProcessor, PromptStyle, is_one_token
 
 REPLACED = ("adapter", "branches", "more_towers", "feature_layer", "keep_cls", "video")  # what a config may change of a model that is there
+TOKENIZERS = ("tokenizer*", "vocab*", "merges*", "*.model", "*.tiktoken")  # files, one of which every tokenizer has
 ENDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
@@ -111,6 +112,9 @@ def load_tower(described: Mapping[str, Any]) -> PreTrainedModel:
 
 def load_tokenizer(name: str) -> Any:
     """The tokenizer of a folder or hub id. UserError where there is none."""
+    folder = Path(name)
+    if folder.is_dir() and not any(path for pattern in TOKENIZERS for path in folder.glob(pattern)):
+        raise UserError(f"the folder {name} holds no tokenizer (tokenizer.json); name another with `tokenizer`, a folder or a hub id")
     try:
         return AutoTokenizer.from_pretrained(name)
     except (ValueError, OSError) as error:

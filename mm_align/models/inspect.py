@@ -144,7 +144,8 @@ def config_of(written: Mapping[str, Any], headers: Mapping[str, Header] | None, 
     try:
         config = AutoConfig.for_model(kind, **{key: value for key, value in written.items() if key != "model_type"})
     except (ValueError, KeyError) as error:
-        raise UserError(f"config.json names the model_type {kind!r}, which this transformers does not know") from error
+        told = f"config.json names the model_type {kind!r}, which this transformers does not know"
+        raise UserError(told if kind else "config.json names no model_type, so nobody knows which model this is") from error
     if type(config) not in AutoModelForImageTextToText._model_mapping:
         raise UserError(f"this is a {kind} model, not an image-text model")
     return config

@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+
+from vision.folders import check_folder, check_weights
 
 from ..config import UserError, first_line
 from ..options import nearest
@@ -24,11 +26,21 @@ def load_language_model(described: Mapping[str, Any]) -> PreTrainedModel:
         raise UserError(f"the language model {dict(described)} names neither `from` nor `model_type`; give one of them")
     try:
         if name is not None:
+            _check(str(name))
             return AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, **options)
         _check_keys(options, AutoConfig.for_model(options["model_type"]))
         return AutoModelForCausalLM.from_config(AutoConfig.for_model(**options), dtype=torch.float32)
     except (ValueError, OSError, KeyError, TypeError) as error:
         raise UserError(f"cannot load the language model {dict(described)}: {first_line(error)}") from error
+
+
+def _check(name: str) -> None:
+    """ValueError for a place on this disk that holds no language model."""
+    check_folder(name)
+    config = AutoConfig.from_pretrained(name)
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ValueError(f"it is a {config.model_type} model, which writes no text")
+    check_weights(name)
 
 
 def _check_keys(options: Mapping[str, Any], config: PreTrainedConfig) -> None:

@@ -70,8 +70,10 @@ def read_json(file: Path) -> dict[str, Any]:
     """The JSON object in `file`. Raises UserError for anything else."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{file.parent} holds no {file.name}; expected a model's folder, as save_pretrained writes it") from error
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {file.name} of the model: {error}") from error
+        raise UserError(f"cannot read {file} of the model: {error}") from error
     if not isinstance(found, dict):
         raise UserError(f"{file.name} should hold a JSON object, but holds a {type(found).__name__}")
     return found

@@ -13,8 +13,9 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils import logging
 
+from ..folders import NoModelThere, check_folder, check_weights
 from .base import Trained
-from .choice import encoder_for, tower_config
+from .choice import encoder_for, facts_of, tower_config
 from .external import ExternalTower, ExternalTowerConfig, library_of
 
 
@@ -44,7 +45,7 @@ def load_tower(described: Mapping[str, Any]) -> PreTrainedModel:
         return _transformers(str(source), options)
     try:
         tower = _wrapped(library_of(library).load(str(source), name, kwargs), options)
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, NoModelThere) as error:
         raise ValueError(_cannot(str(source), library, error)) from error
     return tower.float().eval()
 
@@ -66,7 +67,10 @@ def _check_keys(options: Mapping[str, Any], known: Collection[str]) -> None:
 
 def _transformers(source: str, changes: dict[str, Any]) -> PreTrainedModel:
     try:
+        check_folder(source)
         config = tower_config(AutoConfig.from_pretrained(source))
+        facts_of(config)
+        check_weights(source)
     except (OSError, ValueError) as error:
         raise ValueError(_cannot(source, "transformers", error)) from error
     _check_keys(changes, [*config.to_dict(), "image_size"])

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..folders import check_folder, check_weights
 from ..tokens import TokenFacts
 from .base import Encoder, Look, Trained, constants, layers_needed, parameters_of
 from .timm_ import sizes
@@ -92,6 +93,8 @@ def load(source: str, name: str | None, kwargs: dict[str, Any]) -> Trained:
     import open_clip
 
     if name is None:
+        check_folder(source, "open_clip_config.json", "model_cfg")
+        check_weights(source)
         full = f"local-dir:{source}" if Path(source).is_dir() else source
         if ":" not in full:
             raise ValueError(f"'from' is {source}: give a folder, 'hf-hub:OWNER/NAME', or the model's 'name' and its tag or file as 'from'")

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..folders import check_folder, check_weights
 from ..tokens import TokenFacts
 from .base import Encoder, Look, Trained, constants, layers_needed, parameters_of
 
@@ -147,6 +148,9 @@ def load(source: str, name: str | None, kwargs: dict[str, Any]) -> Trained:
         return Trained("timm", name, kwargs, constants(model.pretrained_cfg), model)
     if name is not None:
         raise ValueError(f"'from' is {source}, which is no file: leave 'name' out, and give timm's name or a folder as 'from'")
+    if Path(source).is_dir():
+        check_folder(source, key="architecture")
+        check_weights(source)
     model = build(f"local-dir:{source}" if Path(source).is_dir() else source, kwargs, True)
     architecture, stored = _architecture(source)
     about = constants(model.pretrained_cfg) | {"image_size": int(model.pretrained_cfg["input_size"][-1])}
