@@ -6,9 +6,12 @@ import PIL.Image
 import pytest
 
 import mm_align.backends
+from data_tools.filters import SCORERS
 from data_tools.records import Response
 from mm_align.backends.null import NullBackend
 from mm_align.cli import main
+from mm_align.jobs.enhance.config import EnhanceConfig
+from mm_align.jobs.enhance.scorers import SCORING
 
 
 @pytest.fixture
@@ -51,6 +54,13 @@ def run(source, out, *more):
 
 def rows_of(out):
     return [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
+
+
+def test_every_filter_that_asks_a_model_is_a_stage_with_an_option_of_its_own():
+    assert set(SCORING) == set(SCORERS)
+    options = [stage.option for stage in SCORING.values()]
+    assert len(set(options)) == len(options)
+    assert set(options) <= set(EnhanceConfig.model_fields)
 
 
 def test_mlm_alone_tells_its_metrics_and_rules_use_them(source, tmp_path, metrics):

@@ -126,25 +126,30 @@ def _placed(config: EnhanceConfig) -> dict[str, Any]:
     return {"device": device, "dtype": pick_dtype(config.dtype, device)}
 
 
-# stage -> how its filter is made, and the option that names its model
-SCORING: dict[str, tuple[Callable[[EnhanceConfig, Sequence[str], Loaded], Scorer], str]] = {
-    "similarity": (similarity, "similarity_model"),
-    "mlm": (mlm, "mlm_model"),
-    "aesthetic": (aesthetic, "aesthetic_head"),
-    "nsfw": (nsfw, "nsfw_model"),
-    "ocr": (ocr, "ocr_model"),
-}
-BRINGS_ITS_OWN = frozenset({"ocr"})  # stages whose extra comes with a model
+class Stage(NamedTuple):
+    """`made`: how its filter is; `option`: what names its model. `brought`: a model comes with its extra. `scanned`: its model is local and
+    small enough to be asked about every row where a rule wants a share of all rows."""
 
-# stages whose model is local and small enough to be asked about every row where a rule wants a share of all rows
-SCANNED = frozenset({"similarity", "aesthetic", "nsfw", "ocr"})
+    made: Callable[[EnhanceConfig, Sequence[str], Loaded], Scorer]
+    option: str
+    brought: bool = False
+    scanned: bool = True
+
+
+SCORING: dict[str, Stage] = {  # one a key of `data_tools.filters.SCORERS`
+    "similarity": Stage(similarity, "similarity_model"),
+    "mlm": Stage(mlm, "mlm_model", scanned=False),
+    "aesthetic": Stage(aesthetic, "aesthetic_head"),
+    "nsfw": Stage(nsfw, "nsfw_model"),
+    "ocr": Stage(ocr, "ocr_model", brought=True),
+}
 
 
 def check_scorers(config: EnhanceConfig) -> None:
     """ValueError for a stage without its model, or a model without its stage."""
-    for stage, (_, option) in SCORING.items():
-        flag, given = f"--{option.replace('_', '-')}", getattr(config, option)
-        if stage in config.stages and not given and stage not in BRINGS_ITS_OWN:
+    for stage, way in SCORING.items():
+        flag, given = f"--{way.option.replace('_', '-')}", getattr(config, way.option)
+        if stage in config.stages and not given and not way.brought:
             raise ValueError(f"stage {stage} asks a model: say which by {flag}")
         if stage not in config.stages and given is not None:
             raise ValueError(f"{flag} has no effect without its stage: add {stage} to --stages")
@@ -180,4 +185,4 @@ def asked_stages(config: EnhanceConfig) -> list[str]:
 
 def load_scorers(config: EnhanceConfig, loaded: Loaded) -> dict[str, Scorer]:
     """Every such stage's filter with its model."""
-    return {stage: SCORING[stage][0](config, names_of(config, stage), loaded) for stage in asked_stages(config)}
+    return {stage: SCORING[stage].made(config, names_of(config, stage), loaded) for stage in asked_stages(config)}

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .cascade import calibration, check_cascade, put_before
-from .scorers import SCANNED, SCORING, asked_stages, check_scorers, names_of
+from .scorers import SCORING, asked_stages, check_scorers, names_of
 
 if TYPE_CHECKING:
     from data_tools.filters import Filter, FilterStep
@@ -52,7 +52,7 @@ def filter_step(config: EnhanceConfig, then: Step | None, scorers: Sequence[Filt
     from data_tools.filters import FilterStep, kinds_of
 
     filters, scored = _filters(config), _scored(config)
-    shared = {name for one in filters for name in one.names} | {name for name in scored if _room(name) in SCANNED}
+    shared = {name for one in filters for name in one.names} | {name for name in scored if SCORING[_room(name)].scanned}
     rules = _rules(config, kinds_of(filters) | scored, shared)
     # a scorer of which a rule wants a share tells of every row before any is judged, as the filters do
     early = {_room(share.name) for rule in rules for share in rule.shares}
