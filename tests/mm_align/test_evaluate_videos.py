@@ -137,6 +137,25 @@ def test_own_is_refused_for_a_model_that_is_shown_no_videos(film, monkeypatch, t
     assert "--frames own: this model is not shown videos" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("frames", ["own", "4"])
+def test_a_wish_about_videos_is_refused_where_there_are_none(film, monkeypatch, tmp_path, capsys, frames):
+    """With a benchmark of films beside it all is well: pictures are shown as they are."""
+    import mm_align.backends
+
+    monkeypatch.setitem(BENCHMARKS, "films", Films)
+    monkeypatch.setattr(mm_align.backends, "load_backend", lambda *a, **k: Counts())
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    words = ["eval", "org/a", "--limit", "2", "--out", str(tmp_path / "out")]
+    assert main([*words, "--bench", "scenes", "--frames", frames]) == 2
+    said = capsys.readouterr().err
+    assert f"error: --frames {frames} is about videos, and there is none in " in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "out/org__a").exists()
+    if frames == "4":
+        assert main([*words, "--bench", "scenes,films", "--data", f"films={tmp_path}", "--frames", frames]) == 0
+        assert main([*words, "--bench", "scenes", "--frames", "8", "--overwrite"]) == 0
+
+
 def test_questions_about_films_of_ones_own(film, monkeypatch, tmp_path):
     """Conversations that show a film: four frames of it are four pictures, and "4" is the right answer to the first."""
     import mm_align.backends

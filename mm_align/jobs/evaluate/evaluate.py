@@ -19,6 +19,7 @@ from .config import EvaluateConfig
 
 if TYPE_CHECKING:
     from .answers import Answering, Cell
+    from .build import Suite
 
 __all__ = ["EvaluateConfig", "EvaluateReport", "run"]
 
@@ -69,6 +70,7 @@ def evaluated(config: EvaluateConfig) -> EvaluateReport:
 
     with answering(config) as run:
         suites = [build(config, entry, run.root) for entry in entries(config, run.root)]
+        refuse_frames(config, suites)
         bind(run.run_dir, config, suites)
         cells = [Cell(model, folder, suite) for model, folder in folders(config.model).items() for suite in suites]
         for warning in filter(None, dict.fromkeys(foreign(cell.model, cell.suite) for cell in cells)):
@@ -78,6 +80,13 @@ def evaluated(config: EvaluateConfig) -> EvaluateReport:
         if not run.models.used:
             print(f"answered already: {config.out}; scored anew, no model was asked")
         return written(config, run, cells)
+
+
+def refuse_frames(config: EvaluateConfig, suites: Sequence[Suite]) -> None:
+    """UserError for a wish about videos where no benchmark has any."""
+    if config.frames != EvaluateConfig.model_fields["frames"].default and not any(suite.frames for suite in suites):
+        none = f"there is none in {', '.join(suite.name for suite in suites)}"
+        raise UserError(f"--frames {config.frames} is about videos, and {none}: leave it out, or name a benchmark of videos")
 
 
 def written(config: EvaluateConfig, run: Answering, cells: Sequence[Cell]) -> EvaluateReport:
