@@ -27,15 +27,15 @@ class LiveBytes(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        known = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)}
         for leaf in tree_leaves(out):
-            if isinstance(leaf, torch.Tensor):
-                self._see(leaf.untyped_storage(), known)
+            if isinstance(leaf, torch.Tensor) and (storage := leaf.untyped_storage())._cdata not in self._sizes:
+                self._see(storage, (args, kwargs))
         return out
 
-    def _see(self, storage: torch.UntypedStorage, known: set[int]) -> None:
+    def _see(self, storage: torch.UntypedStorage, given: Any) -> None:
+        """A storage that is not counted yet: new, unless an argument has it, which was there before the context."""
         key = storage._cdata
-        if key in self._sizes or key in known:
+        if any(leaf.untyped_storage()._cdata == key for leaf in tree_leaves(given) if isinstance(leaf, torch.Tensor)):
             return
         self._sizes[key] = storage.nbytes()
         weakref.finalize(storage, self._forget, key)

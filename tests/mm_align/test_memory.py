@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import yaml
+from torch import nn
 
 from mm_align.cli import main
 from mm_align.models import known_shapes
@@ -67,6 +68,25 @@ def test_switches_of_the_config_count(told):
     full = parts(told(*TINY, "--set", "change.precision=fp32"))
     assert full["weights, frozen"] == 2 * plain["weights, frozen"]
     assert parts(told(*TINY, "--tokens", "128"))["activations"] < plain["activations"]
+
+
+def test_low_rank_updates_take_no_memory_of_this_machine(told, monkeypatch):
+    """224 layers of LLaVA's decoder get updates of 340 million numbers; none is drawn, and the whole model is made once."""
+    from mm_align.jobs.memory import training
+
+    made, drawn = [], []
+    to_train, kaiming = training.to_train, nn.init.kaiming_uniform_
+
+    def draw(*given, **named):
+        drawn.append((given or tuple(named.values()))[0].device.type)
+        return kaiming(*given, **named)
+
+    monkeypatch.setattr(training, "to_train", lambda config, layers=None: made.append(layers) or to_train(config, layers))
+    monkeypatch.setattr(nn.init, "kaiming_uniform_", draw)
+    report = told("--train", "sft/llava15_lora", "--device-memory", "80")
+    assert set(drawn) == {"meta"}
+    assert sorted(made, key=str) == [2, 4, None]
+    assert parts(report)["weights, trained"] == 4 * 340_795_392
 
 
 def test_a_file_of_ones_own(told, tmp_path):

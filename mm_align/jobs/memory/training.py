@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...config import UserError, find_config, load, read_yaml
 from .. import TRAIN_RECIPES
@@ -27,7 +27,7 @@ def training(config: MemoryConfig) -> MemoryReport:
     counted = Counted(config)
     parts = counted.parts(train, config.processes)
     cards = [trained_on(card, train, config.processes, counted.bytes) for card in config.device_memory]
-    whole = counted.sizes(train)[0]
+    whole = counted.shape(train).sizes
     micro, accumulation = batches(train.batch_size, train.micro_batch, config.processes)
     each = f"{micro} row{'s' if micro > 1 else ''} a forward x {accumulation}" + (
         f", {config.processes} processes" if config.processes > 1 else ""
@@ -58,21 +58,40 @@ def notes(train: TrainConfig, whole: int) -> list[str]:
     return told
 
 
+class Shape(NamedTuple):
+    """Of a model: its numbers of parameters, the tokens of a picture, the layers of its decoder."""
+
+    sizes: Sizes
+    picture: int
+    layers: int
+
+
+def _weights(train: TrainConfig) -> tuple[Any, ...]:
+    """By what models of one command differ: which weights there are, and which of them train."""
+    return str(train.lora), tuple(train.train)
+
+
+def _drawn_out(train: TrainConfig, shape: Shape) -> bool:
+    """Whether a few of the decoder's layers are counted for all: where there are many, and no tower has trained layers of its own."""
+    return shape.layers > 2 * FEW[1] and set(train.train) <= {"adapter", "language_model"}
+
+
 class Counted:
     """Bytes of runs that differ from each other in switches; what was counted once is not counted again."""
 
     def __init__(self, config: MemoryConfig) -> None:
         self.config = config
         self.told = ""
-        self._sizes: dict[Any, tuple[Sizes, int]] = {}
+        self._shapes: dict[Any, Shape] = {}
+        self._few: dict[Any, Any] = {}
         self._peaks: dict[Any, Peak] = {}
 
     def bytes(self, train: TrainConfig, processes: int, room: int) -> int:
         """On one device; what stays over the steps alone where that is more than `room` already."""
         from ...train.footprint import states
 
-        sizes, picture = self.sizes(train)
-        staying = states(sizes, self._step(train, processes, picture))
+        shape = self.shape(train)
+        staying = states(shape.sizes, self._step(train, processes, shape.picture))
         least = staying.trained_bytes + staying.frozen_bytes + staying.moments
         return least if least > room else sum(part.bytes for part in self.parts(train, processes))
 
@@ -80,36 +99,43 @@ class Counted:
         """See `mm_align.train.footprint`. UserError for switches that contradict each other."""
         from ...train.footprint import parts_of
 
-        sizes, picture = self.sizes(train)
-        step = self._step(train, processes, picture)
-        key = (step._replace(processes=1, accumulation=min(step.accumulation, 2)), str(train.lora), tuple(train.train))
+        shape = self.shape(train)
+        step = self._step(train, processes, shape.picture)
+        drawn_out = _drawn_out(train, shape)  # then no gradients are kept from one forward to the next
+        key = (step._replace(processes=1, accumulation=1 if drawn_out else min(step.accumulation, 2)), *_weights(train))
         if key not in self._peaks:
-            self._peaks[key] = self._peak(train, step, sizes)
-        return parts_of(sizes, step, self._peaks[key])
+            self._peaks[key] = self._peak(train, step, shape)
+        return parts_of(shape.sizes, step, self._peaks[key])
 
-    def _peak(self, train: TrainConfig, step: Step, sizes: Sizes) -> Peak:
-        """Counted whole, or, of many decoder layers, with a few and drawn out; a tower that trains has layers of its own in the sum."""
+    def _peak(self, train: TrainConfig, step: Step, shape: Shape) -> Peak:
+        """Counted whole, or with a few decoder layers and drawn out."""
         from ...train.footprint import deeper, peak_of
 
-        model = self._model(train)
-        layers = model.config.text_config.num_hidden_layers
-        if layers <= 2 * FEW[1] or any(name not in ("adapter", "language_model") for name in train.train):
-            return peak_of(model, step)
-        few, more = (peak_of(self._model(train, count), step, keep=False) for count in FEW)
-        return deeper(few, more, (*FEW, layers), 0 if step.fsdp else 4 * sizes.trained)
+        if not _drawn_out(train, shape):
+            return peak_of(self._model(train), step)
+        few, more = (peak_of(self._shallow(train, count), step, keep=False) for count in FEW)
+        return deeper(few, more, (*FEW, shape.layers), 0 if step.fsdp else 4 * shape.sizes.trained)
 
-    def sizes(self, train: TrainConfig) -> tuple[Sizes, int]:
-        """The model's, and the tokens of a picture."""
+    def shape(self, train: TrainConfig) -> Shape:
         from ...train.footprint import sizes_of
 
-        key = (str(train.lora), tuple(train.train))
-        if key not in self._sizes:
+        key = _weights(train)
+        if key not in self._shapes:
             model = self._model(train)
-            self._sizes[key] = sizes_of(model), model.config.num_image_tokens
-        return self._sizes[key]
+            self._shapes[key] = Shape(sizes_of(model), model.config.num_image_tokens, model.config.text_config.num_hidden_layers)
+        return self._shapes[key]
+
+    def _shallow(self, train: TrainConfig, layers: int) -> Any:
+        """The model with so many decoder layers; made once for each way of checkpointing, which stays with a model."""
+        key = (layers, train.gradient_checkpointing, *_weights(train))
+        if key not in self._few:
+            self._few[key] = self._model(train, layers)
+        return self._few[key]
 
     def _model(self, train: TrainConfig, layers: int | None = None) -> Any:
         """Without weights, with low-rank updates and frozen parts as the run has them. layers: so many of the decoder's."""
+        import torch
+
         from ...train.lora import apply_lora
         from ...train.optim import train_only
         from ..train.setup import check_options
@@ -123,7 +149,8 @@ class Counted:
             raise UserError(f"{error}\nName the model before --train: mmalign memory MODEL --train {self.config.train}") from error
         try:
             if train.lora is not None:
-                apply_lora(model, train.lora.model_dump(exclude={"parts"}), train.lora.parts)
+                with torch.device("meta"):  # elsewhere peft draws the start of every update
+                    apply_lora(model, train.lora.model_dump(exclude={"parts"}), train.lora.parts)
             train_only(model, train.train)
         except ValueError as error:
             raise UserError(str(error)) from error
