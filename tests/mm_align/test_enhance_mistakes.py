@@ -177,3 +177,12 @@ def test_when_nothing_comes_out_a_warning_says_why(quality_model, source, tmp_pa
     assert "all 1 rows are in quarantine (1 bad_json)" in capsys.readouterr().err
     assert command(source, tmp_path / "fine") == 0
     assert "nothing came out" not in capsys.readouterr().err
+
+
+def test_a_script_sees_in_the_report_that_nothing_came_out(quality_model, source, tmp_path, reported):
+    """The exit code is that of a command that did its work: rows are no failure of it."""
+    (tmp_path / "elsewhere").mkdir()
+    words = ["enhance-data", source, "--out", tmp_path / "out", "--image-root", tmp_path / "elsewhere"]
+    for _ in range(2):  # a finished run tells the same
+        told = reported(*words, code=0)["summary"]
+        assert (told["rows"], told["out"], told["quarantined"], told["reasons"]) == (10, 0, 10, {"image_missing": 10})
