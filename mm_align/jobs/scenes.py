@@ -38,7 +38,9 @@ class ScenesConfig(JobConfig):
     poor_share: float = Field(0.5, ge=0, le=1, description="share of captions that are corrupted (scenes only)")
     questions: bool = Field(False, description="each row also gets its questions and answers as a conversation")
     suite: bool = Field(
-        False, description="in place of rows to train on: benchmarks for `mmalign eval --bench DIR` (300 scenes of the heldout split)"
+        False,
+        description="in place of rows to train on: benchmarks for `mmalign eval --bench DIR` (300 pictures of the heldout split), "
+        "of scenes or entities",
     )
     shard_size: int = Field(10_000, ge=1, description="rows a file")
     overwrite: bool = Field(False, description="replace a folder that this command made before")
@@ -63,8 +65,8 @@ def run(config: ScenesConfig) -> ScenesReport:
     """Write the rows. Raises UserError when `out` holds something else."""
     if config.family == "films" and config.format != "jsonl":
         raise UserError(f"films are written as jsonl beside their MP4 files; --format {config.format} holds pictures only")
-    if config.suite and config.family != "scenes":
-        raise UserError(f"--suite makes benchmarks of scenes; {config.family} have none: leave --family out")
+    if config.suite and config.family == "films":
+        raise UserError("--suite makes benchmarks of scenes or entities; films have none: leave --family out")
     out = Path(config.out)
     if not config.overwrite and _earlier(out) == _told(config):
         print(f"these scenes are there already: {out}; --overwrite makes them anew")
@@ -88,9 +90,13 @@ def suites_in(out: Path) -> Path:
 
 
 def _write_suites(out: Path, config: ScenesConfig) -> int:
+    from data_tools.scenes.entity_suites import write_landmark_suites
     from data_tools.scenes.suites import write_suites
 
-    write_suites(out, config.n, config.seed, config.split)
+    if config.family == "entities":
+        write_landmark_suites(out, config.n, config.seed, config.split, config.world)
+    else:
+        write_suites(out, config.n, config.seed, config.split)
     return 0
 
 

@@ -73,5 +73,7 @@ def test_suites_for_eval_and_what_has_none(tmp_path, capsys):
     assert main(["scenes", "make", "--suite", "--n", "3", "--out", str(tmp_path / "s")]) == 0
     assert "3 scenes of split heldout in benchmarks" in capsys.readouterr().out
     assert (tmp_path / "s" / "suites.yaml").is_file()
-    assert main(["scenes", "make", "--suite", "--family", "entities", "--out", str(tmp_path / "t")]) == 2
-    assert "entities have none" in capsys.readouterr().err
+    assert main(["scenes", "make", "--suite", "--family", "entities", "--n", "3", "--out", str(tmp_path / "e")]) == 0
+    assert "3 landmark pictures of world 0 of split heldout in benchmarks" in capsys.readouterr().out
+    assert main(["scenes", "make", "--suite", "--family", "films", "--out", str(tmp_path / "t")]) == 2
+    assert "films have none" in capsys.readouterr().err
