@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..disk.durable import read_json, remove, to_json, write_atomic
+from ..disk.lock import take_lock
 
 MADE_BY = "mm-align"
 STATE = ".mmalign"
@@ -207,9 +208,9 @@ def open_run(root: Path, binding: Mapping[str, Any], outputs: Sequence[str], *, 
     _refuse_reserved(outputs)
     with ExitStack() as held:
         try:
-            earlier, lock = held.enter_context(_locked(root, overwrite))
+            earlier, descriptor = held.enter_context(_locked(root, overwrite))
             run = _take(root, earlier, binding, outputs)
-            run.lock = lock
+            run.lock = descriptor
         except OSError as error:
             if error.errno not in CANNOT_WRITE:
                 raise
@@ -228,12 +229,12 @@ def _refuse_reserved(outputs: Sequence[str]) -> None:
 def _locked(root: Path, overwrite: bool) -> Iterator[tuple[dict[str, Any] | None, int]]:
     earlier = _inspect(root)
     root.joinpath(STATE).mkdir(parents=True, exist_ok=True)
-    with root.joinpath(STATE, "lock").open("w") as lock:
-        _lock(lock.fileno(), root)
+    with root.joinpath(STATE, "lock").open("w") as held:
+        _hold(held.fileno(), root)
         if earlier is not None and (overwrite or not _began(root)):
             _delete_ours(root, earlier)
             earlier = None
-        yield earlier, lock.fileno()
+        yield earlier, held.fileno()
 
 
 def _began(root: Path) -> bool:
@@ -271,18 +272,11 @@ def _record(root: Path) -> dict[str, Any] | None:
     return record
 
 
-def _lock(fd: int, root: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # not a POSIX system: no lock there
-        return
+def _hold(fd: int, root: Path) -> None:
     until = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if time.monotonic() > until:
-                raise RunRefused(f"another mmalign run is writing to '{root}'. Wait for it or choose another --out.") from error
+    while not take_lock(fd):
+        if time.monotonic() > until:
+            raise RunRefused(f"another mmalign run is writing to '{root}'. Wait for it or choose another --out.")
         time.sleep(0.05)
 
 

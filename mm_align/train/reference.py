@@ -13,7 +13,7 @@ import os
 import zlib
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from data_tools.disk.durable import read_json, sync, to_json, write_atomic
+from data_tools.disk.lock import take_lock
 from data_tools.io.images import encoded
 from data_tools.records import Image
 
@@ -203,23 +204,12 @@ def _free_shard(folder: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     number = 0
     while True:
         with (folder / f"{number:03}.index").open("ab") as index, (folder / f"{number:03}.scores").open("ab") as scores:
-            if _lock(index):
+            if take_lock(index):
                 for file, size in ((index, RECORD.itemsize), (scores, 4)):  # another may have added between opening and locking
                     file.truncate(file.seek(0, os.SEEK_END) // size * size)
                 yield index, scores
                 return
         number += 1
-
-
-def _lock(file: IO[bytes]) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # not a POSIX system: no lock there
-        return True
-    with suppress(BlockingIOError):
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    return False
 
 
 def _append(index: IO[bytes], scores: IO[bytes], found: Mapping[bytes, Scores]) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from jinja2 import TemplateError
 
 from data_tools.disk.durable import put_in_place, read_json, remove, sync, to_json
+from data_tools.disk.lock import take_lock
 from data_tools.io import BadImage
 from data_tools.io.images import STORES, open_image
 from data_tools.io.jsonl import plain
@@ -147,13 +148,8 @@ def _key(records: str, sources: Sequence[Source], processor: LvlmProcessor, rule
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as lock:
-        try:
-            import fcntl
-        except ImportError:  # not a POSIX system: no lock there
-            yield
-            return
-        fcntl.flock(lock.fileno(), fcntl.LOCK_EX)
+    with path.open("w") as file:
+        take_lock(file, wait=True)
         yield
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 
 from aitqe_scorer import train_scorer
 
+from data_tools.disk.lock import take_lock
 from data_tools.io import list_shards, read
 from data_tools.io.jsonl import dump
 from data_tools.records import Sample, Verdict
@@ -101,8 +101,8 @@ def draw(folder: Path, n: int, split: str, seed: int, **options: Any) -> str:
 def locked(path: Path) -> Iterator[None]:
     """Alone among the processes that share the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f"{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with path.with_name(f"{path.name}.lock").open("w") as file:
+        take_lock(file, wait=True)
         yield
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import resource
 import shutil
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 
 from aitqe_arms import ABLATION, POOL_SEED, SCENES, Prepared, Tools, arms_of, draw, prepare, rows_of, shift, told_once
 
+from data_tools.disk.lock import take_lock
 from data_tools.io.jsonl import dump
 from mm_align import config as configs
 from mm_align.backends import load_backend
@@ -144,13 +144,8 @@ def _cpu() -> float:
 def _mine(result: Path) -> Iterator[bool]:
     """Whether this process is to make the result: it is not there, and no other process is at it."""
     result.parent.mkdir(parents=True, exist_ok=True)
-    with result.with_suffix(".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield not result.is_file()
+    with result.with_suffix(".lock").open("w") as file:
+        yield take_lock(file) and not result.is_file()
 
 
 # -- data and benchmarks -----------------------------------------------------------------------------------------------

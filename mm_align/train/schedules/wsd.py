@@ -1,10 +1,10 @@
-"""Warmup-stable-decay of MiniCPM (arXiv 2404.06395): one stable run, and a finished model after a short decay from any checkpoint."""
+"""Warmup-stable-decay of MiniCPM (arXiv 2404.06395): a long run at the peak and a short decay at its end."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import pydantic
 
@@ -15,13 +15,6 @@ SHAPES: dict[str, Callable[[float], float]] = {  # share of the decay done -> fr
     "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
     "1-sqrt": lambda done: 1 - math.sqrt(done),
 }
-
-
-class Branch(NamedTuple):
-    """A schedule that decays from a stable checkpoint, and the length of the run that ends with it."""
-
-    schedule: WsdSchedule
-    total: int
 
 
 class WsdSchedule(Schedule):
@@ -71,15 +64,3 @@ class WsdSchedule(Schedule):
         if self.half_life is not None:
             return self.half_life
         return length / math.log2(1 / self.floor) if self.floor < 1 else math.inf
-
-    def branch(self, step: int, total: int) -> Branch:
-        """The decay from the stable checkpoint at `step` of this run of `total` steps: same warm-up, same decay in steps.
-
-        Continue the checkpoint with the returned schedule for the returned number of steps. ValueError where the checkpoint
-        is not at the peak.
-        """
-        first, last = self.warmup_steps(total), self.decay_start(total)
-        if not first <= step <= last:
-            raise ValueError(f"step {step} is no stable checkpoint: this run is at its peak from step {first} to {last}")
-        length = total - last
-        return Branch(self.model_copy(update={"warmup": float(first), "decay": float(length)}), step + length)

@@ -84,21 +84,6 @@ def test_shares_are_of_all_steps_and_round_up() -> None:
     assert schedule.lr_factor(91, 101) < 1
 
 
-def test_a_branch_decays_from_a_stable_checkpoint() -> None:
-    """1000 steps with W = 30 and a decay of 100, branched at 400: equal up to 400, then the same decay, over by 500."""
-    schedule = WsdSchedule(warmup=0.03, decay=0.1)
-    branch, total = schedule.branch(400, 1000)
-    assert total == 500
-    assert [branch.lr_factor(step, 500) for step in range(401)] == [schedule.lr_factor(step, 1000) for step in range(401)]
-    assert [branch.lr_factor(400 + k, 500) for k in range(101)] == [schedule.lr_factor(900 + k, 1000) for k in range(101)]
-
-
-@pytest.mark.parametrize("step", [29, 901])
-def test_only_a_stable_checkpoint_branches(step: int) -> None:
-    with pytest.raises(ValueError, match="at its peak from step 30 to 900"):
-        WsdSchedule(warmup=0.03, decay=0.1).branch(step, 1000)
-
-
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_contract(name: str) -> None:
     """From 0 up to 1, never above, flat after the last step; the same numbers twice."""

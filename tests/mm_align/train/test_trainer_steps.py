@@ -12,7 +12,6 @@ from mm_align.train.lora import apply_lora
 from mm_align.train.optim import train_only
 from mm_align.train.own_optimizer import OwnOptimizer
 from mm_align.train.schedules import SCHEDULES
-from mm_align.train.schedules.wsd import WsdSchedule
 from mm_align.train.stand_in import stand_in_for
 from mm_align.train.trainer import fsdp_config
 
@@ -31,17 +30,6 @@ def test_the_schedule_sets_the_rate(name: str, tiny: Any, tmp_path: Path) -> Non
     trainer = tiny.make(tmp_path, schedule=schedule, max_steps=6, learning_rate=0.01)
     trainer.train()
     assert logged(trainer, "learning_rate") == pytest.approx([0.01 * schedule.lr_factor(step, 6) for step in range(6)])
-
-
-def test_a_branch_of_a_stable_run(tiny: Any, tmp_path: Path) -> None:
-    """Eight steps with a checkpoint at 4; continued from there with a decay of two: the peak at 4, sqrt(0.1) of it at 5."""
-    schedule = WsdSchedule(warmup=2, decay=2)
-    tiny.make(tmp_path, schedule=schedule, max_steps=8, save_strategy="steps", save_steps=4).train()
-    branch, total = schedule.branch(4, 8)
-    trainer = tiny.make(tmp_path / "branch", schedule=branch, max_steps=total)
-    trainer.train(str(tmp_path / "checkpoint-4"))
-    assert trainer.state.global_step == total == 6
-    assert logged(trainer, "learning_rate")[4:] == pytest.approx([0.05, 0.05 * math.sqrt(0.1)])
 
 
 class Breaks(LmObjective):
