@@ -19,7 +19,7 @@ from ..io import Shard
 from ..records import Sample, Source, Verdict
 from ..run.blocks import Prepared, journaled
 from ..run.directory import RunDir
-from ..run.judging import judge_block
+from ..run.judging import judge_block, judge_shard
 from ..run.plan import Plan, Watch, source_of
 from ..run.steady import steady
 
@@ -121,6 +121,8 @@ def retell_shard(
     """
     assert isinstance(plan.step, FilterStep)
     run_dir.refuse_changed(shard.name, shard.path)
+    if plan.by_scan:
+        return judge_shard(shard, plan, run_dir, watch)
     retelling = Retelling(plan.step, entries, models)
     step, wanted = retelling.step, frozenset(asked)
     told = dataclasses.replace(plan, step=step, look=lambda sample: "pixels" if _row(sample) in wanted else "nothing")

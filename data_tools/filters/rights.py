@@ -17,6 +17,7 @@ NO_AI = frozenset({"noai", "noimageai", "noml", "nottraining", "notraining"})
 # Fields that say yes or no; "tdm_reservation" is that of the W3C's TDM Reservation Protocol.
 REFUSALS = ("noai", "noimageai", "opt_out", "optout", "opted_out", "do_not_train", "no_train", "tdm_reservation", "tdm_reserved")
 LICENSES = ("license", "licence", "license_name", "license_id", "license_url", "licence_url", "rights")
+FIELDS = frozenset((*DIRECTIVES, *REFUSALS, *LICENSES))
 YES = frozenset({"1", "1.0", "true", "yes", "y", "t"})
 _CC = re.compile(
     r"(?:creativecommons\.org/(licenses|publicdomain)/([a-z+-]+)(?:/(\d\.\d))?|\b(?:cc[- ])(by(?:[- ](?:nc|nd|sa))*)(?:[- ]v?(\d\.\d))?)"
@@ -41,6 +42,8 @@ class RightsSignals:
         return [self._of(_fields(sample.meta)) for sample in samples]
 
     def _of(self, fields: Mapping[str, Any]) -> Signals:
+        if not fields and not self.allowed:
+            return dict.fromkeys(self.names)
         named = next((str(fields[key]) for key in LICENSES if isinstance(fields.get(key), str) and fields[key].strip()), None)
         told: dict[str, Value] = {"rights.opt_out": opted_out(fields), "rights.license": None if named is None else spelling(named)}
         told["rights.licensed"] = told["rights.license"] in self.allowed if self.allowed else None
@@ -74,11 +77,13 @@ def spelling(license: str) -> str:
 
 
 def _fields(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that speak of rights, under their plain names."""
     inner = meta.get("json")
-    both = {**(inner if isinstance(inner, Mapping) else {}), **meta}
-    return {_plain(str(key)): value for key, value in both.items()}
+    both = {**inner, **meta} if isinstance(inner, Mapping) else meta
+    return {name: value for key, value in both.items() if (name := _name(str(key)))}
 
 
 @lru_cache(maxsize=4096)
-def _plain(key: str) -> str:
-    return key.lower().replace("-", "_").replace(":", "_")
+def _name(key: str) -> str | None:
+    plain = key.lower().replace("-", "_").replace(":", "_")
+    return plain if plain in FIELDS else None

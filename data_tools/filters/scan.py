@@ -29,12 +29,28 @@ LEAVES, SHARE = "leaves", "share:"  # what a shard's marks hold beside the filte
 
 
 @dataclass(frozen=True)
+class Unseen:
+    """Rules that need no picture: a row that one of them drops is not looked at further, and what its pictures would tell stays unknown.
+
+    `filters` tell what the rules ask for, and nothing else, since the row's signals are told with those of its block.
+    """
+
+    filters: Sequence[Filter]
+    rules: Sequence[Rule]
+
+    def __call__(self, sample: Sample) -> bool:
+        signals = {name: value for one in self.filters for name, value in one([sample])[0].items()}
+        return any(rule(signals) is True for rule in self.rules)
+
+
+@dataclass(frozen=True)
 class Scan:
-    """What is told of every row, and the rules that are applied to it."""
+    """What is told of every row, and the rules that are applied to it. `unseen`: whose pictures need not be looked at for it."""
 
     filters: Sequence[Filter]
     rules: Sequence[Rule] = ()
     block_rows: int = 256  # looked at and committed together
+    unseen: Unseen | None = None
 
     @property
     def comparing(self) -> dict[str, Comparing]:
@@ -84,7 +100,10 @@ def _scan_plan(plan: Plan, scan: Scan) -> Plan:
     needs = {need for one in scan.filters for need in one.needs}
     look: Look = "pixels" if "pixels" in needs else "size" if "size" in needs else "nothing"
     plan = dataclasses.replace(plan, max_side=side_of(scan.filters), grey=grey_of(scan.filters), loose=loose_of(scan.filters))
-    return dataclasses.replace(plan, look=lambda _: look, loads="bytes" in needs, block_rows=scan.block_rows)
+    unseen = scan.unseen if look != "nothing" and scan.unseen is not None else lambda _: False
+    return dataclasses.replace(
+        plan, look=lambda row: "nothing" if unseen(row) else look, loads="bytes" in needs, block_rows=scan.block_rows
+    )
 
 
 def _entries(block: Sequence[Prepared], scan: Scan) -> list[Entry]:

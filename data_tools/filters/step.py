@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -55,12 +54,16 @@ class FilterStep:
         answers = self._answers({i: samples[i] for i in left}, signals)
         return [fates[i] or self._with_signals(answers[i], row) for i, row in enumerate(signals)]
 
+    @property
+    def asks(self) -> bool:
+        """Whether a model is asked about rows that no rule lets leave."""
+        return self.then is not None or bool(self.scorers)
+
     def look(self, sample: Sample) -> Look:
         """What of a sample's pictures is needed: once signals are told, pixels are only for the rows about which a model is asked."""
         if self.scanned is None:
             return "pixels"
-        asks = self.then is not None or self.scorers
-        return "pixels" if asks and self._fate(self.scanned.of(sample), set(kinds_of(self.filters))) is None else "nothing"
+        return "pixels" if self.asks and self._fate(self.scanned.of(sample), set(kinds_of(self.filters))) is None else "nothing"
 
     def describe(self) -> dict[str, Any]:
         """What goes into reports: the signals told and the rules applied."""
@@ -80,13 +83,13 @@ class FilterStep:
         for i, told in zip(asked, one([samples[i] for i in asked]) if asked else (), strict=True):
             signals[i].update(told)
 
-    def _wants_gone(self, signals: Signals, told: AbstractSet[str]) -> Rule | None:
+    def _wants_gone(self, signals: Signals, told: set[str]) -> Rule | None:
         """The first rule, among those all of whose signals are told, that holds for the row."""
         cuts = self.scanned.cuts if self.scanned is not None else None
-        ready = (rule for rule in self.rules if told >= set(rule.names))
+        ready = (rule for rule in self.rules if told.issuperset(rule.names))
         return next((rule for rule in ready if rule(signals, cuts) is True), None)
 
-    def _fate(self, row: Entry, told: AbstractSet[str]) -> Verdict | None:
+    def _fate(self, row: Entry, told: set[str]) -> Verdict | None:
         """The verdict that needs no further question."""
         if "rejected" in row:
             return Verdict("quarantine", reason=row["rejected"], explanations={"scan": row["detail"]})

@@ -101,7 +101,7 @@ def decode(
     with open_image(image) as stream:
         found = _by_fast_jpeg(stream, wish) if fast and max_side else None
         done = found or _decoded(stream, wish)
-    return replace(image, pixels=done.pixels, size=done.size, covers=done.covers)
+    return Image(image.path, image.data, *done)
 
 
 def measured(image: Image, *, max_pixels: int = MAX_PIXELS) -> Image:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -82,8 +83,17 @@ def files_below(root: str) -> list[str]:
     if is_remote(root):
         fs, inner = filesystem(root)
         base = inner.rstrip("/") + "/"
-        names = [f[len(base) :] if f.startswith(base) else f for f in fs.find(inner)]
-    else:
-        top = Path(local(root))
-        names = [Path(folder, f).relative_to(top).as_posix() for folder, _, found in os.walk(top) for f in found]
-    return sorted(n for n in names if not any(part.startswith((".", "__MACOSX")) for part in n.split("/")))
+        names = (f[len(base) :] if f.startswith(base) else f for f in fs.find(inner))
+        return sorted(n for n in names if not any(map(_hidden, n.split("/"))))
+    return sorted(_walked(Path(local(root))))
+
+
+def _walked(top: Path) -> Iterator[str]:
+    for folder, folders, names in os.walk(top):
+        folders[:] = [name for name in folders if not _hidden(name)]
+        below = "" if folder == str(top) else Path(folder).relative_to(top).as_posix() + "/"
+        yield from (below + name for name in names if not _hidden(name))
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith((".", "__MACOSX"))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
+from collections.abc import Iterator
 
 from ..calls import CallFailed
-from ..disk.journal import Entry, Journal, read_entries
+from ..disk.journal import Entry, Journal, read_entries, read_lines
 from ..io import Shard
-from ..records import Sample, Verdict
+from ..records import Sample, Source, Verdict
 from .blocks import Prepared, journaled, refusal
 from .directory import RunDir, RunStopped
 from .plan import Plan, Watch, outcome
@@ -27,18 +28,35 @@ def judge_shard(shard: Shard, plan: Plan, run_dir: RunDir, watch: Watch, *, limi
     with steady(shard, run_dir), Journal(path) as journal:
         if journal.rows:
             watch.counts.update(outcome(entry) for entry in read_entries(path))
-        for entries in journaled(shard, plan, journal, lambda block: judge_block(block, plan, watch), limit):
+        judged = journaled(shard, plan, journal, lambda block: judge_block(block, plan, watch), limit)
+        for entries in _by_scan(shard, plan, run_dir, journal, watch) if plan.by_scan else judged:
             watch.block(shard, entries)
             watch.check()
 
 
+def _by_scan(shard: Shard, plan: Plan, run_dir: RunDir, journal: Journal, watch: Watch) -> Iterator[list[Entry]]:
+    """As `journaled`, of the rows that were scanned: the source is not read once more."""
+    for line in () if journal.complete else read_lines(run_dir.scan_journal(shard.name)):
+        rows = range(max(line.row, journal.rows), line.row + line.n)
+        if rows:
+            entries = _timed([Sample("", source=Source(shard.name, row)) for row in rows], plan, watch)
+            journal.append(entries, line.ids[-8 * len(rows) :])
+            yield entries
+    if not journal.complete:
+        journal.finish()
+
+
 def judge_block(block: list[Prepared], plan: Plan, watch: Watch) -> list[Entry]:
     """One entry a row, in order."""
-    samples = [row.sample for row in block if row.sample is not None]
-    started = time.perf_counter()
-    answers = iter(asked(samples, plan))
-    watch.step_seconds += time.perf_counter() - started
+    answers = iter(_timed([row.sample for row in block if row.sample is not None], plan, watch))
     return [row.refused if row.refused is not None else next(answers) for row in block]
+
+
+def _timed(samples: list[Sample], plan: Plan, watch: Watch) -> list[Entry]:
+    started = time.perf_counter()
+    answers = asked(samples, plan)
+    watch.step_seconds += time.perf_counter() - started
+    return answers
 
 
 def asked(samples: list[Sample], plan: Plan) -> list[Entry]:

@@ -34,8 +34,9 @@ class Plan:
 
     `audit` turns a verdict into what is stored in the row under `audit_field`. `keeps_raw`: the caption as it came is stored too, for
     steps that may rewrite it. `rule` may change verdicts once a whole shard is
-    judged (see `ShardRule`: it sees all (row, verdict) first). `scan`: what is told of every row before any is judged. `look`: what the
-    step needs of a sample's pictures, `loads`: their encoded bytes too. `format` None keeps each shard's own. `block_rows` rows of the
+    judged (see `ShardRule`: it sees all (row, verdict) first). `scan`: what is told of every row before any is judged; `by_scan`: that is
+    all the step needs, so rows are judged by where they stand. `look`: what the step needs of a sample's pictures, `loads`: their encoded
+    bytes too. `format` None keeps each shard's own. `block_rows` rows of the
     input order are judged, journaled and committed together. `max_side` bounds decoded pictures (None: as they are); `grey`: without
     their colours; `loose`: sides of up to twice `max_side` will do.
     """
@@ -48,6 +49,7 @@ class Plan:
     keeps_raw: bool = True
     calibration: Calibration | None = None  # of a cascade, before any row is judged
     scan: Scan | None = None
+    by_scan: bool = False
     look: Callable[[Sample], Look] = lambda _: "pixels"
     loads: bool = False
     rule: ShardRule | None = None

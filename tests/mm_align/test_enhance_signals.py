@@ -139,6 +139,30 @@ def test_a_broken_picture_leaves_by_the_scan_with_its_reason(source, tmp_path):
     assert "no file" in gone[1]["detail"]
 
 
+def test_a_picture_is_not_opened_where_caption_or_fields_let_the_row_leave(source, tmp_path, monkeypatch):
+    """Rows 2 and 3: by a short caption and by an opt-out, whatever their broken pictures are; row 4's breakage is told."""
+    rows = rows_of(source / "rows.jsonl")
+    rows[2]["caption"], rows[3]["noai"] = "red", True
+    (source / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for row in (2, 3, 4):
+        (source / f"{row}.png").write_bytes(b"")
+    rules = ["--drop-if", "text.chars < 5", "--drop-if", "image.width < 41 and text.chars > 100"]
+    assert command(source, tmp_path / "out", *rules) == 0
+    gone = {row["source"]["row"]: row["reason"] for row in rows_of(tmp_path / "out" / "quarantine" / "rows.jsonl")}
+    assert gone == {2: "rule:text.chars < 5", 3: "rule:rights.opt_out", 4: "image_empty"}
+    told = json.loads((tmp_path / "out" / "report.json").read_text())["signals"]["signals"]
+    assert (told["text.chars"]["known"], told["image.width"]["known"]) == (5, 3)
+
+
+@pytest.mark.parametrize("more", [["--report-only"], ["--drop-if", "image.sharpness in bottom 10%"]])
+def test_pictures_are_opened_where_all_rows_count(source, tmp_path, more):
+    rows = rows_of(source / "rows.jsonl")
+    rows[2]["caption"] = "red"
+    (source / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert command(source, tmp_path / "out", "--drop-if", "text.chars < 5", *more) == 0
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["signals"]["signals"]["image.width"]["known"] == 6
+
+
 def test_before_the_model_signals_save_calls_and_stay_beside_its_audit(source, tmp_path, monkeypatch):
     import mm_align.backends
     from mm_align.backends.null import NullBackend

@@ -12,6 +12,7 @@ from .scorers import SCORING, asked_stages, check_scorers, names_of
 if TYPE_CHECKING:
     from data_tools.filters import Filter, FilterStep
     from data_tools.filters.rules import Rule
+    from data_tools.filters.scan import Unseen
     from data_tools.run.directory import RunDir
     from data_tools.run.plan import Step
 
@@ -75,12 +76,16 @@ def _filters(config: EnhanceConfig) -> list[Filter]:
     wanted = "signals" in config.stages and (cheap or not config.signals)
     if cheap:
         cheap += _rights(config)  # honoured whatever else is asked for
-    options: dict[str, dict[str, Any]] = {
+    return chosen(cheap, FILTERS, _options(config)) if wanted else []
+
+
+def _options(config: EnhanceConfig) -> dict[str, dict[str, Any]]:
+    """What filters are made with beside names, by room."""
+    return {
         "near_text": {"threshold": config.near_text_threshold},
         "perceptual": {"radius": config.perceptual_radius},
         "rights": {"allowed": config.license_allow},
     }
-    return chosen(cheap, FILTERS, options) if wanted else []
 
 
 def _dear(config: EnhanceConfig) -> list[str]:
@@ -133,7 +138,7 @@ def signal_parts(
     from data_tools.filters.audit import audit_fields, audit_type, with_signals
 
     step = filter_step(config, then, scorers)
-    told = {"step": step, "look": step.look} | _scan(step, run_dir)
+    told = {"step": step, "look": step.look} | _scan(step, _unseen(config, step), run_dir)
     if config.cascade and run_dir is not None:
         told |= put_before(step, config, run_dir)
     if then is None:
@@ -142,16 +147,29 @@ def signal_parts(
     return {**told, **with_signals(parts["audit"], parts["audit_type"], step.kinds)}
 
 
-def _scan(step: FilterStep, run_dir: RunDir | None) -> dict[str, Any]:
+def _unseen(config: EnhanceConfig, step: FilterStep) -> Unseen | None:
+    """The rules by which a row leaves whatever its pictures are; none where nothing leaves, or a rule asks for a share of all rows."""
+    from data_tools.filters import FILTERS
+    from data_tools.filters.choice import chosen
+    from data_tools.filters.scan import Unseen
+
+    told = {name for one in step.filters if one.needs <= {"caption"} for name in one.names}
+    rules = [rule for rule in step.rules if told.issuperset(rule.names)]
+    if not rules or config.report_only or any(rule.shares for rule in step.rules):
+        return None
+    return Unseen(chosen(sorted({name for rule in rules for name in rule.names}), FILTERS, _options(config)), rules)
+
+
+def _scan(step: FilterStep, unseen: Unseen | None, run_dir: RunDir | None) -> dict[str, Any]:
     """The scan that tells the step's signals before any row is judged."""
     from data_tools.filters.scan import Scan
     from data_tools.filters.scanned import Scanned
 
     if run_dir is None or not step.filters:
         return {}
-    scan = Scan(step.filters, step.rules)
+    scan = Scan(step.filters, step.rules, unseen=unseen)
     step.scanned = Scanned(scan, run_dir)
-    return {"scan": scan}
+    return {"scan": scan, "by_scan": not step.asks}
 
 
 def block_rows(config: EnhanceConfig, models: Sequence[int | None] = ()) -> int:

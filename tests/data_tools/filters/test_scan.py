@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_tools.disk.journal import Journal, read_entries, read_lines
 from data_tools.filters import FILTERS, FilterStep
 from data_tools.filters.audit import audit_fields
 from data_tools.filters.rules import parse
@@ -16,6 +17,7 @@ from data_tools.io import list_shards
 from data_tools.pipeline import run
 from data_tools.run.directory import RunRefused, RunStopped, open_run
 from data_tools.run.plan import Plan, Watch
+from data_tools.run.seen_ids import judged_ids
 
 
 @pytest.fixture
@@ -30,11 +32,11 @@ def shards(tmp_path):
     return list_shards(folder)
 
 
-def made(run_dir, names=("exact.caption_repeats", "exact.caption_copies", "text.chars"), rules=()):
+def made(run_dir, names=("exact.caption_repeats", "exact.caption_copies", "text.chars"), rules=(), **more):
     filters = [FILTERS[room]([n for n in names if n.startswith(room)]) for room in ("text", "exact")]
     scan = Scan(filters, [parse(rule) for rule in rules], block_rows=2)
     step = FilterStep(filters, scan.rules, scanned=Scanned(scan, run_dir))
-    return Plan(step, audit_fields, 2, audit_field="filters", keeps_raw=False, scan=scan, look=step.look)
+    return Plan(step, audit_fields, 2, audit_field="filters", keeps_raw=False, scan=scan, look=step.look, **more)
 
 
 def told(shards, plan, run_dir):
@@ -102,16 +104,48 @@ def test_a_stopped_scan_goes_on_where_it_was(shards, tmp_path):
         assert [row["exact.caption_copies"] for row in told(shards, plan, run_dir)] == [3, 1, 2, 3, 1, 2, 3]
 
 
-def test_a_source_that_grew_after_its_scan_is_refused(shards, tmp_path, monkeypatch):
+def test_rows_judged_by_their_scan_come_out_as_those_that_are_read_again(shards, tmp_path, monkeypatch):
+    """And the source is read twice in place of three times: for the scan, and for what is written."""
+    reads = []
+    monkeypatch.setattr(Plan, "read", lambda plan, shard, skip=0, read=Plan.read: reads.append(shard.name) or read(plan, shard, skip))
+    rules = ("text.chars < 9", "exact.caption_repeats is known")
+    for name, by_scan in {"again": False, "scan": True}.items():
+        with opened(tmp_path, name) as run_dir:
+            run(shards, made(run_dir, rules=rules, by_scan=by_scan), run_dir, Watch())
+    assert reads == ["s0", "s1", "s2"] + ["s0", "s0", "s1", "s1", "s2", "s2"] + ["s0", "s1", "s2"] * 2
+    files = [sorted(p.relative_to(tmp_path / name) for p in (tmp_path / name).rglob("*.jsonl")) for name in ("again", "scan")]
+    results = [path for path in files[0] if "journal" not in path.parts]
+    assert files[0] == files[1]
+    assert len(results) > 5
+    assert [path for path in results if (tmp_path / "again" / path).read_bytes() != (tmp_path / "scan" / path).read_bytes()] == []
+
+
+def test_a_stopped_judgement_by_the_scan_goes_on_within_a_block(shards, tmp_path):
+    with opened(tmp_path) as run_dir, opened(tmp_path, "whole") as other:
+        plan = made(run_dir, by_scan=True)
+        run(shards, made(other, by_scan=True), other, Watch())
+        for shard in shards:
+            scan_shard(shard, plan, run_dir, Watch())
+        settle(shards, plan.scan, run_dir)
+        first = next(iter(read_lines(other.journal("s0"))))
+        with Journal(run_dir.journal("s0")) as journal:
+            journal.append(first.entries()[:1], first.ids[:8])  # by a start whose blocks had one row
+        run(shards, plan, run_dir, Watch())
+        assert [*read_entries(run_dir.journal("s0"))] == [*read_entries(other.journal("s0"))]
+        assert judged_ids(shards[0], run_dir).tolist() == judged_ids(shards[0], other).tolist()
+
+
+@pytest.mark.parametrize(("by_scan", "said"), [(False, "row 2 of shard 's2' was not scanned"), (True, "holds more than the 2 rows")])
+def test_a_source_that_grew_after_its_scan_is_refused(shards, tmp_path, monkeypatch, by_scan, said):
     """Even where the file's times do not tell."""
     monkeypatch.setattr("data_tools.run.steady._state", lambda path: ())
     with opened(tmp_path) as run_dir:
-        plan = made(run_dir)
+        plan = made(run_dir, by_scan=by_scan)
         for shard in shards:
             scan_shard(shard, plan, run_dir, Watch())
         with Path(shards[2].path).open("a") as file:
             file.write('{"image": "x.png", "caption": "new"}\n')
-        with pytest.raises(RunRefused, match="row 2 of shard 's2' was not scanned"):
+        with pytest.raises(RunRefused, match=said):
             run(shards, plan, run_dir, Watch())
 
 

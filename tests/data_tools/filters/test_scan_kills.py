@@ -57,7 +57,7 @@ def do(source, out, plan):
     with open_run(out, {"source": {s.name: fingerprint(s.path) for s in shards}}, outputs) as run_dir:
         scan = Scan(chosen([], FILTERS), [parse(rule) for rule in RULES], block_rows=plan["block_rows"])
         step = FilterStep(scan.filters, scan.rules, scanned=Scanned(scan, run_dir))
-        more = {"audit_field": "filters", "keeps_raw": False, "scan": scan, "look": step.look}
+        more = {"audit_field": "filters", "keeps_raw": False, "scan": scan, "by_scan": True, "look": step.look}
         return run(shards, Plan(step, audit_fields, **plan, **more), run_dir, Watch())
 
 
