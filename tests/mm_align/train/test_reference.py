@@ -251,16 +251,16 @@ def test_a_copy_elsewhere_takes_little_more_than_half(make_model: Any) -> None:
 
 def test_what_another_adds_between_opening_and_locking_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lock comes late: meanwhile the other has written its scores and let go."""
-    lock = reference._lock
+    lock = reference.take_lock
 
     def late(file: Any) -> bool:
-        monkeypatch.setattr(reference, "_lock", lock)
+        monkeypatch.setattr(reference, "take_lock", lock)
         with ReferenceCache(tmp_path, CONTEXT).appending() as add:
             add({b"a" * 32: scores(-1, -2)})
         return lock(file)
 
     cache = ReferenceCache(tmp_path, CONTEXT)
-    monkeypatch.setattr(reference, "_lock", late)
+    monkeypatch.setattr(reference, "take_lock", late)
     with cache.appending() as add:
         add({b"b" * 32: scores(-3)})
     assert len(ReferenceCache(tmp_path, CONTEXT)) == 2
