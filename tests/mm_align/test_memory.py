@@ -154,9 +154,24 @@ def test_a_model_beyond_one_card(capsys):
 
 
 def test_well_known_models_have_the_published_numbers_of_parameters(told):
-    """What the files on the hub hold: LLaVA-1.5 7B as llava-hf counts, both Qwens' 8.29 B."""
-    for name, count in {"llava-1.5-7b": 7_063_427_072, "qwen2-vl-7b": 8_291_375_616, "Qwen/Qwen2.5-VL-7B-Instruct": 8_292_166_656}.items():
+    """What the files on the hub hold: LLaVA-1.5 7B as llava-hf counts, both Qwens' 8.29 B, AITQE's 16.12 GB in bfloat16."""
+    for name, count in {
+        "llava-1.5-7b": 7_063_427_072,
+        "qwen2-vl-7b": 8_291_375_616,
+        "Qwen/Qwen2.5-VL-7B-Instruct": 8_292_166_656,
+        "HymanH/AITQE": 8_060_819_520,
+    }.items():
         assert parts(told(name))["weights"] == 2 * count
+
+
+@pytest.mark.parametrize("name", ["tiny-aitqe", "tiny-lvlm"])
+def test_the_weights_that_are_counted_are_those_that_are_loaded(told, name):
+    """Also those behind the layer that is read."""
+    from mm_align.backends import load_backend
+
+    model = load_backend(name, device="cpu", dtype="float32").model
+    assert model.model.unread()
+    assert parts(told(name, "--dtype", "float32"))["weights"] == 4 * sum(p.numel() for p in model.parameters())
 
 
 @pytest.mark.parametrize("name", known_shapes.names())
