@@ -37,6 +37,11 @@ class ReferenceConfig(JobConfig):
     )
     seed: int = Field(0, description="of corrupted pictures, as in training")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="as in training: bf16 on a GPU, fp32 elsewhere")
+    train: list[str] = Field(
+        [],
+        description="in bf16: what training trains whole, as its `train` (with lora without its parts): all else is kept in bfloat16; "
+        "default: nothing is, as under FSDP",
+    )
     device: Literal["auto", "cpu"] = Field("auto", description="auto: the accelerator where there is one")
     batch: int = Field(8, ge=1, description="pairs of one forward")
 
@@ -63,11 +68,13 @@ def run(config: ReferenceConfig) -> ReferenceReport:
 
     out = folder(config)
     model, processor = build(ModelConfig.model_validate({"from": config.model}), config.seed)
+    dtype = computed_in(config)
+    if config.train:
+        freeze_as_in_training(config, model)
     data = read(config, processor, out)
     model.to(PartialState(cpu=config.device == "cpu").device)
     corruption = Corruption(config.contrast, config.seed) if config.contrast else None
     collate = PairCollator(processor, layout=config.pair_layout, corruption=corruption)
-    dtype = computed_in(config)
     settle_layout(model, collate, data, dtype)
     context = context_of(model, processor, dtype=dtype, layout=collate.layout)
     done = score(out, context, model, data, collate, dtype, config.batch)
@@ -77,6 +84,20 @@ def run(config: ReferenceConfig) -> ReferenceReport:
     left = f", {report.quarantined} quarantined ({data.quarantine})" if report.quarantined else ""
     print(f"{report.scored} scored, {report.known} known{left}: {out}")
     return report
+
+
+def freeze_as_in_training(config: ReferenceConfig, model: Any) -> None:
+    """The weights as a run of this `train` and precision keeps them. UserError for a part that no model has."""
+    from ...train.optim import train_only
+    from ..train.arguments import in_bf16
+    from ..train.setup import halve_frozen
+
+    try:
+        train_only(model, config.train)
+    except ValueError as error:
+        raise UserError(f"train: {error}") from error
+    if in_bf16(config):
+        halve_frozen(model)
 
 
 def folder(config: ReferenceConfig) -> Path:

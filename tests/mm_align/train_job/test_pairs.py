@@ -80,6 +80,21 @@ def test_scores_made_before_are_used_and_those_of_another_model_are_not(
     assert "reference: 6 pairs scored" in told
 
 
+def test_in_bfloat16_the_reference_is_frozen_as_the_run_is(train: Any, base: Path, pairs: Path, tmp_path: Path, capsys: Any) -> None:
+    """The tower is frozen, and kept in bfloat16 with its norms: only scores of such weights are those of the run's own start."""
+    low = ["--precision", "bf16"]
+    score = ["rlaif", "reference", str(pairs), "--model", str(base), "--max-length", "64", "--device", "cpu", *low]
+    for out, more in {"plain": [], "frozen": ["--train", "adapter", "--train", "language_model"]}.items():
+        assert main([*score, "--out", str(tmp_path / out), *more]) == 0
+        capsys.readouterr()
+        assert train("--reference", str(tmp_path / out), *low, out=f"run-{out}") == 0
+        told = capsys.readouterr().err
+        assert ("(weights differ)" in told, "reference: 0 pairs scored" in told) == (out == "plain", out == "frozen"), told
+    assert losses(tmp_path / "run-frozen") == losses(tmp_path / "run-plain")
+    assert main([*score, "--out", str(tmp_path / "x"), "--train", "tower"]) == 2
+    assert "error: train: unknown part tower" in capsys.readouterr().err
+
+
 def test_a_stopped_run_continues_and_scores_nothing_again(train: Any, tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
     assert train(out="whole") == 0
     from mm_align.train.callbacks import LogFile
