@@ -40,12 +40,14 @@ class Film(NamedTuple):
     rate: int
     gop: int
     shrink: tuple[int, int] | None = None
+    b_frames: int = 3  # in a row, at most: x264's default
 
 
 FILMS = (
     Film("720p, 30 s, GOP 250", "720p-gop250.mp4", (720, 1280), 900, 30, 250),
     Film("the same, shrunk to 252 x 448", "720p-gop250.mp4", (720, 1280), 900, 30, 250, (252, 448)),
     Film("720p, 30 s, GOP 12", "720p-gop12.mp4", (720, 1280), 900, 30, 12),
+    Film("720p, 30 s, GOP 250, no B-frames", "720p-gop250-p.mp4", (720, 1280), 900, 30, 250, b_frames=0),
     Film("360p, 10 min, GOP 250", "360p-10min.mp4", (360, 640), 16_200, 27, 250),
 )
 
@@ -182,7 +184,7 @@ def made(film: Film, folder: Path, clips: Any) -> Path:
             return clips.stamp(street(number), number, STRIP)
 
         part = path.with_name(f"part-{path.name}")
-        clips.write(part, range(film.frames), size=film.size, rate=film.rate, gop=film.gop, picture=picture)
+        clips.write(part, range(film.frames), size=film.size, rate=film.rate, gop=film.gop, b_frames=film.b_frames, picture=picture)
         part.rename(path)
     return path
 

@@ -15,6 +15,7 @@ STARTED = [
         "bench/evals.py",
         "bench/video.py",
         "bench/reducers.py",
+        "bench/signals.py",
         "proving/video.py",
         "proving/video_law.py",
         "proving/rlaif.py",
