@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +24,10 @@ from ..run.directory import SLICES, STATE, RunDir, RunRefused, refuse_difference
 from ..run.seen_ids import SeenIds
 
 SLURM = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT")
+FIRST, STEP = "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_STEP"
 TORCHRUN = ("RANK", "WORLD_SIZE")
+RECORDED = ("config", "source", "division", "given", "shards")  # what every slice's record holds
+LACKS, AGAIN = "lacks what it made", "Run its command again with --overwrite, then merge again."
 MERGED = "merged"  # in a slice's state: all that it made is in a finished run
 
 
@@ -52,6 +56,7 @@ def parse_slice(text: str, environ: Mapping[str, str]) -> Slice:
 
 def _from_environment(environ: Mapping[str, str]) -> Slice:
     array, world = (all(name in environ for name in names) for names in (SLURM, TORCHRUN))
+    _check_numbers(environ, [*((*SLURM, FIRST, STEP) if array else ()), *(TORCHRUN if world else ())])
     if not array and not world:
         raise ValueError(f"--shard auto found neither {' and '.join(SLURM)} nor {' and '.join(TORCHRUN)}; say --shard 0/8")
     task, tasks = _slurm(environ) if array else (0, 1)
@@ -59,13 +64,22 @@ def _from_environment(environ: Mapping[str, str]) -> Slice:
     return _checked(task * ranks + rank, tasks * ranks, "--shard auto")
 
 
+def _check_numbers(environ: Mapping[str, str], names: Sequence[str]) -> None:
+    for name in names:
+        value = environ.get(name, "1")
+        if not re.fullmatch(r"[0-9]+", value) or (name == STEP and int(value) < 1):
+            raise ValueError(f"--shard auto: {name} is {value!r}, which is no place in a job array or world; say --shard 0/8")
+
+
 def _slurm(environ: Mapping[str, str]) -> tuple[int, int]:
     """An array may begin at 1 and go in steps."""
-    first, step = int(environ.get("SLURM_ARRAY_TASK_MIN", "0")), int(environ.get("SLURM_ARRAY_TASK_STEP", "1"))
+    first, step = int(environ.get(FIRST, "0")), int(environ.get(STEP, "1"))
     return (int(environ[SLURM[0]]) - first) // step, int(environ[SLURM[1]])
 
 
 def _checked(index: int, of: int, what: str) -> Slice:
+    if of < 1:
+        raise ValueError(f"{what}: a run is divided into one slice at least, as in 0/1")
     if not 0 <= index < of:
         raise ValueError(f"{what}: slice {index} of {of} does not exist; they are counted from 0, so the last of {of} is {of - 1}/{of}")
     return Slice(index, of)
@@ -114,19 +128,20 @@ def gathered(outs: Sequence[Path]) -> Division:
     """The division whose slices lie in `outs`. Raises RunRefused: one is missing, unfinished, there twice or of another run."""
     found: dict[Slice, Path] = {}
     for out in outs:
-        for one in slices_in(out):
+        there = list(slices_in(out))
+        if not there and (out != outs[0] or len(outs) == 1):  # the first may be only where the merged run is to be
+            raise RunRefused(f"no slices of a run in '{out}': nothing was made there with --shard")
+        for one in there:
             if one in found:
                 raise RunRefused(f"slice {one.number} of {one.of} is there twice: in '{found[one]}' and in '{one.folder(out)}'")
             found[one] = one.folder(out)
-    if not found:
-        raise RunRefused(f"no slices of a run in {', '.join(map(repr, map(str, outs)))}: nothing was made there with --shard")
     counts = sorted({of for _, of in found})
     if len(counts) > 1:
         raise RunRefused(f"slices of different divisions: {' and '.join(map(str, counts))} slices. Merge those of one run.")
     slices = [Slice(index, counts[0]) for index in range(counts[0])]
     _refuse_incomplete(slices, found)
     folders = [found[one] for one in slices]
-    records = [read_json(folder / STATE / "run.json") or {} for folder in folders]
+    records = [_record(folder) for folder in folders]
     _refuse_strangers(folders, records)
     return Division(folders, records, _in_order(records))
 
@@ -153,6 +168,16 @@ def _left_over(folder: Path, merged: Mapping[str, Any]) -> bool:
     record = read_json(folder / STATE / "run.json") or {}
     alike = record.get("config") == merged.get("config") and record.get("source", {}).items() <= merged.get("source", {}).items()
     return alike and (folder / STATE / MERGED).exists()
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """RunRefused for a slice whose record was lost or damaged."""
+    record = read_json(folder / STATE / "run.json") or {}
+    if lacking := [part for part in RECORDED if part not in record]:
+        raise RunRefused(
+            f"'{folder / STATE / 'run.json'}' cannot be read or lacks {lacking[0]!r}, so nobody knows what this slice is of. {AGAIN}"
+        )
+    return record
 
 
 def _refuse_incomplete(slices: Sequence[Slice], found: Mapping[Slice, Path]) -> None:
@@ -218,10 +243,13 @@ class Merging:
     def adopt(self, number: int, name: str, suffix: str) -> None:
         """Move all that a slice made of a shard; its done marker is the last."""
         theirs, ours = self.slice_of(number), self.run_dir
+        told = theirs.done(name)
+        if told is None:
+            raise RunRefused(f"'{theirs.root}' {LACKS}: what became of the rows of '{name}' cannot be read. {AGAIN}")
         for place in ("quarantine", "journal", "stats", "ids", "uids"):
             self._move(getattr(theirs, place)(name), getattr(ours, place)(name), needed=place != "uids")
         self._move(theirs.output(name, suffix), ours.output(name, suffix))
-        ours.mark_done(name, theirs.done(name) or {})
+        ours.mark_done(name, told)
 
     def adopt_scans(self, scan: Scan) -> None:
         """Bring the scans of all slices together and compare the rows of all, unless that is done."""
@@ -229,7 +257,10 @@ class Merging:
             theirs = self.slice_of(number)
             for place in ("scan_journal", "scan_marks"):
                 self._move(getattr(theirs, place)(shard.name), getattr(self.run_dir, place)(shard.name))
-        settle(self.division.shards, scan, self.run_dir)
+        try:
+            settle(self.division.shards, scan, self.run_dir)
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise RunRefused(f"what the slices told of their rows cannot be read ({error}). {AGAIN}") from error
 
     def told_otherwise(self, number: int, name: str, scan: Scan) -> bool:
         """Whether rows of a shard are told something else among all rows than among those of their slice."""
@@ -251,6 +282,8 @@ class Merging:
 
     def _ids(self, number: int, name: str) -> np.ndarray:
         ours, theirs = self.run_dir.ids(name), self.slice_of(number).ids(name)
+        if not (ours.exists() or theirs.exists()):
+            raise RunRefused(f"'{theirs}' is missing: the slice {LACKS}. {AGAIN}")
         return np.fromfile(ours if ours.exists() else theirs, dtype="<u8")
 
     @staticmethod
@@ -258,7 +291,7 @@ class Merging:
         """Nothing where an earlier start moved it already."""
         if not made.exists():
             if needed and not final.exists():
-                raise RunRefused(f"'{made}' is missing: the slice lacks what it made. Run it again with --overwrite.")
+                raise RunRefused(f"'{made}' is missing: the slice {LACKS}. {AGAIN}")
             return
         if made.stat().st_dev != final.parent.stat().st_dev:
             copy = final.with_name(f".{final.name}.tmp")

@@ -146,6 +146,67 @@ def test_slices_that_are_not_all_there(source, tmp_path, capsys):
     assert "nothing was made there with --shard" in capsys.readouterr().err
 
 
+def lose_record(folder):
+    (folder / "run.json").write_text("{broken")
+
+
+def lose_ids(folder):
+    next(folder.joinpath("ids").iterdir()).unlink()
+
+
+def lose_done(folder):
+    (folder.parents[1] / "0-of-2/.mmalign/done/part-0.json").write_text("{")  # no id of it comes before, so it is moved as it is
+
+
+def lose_journal(folder):
+    next(folder.joinpath("journal").iterdir()).unlink()
+
+
+@pytest.mark.parametrize("lose", [lose_record, lose_ids, lose_done, lose_journal])
+def test_a_slice_that_lost_something_is_named_and_can_be_made_again(source, tmp_path, lose, capsys):
+    out = tmp_path / "out"
+    divided(source, [out], 2)
+    lose(out / ".mmalign" / "slices" / "1-of-2" / ".mmalign")
+    capsys.readouterr()
+    assert main(["merge", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("error: ") == 1
+    assert ("0-of-2" if lose is lose_done else "1-of-2") in said
+    assert "Run its command again with --overwrite, then merge again." in said
+
+
+def test_what_slices_told_of_their_rows_may_be_damaged(source, tmp_path, capsys):
+    divided(source, [tmp_path / "out"], 2, "--stages", "signals", "--drop-if", "text.words in bottom 10%")
+    (tmp_path / "out/.mmalign/slices/1-of-2/.mmalign/scan/part-1.marks.npz").write_bytes(b"no archive")
+    capsys.readouterr()
+    assert main(["merge", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "error: what the slices told of their rows cannot be read" in said
+    assert "Traceback" not in said
+
+
+def test_an_out_without_slices_is_a_mistake(source, tmp_path, capsys):
+    divided(source, [tmp_path / "a"], 2)
+    (tmp_path / "b").mkdir()
+    capsys.readouterr()
+    for other in ("b", "nowhere"):
+        assert main(["merge", str(tmp_path / "a"), str(tmp_path / other)]) == 2
+        assert f"no slices of a run in '{tmp_path / other}'" in capsys.readouterr().err
+    assert main(["merge", str(tmp_path / "b"), str(tmp_path / "a")]) == 0, "the first may be only where the merged run is to be"
+    assert (tmp_path / "b" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("SLURM_ARRAY_TASK_ID", "x"), ("SLURM_ARRAY_TASK_STEP", "0"), ("WORLD_SIZE", "-2"), ("RANK", "1.5")]
+)
+def test_a_launcher_that_says_nonsense(source, tmp_path, name, value, capsys, monkeypatch):
+    for known in (*slices.SLURM, *slices.TORCHRUN):
+        monkeypatch.setenv(known, "1")
+    monkeypatch.setenv(name, value)
+    assert command(source, tmp_path / "out", "--shard", "auto") == 2
+    assert f"--shard auto: {name} is '{value}', which is no place in a job array" in capsys.readouterr().err
+
+
 def test_slices_that_do_not_belong_together(source, tmp_path, capsys):
     a, b, c = (tmp_path / name for name in "abc")
     command(source, a, "--shard", "0/2")
@@ -184,7 +245,7 @@ def test_a_place_is_divided_in_one_way(source, tmp_path, capsys):
     [
         ("2/2", "the last of 2 is 1/2"),
         ("1:2", "should look like 0/8"),
-        ("1/0", "does not exist"),
+        ("1/0", "into one slice at least"),
         ("auto", "found neither"),
         ("-1/2", "0/8"),
     ],
