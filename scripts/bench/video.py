@@ -124,12 +124,17 @@ MODULES = {"torchcodec, exact": "torchcodec.decoders", "decord": "decord", "Open
 
 def ways_here() -> dict[str, Way]:
     """Those whose library loads; the others are named."""
+    from video.decode import DECODERS
+
     there = {}
     for name, way in WAYS.items():
         try:
             module = importlib.import_module(MODULES.get(name, "av"))
         except (ImportError, RuntimeError, OSError) as error:
             print(f"left out: {name} ({(str(error).strip().splitlines() or ['does not load'])[0]})")
+            continue
+        if way is by_torchcodec and (why := DECODERS["torchcodec"].missing()):
+            print(f"left out: {name} ({why})")
             continue
         there[name] = way
         print(f"{name}: {getattr(sys.modules[module.__name__.partition('.')[0]], '__version__', '')}")

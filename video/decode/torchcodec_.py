@@ -26,9 +26,11 @@ class TorchcodecReader(Reader):
         if importlib.util.find_spec("torchcodec") is None:
             return "torchcodec is not installed (pip install 'mm-align[torchcodec]')"
         try:
-            import torchcodec.decoders  # noqa: F401
+            import torchcodec.decoders
         except (ImportError, OSError, RuntimeError) as error:
             return f"torchcodec does not load, most often for want of FFmpeg's shared libraries: {str(error).strip().splitlines()[0]}"
+        if getattr(torchcodec, "ffmpeg_major_version", "") is None:  # from 0.17 on it loads without them, for pictures
+            return "torchcodec finds no shared libraries of FFmpeg, 4 to 9"
         return ""
 
     @staticmethod

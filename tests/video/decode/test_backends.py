@@ -1,6 +1,9 @@
 """One contract for every backend of the table: where it calls itself fit for a file, its frames are right or it raises; else it warns."""
 
+import sys
 import warnings
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -83,6 +86,18 @@ def test_a_backend_that_is_not_there_is_named_with_its_cure(plain, monkeypatch):
     with pytest.raises(VideoError, match=r"torchcodec cannot be used here: torchcodec is not installed \(pip install"):
         decode(plain.path, backend="torchcodec")
     assert len(decode(plain.path, indices=[1])) == 1
+
+
+def test_a_torchcodec_that_loads_without_ffmpeg_is_not_there(monkeypatch):
+    """As 0.17 does: a module that imports, and says that it has no FFmpeg."""
+    for name in ("torchcodec", "torchcodec.decoders"):
+        module = ModuleType(name)
+        module.__spec__, module.ffmpeg_major_version = ModuleSpec(name, None), None
+        monkeypatch.setitem(sys.modules, name, module)
+    sys.modules["torchcodec"].decoders = sys.modules["torchcodec.decoders"]
+    assert "no shared libraries of FFmpeg" in DECODERS["torchcodec"].missing.__wrapped__()
+    sys.modules["torchcodec"].ffmpeg_major_version = 7
+    assert DECODERS["torchcodec"].missing.__wrapped__() == ""
 
 
 def test_an_unknown_backend_names_those_there_are(plain):
