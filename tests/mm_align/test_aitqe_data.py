@@ -341,3 +341,34 @@ def test_a_model_that_only_judges_yes_or_no_is_refused(fb, scripted, pairs, tmp_
     scripted(backend)
     assert command(pairs, tmp_path / "out") == 2
     assert "b gives no answers (`generate`); it offers: decide" in capsys.readouterr().err
+
+
+def test_a_misspelt_judge_binds_nobody(pairs, tmp_path, capsys):
+    """The real loader says that there is no such model; the corrected command is not held against the wrong one."""
+    for judge, code, said in (("nosuch-judge", 2, "no model 'nosuch-judge'"), ("null:none", 0, "no training row came out")):
+        assert main(["aitqe", "data", str(pairs), "--judge", judge, "--out", str(tmp_path / "out")]) == code
+        assert said in capsys.readouterr().err
+    assert main(["aitqe", "data", str(pairs), "--judge", "null:other", "--out", str(tmp_path / "out")]) == 2
+    assert "scored.model.name: was 'null:none', now 'null:other'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("first", ["enhance-data", "rlaif candidates"])
+def test_the_folder_of_another_verb_is_refused_and_nothing_in_it_changes(fb, scripted, pairs, tmp_path, capsys, first):
+    """Both write report.json and samples.jsonl."""
+    out = tmp_path / "out"
+    made = {
+        "enhance-data": [str(pairs), "--stages", "signals"],
+        "rlaif candidates": ["--images", str(pairs.parent), "--model", "a", "--n", "2"],
+    }
+    scripted(fb.Scripted())
+    assert main([*first.split(), *made[first], "--out", str(out)]) == 0
+    scripted(Judge())
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert command(pairs, out) == 2
+    assert "and this one is of aitqe data. Choose another --out." in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert command(pairs, tmp_path / "mine") == 0
+    for words in (["eval", "b", "--bench", "scenes", "--limit", "1"], [*first.split(), *made[first]]):
+        assert main([*words, "--out", str(tmp_path / "mine")]) == 2
+        assert len(capsys.readouterr().err.split("error: ")) == 2

@@ -85,7 +85,8 @@ def check(config: AitqeDataConfig) -> None:
 
 def opened(root: Path, config: AitqeDataConfig, backends: Mapping[str, Backend] | None = None) -> AbstractContextManager[Session]:
     """The run's folder, held, while stop signals are taken."""
-    return session(root, Models(config, backends), stages=STAGES, others=OTHERS, update=config.update, overwrite=config.overwrite)
+    models, kept = Models(config, backends), {"update": config.update, "overwrite": config.overwrite}
+    return session(root, models, stages=STAGES, others=OTHERS, verb="aitqe data", **kept)
 
 
 def steps(run: Session, config: AitqeDataConfig) -> Iterator[Callable[[], Step]]:

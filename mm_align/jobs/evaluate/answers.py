@@ -68,7 +68,7 @@ def answering(config: EvaluateConfig) -> Iterator[Answering]:
     """The folder, held. Raises UserError and `Stopped`."""
     root = Path(config.out)
     outputs = [*folders(config.model).values(), "quarantine", SCENES, PICTURES, TABLE]
-    with held(root, [name for name in outputs if name != "quarantine"], overwrite=config.overwrite) as (run_dir, stop):
+    with held(root, [name for name in outputs if name != "quarantine"], "eval", overwrite=config.overwrite) as (run_dir, stop):
         run_dir.remember("outputs", sorted({*run_dir.record["outputs"], *outputs}))
         yield Answering(run_dir, Models(config), stop, update=True)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .models import Models
 
 log = logging.getLogger(__name__)
+BOUND_AT_ONCE = frozenset({"config", "source", "models", "tour"})  # in the record of a run that is no session
 OTHERS = ("images", "feedback.html", "calibration.html", "calibration.json", "audit.json")
 
 
@@ -126,12 +127,17 @@ class Session:
         from data_tools.run.directory import RunRefused, refuse_differences
 
         earlier, now = self.run_dir.record.get(step.name), _plain(step.bound)
-        if earlier is not None and not self.update:
+        if earlier is not None and not self.update and self._began(step.name):
             try:
                 refuse_differences(self.root, {step.name: earlier}, {step.name: now})
             except RunRefused as error:
                 raise UserError(f"{error} With --update what does not depend on the change is kept and the rest is done again.") from error
         self.run_dir.remember(step.name, now)
+
+    def _began(self, name: str) -> bool:
+        """Whether anything came of it; a start that failed before (a misspelt model, say) binds nobody to its settings."""
+        journal = self.run_dir.journal(name)
+        return self.run_dir.done(name) is not None or (journal.is_file() and journal.stat().st_size > 0)
 
     def _worked(self, step: Step) -> StageSummary:
         from ...rlaif.stage import Watch
@@ -153,27 +159,38 @@ def session(
     *,
     stages: Sequence[str] = STAGES,
     others: Sequence[str] = OTHERS,
+    verb: str = "rlaif",
     update: bool = False,
     overwrite: bool = False,
 ) -> Iterator[Session]:
     """The folder, held, while stop signals are taken; what it refuses becomes UserError, what stops it `Stopped`.
 
-    stages: each writes a file and a quarantine of its name; others: what else may be written there.
+    stages: each writes a file and a quarantine of its name; others: what else may be written there. verb: whose folder it is.
     """
     outputs = [*(f"{name}.jsonl" for name in stages), *(f"quarantine/{name}.jsonl" for name in stages), *others]
-    with held(root, outputs, overwrite=overwrite) as (run_dir, stop):
+    with held(root, outputs, verb, overwrite=overwrite) as (run_dir, stop):
         yield Session(run_dir, models, stop, update)
 
 
 @contextmanager
-def held(root: Path, outputs: Sequence[str], *, overwrite: bool) -> Iterator[tuple[RunDir, Callable[[], bool]]]:
-    """A run's folder, and whether a stop was asked for."""
+def held(root: Path, outputs: Sequence[str], verb: str, *, overwrite: bool) -> Iterator[tuple[RunDir, Callable[[], bool]]]:
+    """A run's folder, and whether a stop was asked for. RunRefused for the folder of another verb, whose files have the same names."""
     from data_tools.run.directory import open_run
 
     from ..progress import stop_on_signals
 
     with user_errors(root), open_run(root, {}, outputs, overwrite=overwrite) as run_dir, stop_on_signals() as stop:
+        _refuse_others(run_dir, verb)
         yield run_dir, stop
+
+
+def _refuse_others(run_dir: RunDir, verb: str) -> None:
+    from data_tools.run.directory import RunRefused
+
+    whose = run_dir.record.get("verb", "another verb" if BOUND_AT_ONCE & run_dir.record.keys() else verb)
+    if whose != verb:
+        raise RunRefused(f"'{run_dir.root}' holds a run of {whose}, and this one is of {verb}. Choose another --out.")
+    run_dir.remember("verb", verb)
 
 
 def require(root: Path, stage: str) -> None:
