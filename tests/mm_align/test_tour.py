@@ -71,6 +71,19 @@ def test_stages_run_side_by_side_are_shown_and_not_run_again(tmp_path, capsys):
     assert (out / "logs/one-1.log").stat().st_mtime_ns == before
 
 
+def test_a_table_shows_paired_differences_where_asked(tmp_path):
+    first, second = {"value": 0.25, "low": 0.125, "high": 0.375}, {"value": 0.5, "low": 0.375, "high": 0.625}
+    values = {"a": first, "b": {**second, "difference": {"value": 0.25, "low": 0.0625, "high": 0.4375}}}
+    told = {"models": ["a", "b"], "titles": {"x": "SceneWorld"}, "figures": {"x": {"accuracy": {"lower": False, "values": values}}}}
+    shows = [{"type": "table", "file": "table.json", "names": {"b": "<b>"}, "differences": True}, {"type": "table", "file": "table.json"}]
+    assert main(["tour", written(tmp_path, stage("one", DRAW.format("a"), files={"table.json": json.dumps(told)}, shows=shows))]) == 0
+    page = (tmp_path / "out/tour.html").read_text()
+    assert page.count("+0.250 [+0.062, +0.438]") == 1
+    assert page.count("paired difference to the first column") == 1
+    assert page.count("[0.375, 0.625]") == 2
+    assert "&lt;b&gt;</th>" in page
+
+
 def test_the_report_of_a_tour(tmp_path, reported):
     """What its commands say is in the logs; of a dry run the script is for people too."""
     tour = written(tmp_path, stage("one", DRAW.format("a")))

@@ -66,6 +66,7 @@ class Table(JobConfig):
     title: str = Field("", description="heading")
     file: str = Field(description="table.json of an evaluation")
     names: dict[str, str] = Field({}, description="model -> heading of its column (default: its name)")
+    differences: bool = Field(False, description="below each figure its paired difference to the first model's, with its interval")
 
 
 class Logged(JobConfig):

@@ -181,7 +181,7 @@ def table(show: Table, where: Where) -> dict[str, Any]:
         ]
     except (KeyError, TypeError, AttributeError):
         raise NotThere(f"{show.file} is no table.json of `mmalign eval`") from None
-    return {"models": [show.names.get(model, model) for model in models], "lines": lines}
+    return {"models": [show.names.get(model, model) for model in models], "lines": lines, "differences": show.differences}
 
 
 def _line(bench: str, title: str, figure: str, cell: dict[str, Any], models: Sequence[str]) -> dict[str, Any]:
