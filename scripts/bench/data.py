@@ -4,13 +4,14 @@
     python scripts/bench/data.py --only pairs --juicer /path/to/venv --pairs 2000 20000
 
 Interleaved runs on one thread, CPU seconds of whole processes (pairs, start) or of calls (decode, read), median [least-most] of five.
-Pictures are made of noise at all scales, as large in bytes a pixel as photographs are (0.2 at quality 85); `--pictures DIR` takes JPEG of
-your own to crop from. A peer that is not installed is left out and named.
+Pictures are made of noise at all scales, 0.2 bytes a pixel at quality 85: as many as dense photographs have. `--pictures DIR` crops JPEG of
+your own. A peer that is not installed is left out and named.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import os
@@ -80,12 +81,14 @@ def noise(rng: np.random.Generator, size: tuple[int, int]) -> PIL.Image.Image:
 
 
 def bases(rng: np.random.Generator, pictures: str | None, n: int, least: tuple[int, int]) -> list[PIL.Image.Image]:
-    """What pictures are cut out of: own ones that are large enough, or noise."""
+    """What pictures are cut out of: own ones that are large enough (an enlarged one would have fewer bytes a pixel), or noise."""
     if pictures is None:
         return [noise(rng, least) for _ in range(n)]
-    found = (PIL.Image.open(path).convert("RGB") for path in sorted(Path(pictures).rglob("*.jp*g")))
-    scaled = (p if p.width >= least[0] and p.height >= least[1] else p.resize(least, PIL.Image.Resampling.LANCZOS) for p in found)
-    return list(scaled)
+    found = (PIL.Image.open(path) for path in sorted(Path(pictures).rglob("*.jp*g")))
+    large = [p.convert("RGB") for p in found if p.width >= least[0] and p.height >= least[1]]
+    if not large:
+        raise SystemExit(f"no JPEG below '{pictures}' is {least[0]} x {least[1]} pixels or larger, as crops of this size need")
+    return large
 
 
 def crop(rng: np.random.Generator, base: PIL.Image.Image, low: int, high: int) -> PIL.Image.Image:
@@ -117,6 +120,11 @@ def make_pairs(folder: Path, rows: int, sides: tuple[int, int], pictures: str | 
             text = " ".join(rng.choice(WORDS.split(), 1 if rng.random() < 0.05 else int(rng.integers(4, 30))))
             out.write(json.dumps({"id": f"r{row}", "text": text, "images": [f"images/{row}.jpg"]}) + "\n")
     return folder
+
+
+def made_pairs(folder: Path, *wanted: Any) -> Path:
+    """Those that an earlier run left in `--work`, or new ones."""
+    return folder if (folder / "rows.jsonl").exists() else make_pairs(folder, *wanted)
 
 
 # The same three decisions, whole commands
@@ -151,16 +159,18 @@ def kept(path: Path) -> set[str]:
     return {json.loads(line)["id"] for line in path.read_text(encoding="utf-8").splitlines()}
 
 
-def bench_pairs(counts: Sequence[int], sides: tuple[int, int], juicer: Path | None, pictures: str | None, runs: int, work: Path) -> None:
+def bench_pairs(counts: Sequence[int], sides: tuple[int, int], juicer: Path | None, options: argparse.Namespace, work: Path) -> None:
     """Rows a CPU second of both whole commands; without start-up: of the rows beyond the first few."""
-    folders = {rows: make_pairs(work / f"pairs-{rows}-{sides[0]}", rows, sides, pictures) for rows in (20, *counts)}
+    runs = options.runs
+    folders = {rows: made_pairs(work / f"pairs-{rows}-{sides[0]}", rows, sides, options.pictures) for rows in (20, *counts)}
     files = [*(folders[counts[0]] / "images").iterdir()]
     shapes = [PIL.Image.open(path).size for path in files]
     pixels, size = (sum(w * h for w, h in shapes) / len(shapes), sum(path.stat().st_size for path in files) / len(files))
     print(f"pairs: pictures of {pixels / 1e6:.2f} Mpx and {size / 1e3:.0f} kB on average, median [least-most] of {runs}")
     ways: dict[str, Callable[[int], None]] = {"mmalign": lambda n: ours(folders[n], work / f"ours-{n}")}
-    ways["mmalign, radius 0"] = lambda n: ours(folders[n], work / f"exact-{n}", "--perceptual-radius", "0")
-    ways["mmalign, without extra fast"] = lambda n: ours(folders[n], work / f"plain-{n}", "--no-fast-pictures")
+    if options.variants:
+        ways["mmalign, radius 0"] = lambda n: ours(folders[n], work / f"exact-{n}", "--perceptual-radius", "0")
+        ways["mmalign, without extra fast"] = lambda n: ours(folders[n], work / f"plain-{n}", "--no-fast-pictures")
     if not find_spec("simplejpeg"):
         print("  simplejpeg (extra fast) is not installed here: pictures are decoded by Pillow alone")
     if juicer is not None:
@@ -182,7 +192,7 @@ def bench_pairs(counts: Sequence[int], sides: tuple[int, int], juicer: Path | No
             print(f"; {times[0]} x data-juicer, {times[1]} x without start-up")
         if juicer is not None:
             told = kept(work / f"theirs-{n}" / "kept.jsonl")
-            for folder, radius in RADII.items():
+            for folder, radius in list(RADII.items())[: 2 if options.variants else 1]:
                 mine = kept(work / f"{folder}-{n}" / "rows.jsonl")
                 apart = f"ours alone {len(mine - told)}, data-juicer alone {len(told - mine)}"
                 print(f"    kept rows, {radius}: both {len(mine & told)}, {apart}")
@@ -332,13 +342,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("pairs", "decode", "read", "start"))
     parser.add_argument("--pairs", type=int, nargs="+", default=[2_000, 20_000], help="rows of the comparison with data-juicer")
+    parser.add_argument("--large", type=int, default=LARGE_ROWS, help="rows of a second comparison, of pictures of 1.6 Mpx; 0: none")
+    parser.add_argument("--variants", action=argparse.BooleanOptionalAction, default=True, help="radius 0 and plain Pillow too")
     parser.add_argument("--sides", type=int, nargs=2, default=[400, 720], help="width and height of the pairs' pictures: least and most")
     parser.add_argument("--pictures", help="folder of JPEG files to cut pictures out of, instead of noise")
     parser.add_argument("--juicer", help="virtual environment with py-data-juicer, aiohttp and imagededup")
     parser.add_argument("--runs", type=int, default=RUNS)
+    parser.add_argument("--work", help="folder that keeps the pairs that are made, for another run with the same options")
     options = parser.parse_args()
     juicer = juicer_at(options.juicer) if options.only in (None, "pairs", "start") else None
-    with tempfile.TemporaryDirectory() as work:
+    with tempfile.TemporaryDirectory() if options.work is None else contextlib.nullcontext(options.work) as work:
         if options.only in (None, "start"):
             bench_start(juicer, options.runs)
         if options.only in (None, "decode"):
@@ -346,8 +359,9 @@ def main() -> None:
         if options.only in (None, "read"):
             bench_read(options.pictures, options.runs, Path(work))
         if options.only in (None, "pairs"):
-            for counts, sides in ((options.pairs, tuple(options.sides)), ([LARGE_ROWS], LARGE)):
-                bench_pairs(counts, sides, juicer, options.pictures, options.runs, Path(work))
+            bench_pairs(options.pairs, tuple(options.sides), juicer, options, Path(work))
+            if options.large:
+                bench_pairs([options.large], LARGE, juicer, options, Path(work))
 
 
 if __name__ == "__main__":
