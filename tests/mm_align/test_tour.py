@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -82,6 +83,16 @@ def test_a_table_shows_paired_differences_where_asked(tmp_path):
     assert page.count("paired difference to the first column") == 1
     assert page.count("[0.375, 0.625]") == 2
     assert "&lt;b&gt;</th>" in page
+
+
+@pytest.mark.parametrize(("n", "named"), [(3, [10, 20, 30]), (15, range(10, 151, 10)), (40, range(10, 401, 30))])
+def test_curves_of_many_steps_name_some_of_them(tmp_path, n, named):
+    log = "".join(json.dumps({"step": 10 * k, "loss": 1 / k}) + "\n" for k in range(1, n + 1))
+    shows = [{"type": "losses", "title": "curve", "logs": {"a": "log.jsonl"}}]
+    assert main(["tour", written(tmp_path, stage("one", DRAW.format("a"), files={"log.jsonl": log}, shows=shows))]) == 0
+    chart = (tmp_path / "out/tour.html").read_text().split('<figure class="wide">')[1].split("</svg>")[0]
+    found = [int(told) for told in re.findall(r">(\d+)<", chart) if int(told) >= 10]
+    assert found == list(named)
 
 
 def test_the_report_of_a_tour(tmp_path, reported):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 READ = 2000  # rows looked at for examples
 CLASSES = ("raw", "dropped", "new", "gone")  # CSS classes of curves
+NAMED = 15  # steps named below curves, at most
 SIDE = 900  # px of a picture file
 
 
@@ -199,8 +200,14 @@ def losses(show: Losses, where: Where) -> dict[str, Any]:
     runs = {label: _over_steps(where.work / one.file, one.figure) for label, one in logs.items()}
     steps = sorted({step for run in runs.values() for step in run})
     lines = [Curve(style, label, [run.get(step) for step in steps]) for style, (label, run) in zip(CLASSES, runs.items(), strict=False)]
-    chart = curves(lines, [str(step) for step in steps], axis="step", name=show.title or "training loss")
+    chart = curves(lines, _axis(steps), axis="step", name=show.title or "training loss")
     return {"chart": chart, "keys": [(line.style, line.label) for line in lines]}
+
+
+def _axis(steps: Sequence[int]) -> list[str]:
+    """A name a step; of many steps some have none, for they would lie on each other. The last has one."""
+    every = max(1, -(-len(steps) // NAMED))
+    return [str(step) if (len(steps) - 1 - i) % every == 0 else "" for i, step in enumerate(steps)]
 
 
 def _over_steps(file: Path, figure: str) -> dict[int, float]:
