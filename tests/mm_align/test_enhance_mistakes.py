@@ -10,6 +10,8 @@ import PIL.Image
 import pytest
 from scripted_enhance import command, encode, plain_rows, rows_of, square, write_rows
 
+from mm_align.cli import main
+
 
 @pytest.fixture
 def source(tmp_path):
@@ -156,6 +158,65 @@ def test_impossible_wishes_are_bad_usage(quality_model, source, tmp_path, flags,
     told = capsys.readouterr().err
     assert "error" in told
     assert said in told
+
+
+SIGNALS = ("--stages", "signals")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ([*SIGNALS, "--rescore"], "--rescore is about the quality model: add aitqe to --stages"),
+        ([*SIGNALS, "--model", "null:"], "--model is about the quality model"),
+        ([*SIGNALS, "--policy", "threshold", "--min-overall", "5"], "--policy is about the quality model"),
+        ([*SIGNALS, "--max-rewrite-fraction", "0.2"], "--max-rewrite-fraction is about the quality model"),
+        ([*SIGNALS, "--mode", "scores"], "--mode is about the quality model"),
+        ([*SIGNALS, "--set", "guards.max_ratio=2"], "--guards is about the quality model"),
+        (["--report-only"], "--report-only has no effect without the signals"),
+        (["--perceptual-radius", "2"], "--perceptual-radius has no effect without the signals"),
+        ([*SIGNALS, "--license-allow", ""], "--license-allow holds an empty name"),
+        (["--stages", "signals,aitqe,signals"], "--stages signals,aitqe,signals names signals twice"),
+        (["--stages", ""], "there are signals, similarity"),
+        ([*SIGNALS, "--signals", ""], "no signal is called ''"),
+        ([*SIGNALS, "--drop-if", ""], "the rule cannot be read at its end"),
+        ([*SIGNALS, "--drop-if", "image.width in bottom 150%"], "at most 100 percent"),
+        ([*SIGNALS, "--drop-if", "text.words / 0 > 3"], "cannot be read at '/'"),
+        ([*SIGNALS, "--cascade"], "add aitqe to --stages"),
+        (["--stages", "signals,aitqe", "--cascade", "--agreement", "1.5"], "a rate from 0.5 to below 1"),
+        ([*SIGNALS, "--shard", "0/0"], "into one slice at least"),
+        ([*SIGNALS, "--shard", "1/2", "--limit", "3"], "--limit counts rows of the whole source"),
+        ([*SIGNALS, "--workers", "0"], "'workers': should be greater than or equal to 1"),
+        ([*SIGNALS, "--gpus-per-worker", "1"], "--gpus-per-worker has no effect without --engine ray"),
+        (["--stages", "ocr", "--ocr-model", "nowhere"], "'nowhere' should hold one file *det*.onnx"),
+        (["--stages", "mlm"], "say which by --mlm-model"),
+        (["--model", "openai:ftp://x/v1#m"], "is no URL of an endpoint"),
+        (["--model", "openai:http://user:secret@127.0.0.1:9/v1#m"], "must hold no user, password or query"),
+        (["--model", "openai:http://127.0.0.1:9/v1#m", "--request-cache", "."], "is a folder; give a file, or `off`"),
+        (["--price-out", "free"], "'price_out': should be a valid number"),
+    ],
+)
+def test_wishes_that_no_stage_heeds_or_can_fulfil(source, tmp_path, flags, said, capsys):
+    """One sentence, and no row is looked at."""
+    pytest.importorskip("rapidocr" if "ocr" in flags else "json", reason="the extra `ocr` is not installed")
+    out = tmp_path / "out"
+    assert main(["enhance-data", str(source), "--out", str(out), *flags, "--quiet"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("error: ") == 1
+    assert said in told
+    assert not any((name in told) for name in ("Traceback", "secret@"))
+    assert not [path for path in out.rglob("*") if path.is_file() and ".mmalign" not in path.parts and path.name != "config.yaml"]
+
+
+@pytest.mark.parametrize(("given", "flag"), [(["", "--out", "o"], "SOURCE"), (["{source}", "--out", ""], "--out")])
+def test_a_shell_variable_that_is_not_set(source, given, flag, capsys):
+    assert main(["enhance-data", *(word.format(source=source) for word in given), *SIGNALS]) == 2
+    assert f"error: {flag} is empty; is a variable of the shell not set?" in capsys.readouterr().err
+
+
+def test_a_source_without_a_row_is_said(tmp_path, capsys):
+    (tmp_path / "rows.jsonl").touch()
+    assert main(["enhance-data", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "out"), *SIGNALS]) == 0
+    assert "WARNING: the source holds no row, so nothing came out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("flag", "more"), [("--caption-key", []), ("--image-key", []), ("--caption-key", ["--dry-run"])])

@@ -132,7 +132,9 @@ def _write_uids(shards: Sequence[Shard], run_dir: RunDir) -> None:
 
 
 def _warn_of_nothing(run_dir: RunDir, shards: Sequence[Shard], summary: Summary) -> None:
-    """Say plainly when every row is in quarantine, and of the first one why: often an option misspelt."""
+    """Say plainly when every row is in quarantine, and of the first one why: often an option misspelt; and when there is no row."""
+    if not summary.rows:
+        log.warning("WARNING: the source holds no row, so nothing came out")
     if summary.out or not summary.quarantined:
         return
     reasons, first = ", ".join(f"{n} {reason}" for reason, n in summary.reasons.items()), _first_gone(run_dir, shards)

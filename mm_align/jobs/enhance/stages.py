@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 STAGES = ("signals", *SCORING, "aitqe")
 BLOCK_ROWS = 256  # read, told and committed together where no model sets the size of a batch
+# options that stages before the quality model heed, and those that it heeds
+OF_SIGNALS = ("signals", "drop_if", "keep_if", "license_allow", "near_text_threshold", "perceptual_radius", "report_only")
+OF_MODEL = ("model", "revision", "prompt", "policy", "max_rewrite_fraction", "mode", "max_tokens", "rescore", "guards")
 AUDIT_FIELD = "filters"  # of rows that no model judged
 
 
@@ -28,16 +31,31 @@ def check_stages(config: EnhanceConfig) -> None:
     unknown = [stage for stage in config.stages if stage not in STAGES]
     if unknown or not config.stages:
         raise ValueError(f"--stages {','.join(config.stages)}: there are {', '.join(STAGES)}, alone or several")
+    if repeated := [stage for stage in config.stages if config.stages.count(stage) > 1]:
+        raise ValueError(f"--stages {','.join(config.stages)} names {repeated[0]} twice; leave one out")
     check_scorers(config)
+    _refuse_idle(config)
     check_cascade(config, tells_signals(config))
-    rules = {"--signals": config.signals, "--drop-if": config.drop_if, "--keep-if": config.keep_if, "--license-allow": config.license_allow}
-    idle = [flag for flag, given in rules.items() if given]
-    if idle and not tells_signals(config):
-        raise ValueError(f"{idle[0]} has no effect without the signals: add --stages signals or --stages signals,aitqe")
     if tells_signals(config):
         step = filter_step(config, None)
         if config.cascade:
             calibration(config, step)
+
+
+def _refuse_idle(config: EnhanceConfig) -> None:
+    """ValueError for wishes that no stage heeds, and for a licence without a name; a default, written out, is no wish."""
+    fields = type(config).model_fields
+    given = {name for name in (*OF_SIGNALS, *OF_MODEL) if getattr(config, name) != fields[name].get_default(call_default_factory=True)}
+
+    def first(names: Sequence[str]) -> str | None:
+        return next((f"--{name.replace('_', '-')}" for name in names if name in given), None)
+
+    if (idle := first(OF_SIGNALS)) and not tells_signals(config):
+        raise ValueError(f"{idle} has no effect without the signals: add --stages signals or --stages signals,aitqe")
+    if (idle := first(OF_MODEL)) and "aitqe" not in config.stages:
+        raise ValueError(f"{idle} is about the quality model: add aitqe to --stages")
+    if not all(config.license_allow):
+        raise ValueError("--license-allow holds an empty name; give licences as cc-by-4.0,cc0-1.0")
 
 
 def tells_signals(config: EnhanceConfig) -> bool:
