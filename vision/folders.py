@@ -16,6 +16,8 @@ class NoModelThere(ValueError):
 
 def check_folder(name: str, file: str = "config.json", key: str = "model_type") -> None:
     """Nothing for what is no place on this disk. NoModelThere for a file, and for a folder whose `file` is not there or has no `key`."""
+    if not name.strip():
+        raise NoModelThere(f"its name is empty; {WANTED}")
     place = Path(name)
     if place.is_file():
         raise NoModelThere(f"it is a file; {WANTED}")

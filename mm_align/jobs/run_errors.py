@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..config import Stopped, UserError
+
+NO_PATH = frozenset({errno.ENAMETOOLONG, errno.ELOOP})
 
 
 @contextmanager
@@ -23,3 +26,7 @@ def user_errors(root: Path) -> Iterator[None]:
         raise UserError(str(error)) from error
     except RunStopped as error:
         raise Stopped(str(error)) from error
+    except OSError as error:
+        if error.errno not in NO_PATH:
+            raise
+        raise UserError(f"'{error.filename}' cannot be a path: {error.strerror}; choose another") from error

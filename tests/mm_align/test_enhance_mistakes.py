@@ -189,6 +189,7 @@ SIGNALS = ("--stages", "signals")
         ([*SIGNALS, "--gpus-per-worker", "1"], "--gpus-per-worker has no effect without --engine ray"),
         (["--stages", "ocr", "--ocr-model", "nowhere"], "'nowhere' should hold one file *det*.onnx"),
         (["--stages", "mlm"], "say which by --mlm-model"),
+        (["--stages", "similarity", "--similarity-model", "open_clip:"], "'': its name is empty; give a folder"),
         (["--model", "openai:ftp://x/v1#m"], "is no URL of an endpoint"),
         (["--model", "openai:http://user:secret@127.0.0.1:9/v1#m"], "must hold no user, password or query"),
         (["--model", "openai:http://127.0.0.1:9/v1#m", "--request-cache", "."], "is a folder; give a file, or `off`"),
@@ -207,10 +208,26 @@ def test_wishes_that_no_stage_heeds_or_can_fulfil(source, tmp_path, flags, said,
     assert not [path for path in out.rglob("*") if path.is_file() and ".mmalign" not in path.parts and path.name != "config.yaml"]
 
 
-@pytest.mark.parametrize(("given", "flag"), [(["", "--out", "o"], "SOURCE"), (["{source}", "--out", ""], "--out")])
+@pytest.mark.parametrize(
+    ("given", "flag"),
+    [
+        (["", "--out", "o"], "SOURCE"),
+        (["{source}", "--out", ""], "--out"),
+        (["{source}", "--out", "{source}/../o", "--caption-key", ""], "--caption-key"),
+        (["{source}", "--out", "{source}/../o", "--uid-key", " "], "--uid-key"),
+    ],
+)
 def test_a_shell_variable_that_is_not_set(source, given, flag, capsys):
     assert main(["enhance-data", *(word.format(source=source) for word in given), *SIGNALS]) == 2
     assert f"error: {flag} is empty; is a variable of the shell not set?" in capsys.readouterr().err
+
+
+def test_a_name_that_no_file_can_have(source, tmp_path, capsys):
+    for words in (["enhance-data", str(source), *SIGNALS, "--out"], ["merge"]):
+        assert main([*words, str(tmp_path / ("a" * 300))]) == 2
+        said = capsys.readouterr().err
+        assert said.count("error: ") == 1
+        assert "cannot be a path: File name too long; choose another" in said
 
 
 def test_a_source_without_a_row_is_said(tmp_path, capsys):

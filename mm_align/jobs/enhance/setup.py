@@ -44,8 +44,10 @@ def check_options(config: EnhanceConfig) -> None:
         _check_library(config)
     except ValueError as error:
         raise UserError(str(error)) from error
-    for flag, given in (("SOURCE", config.source), ("--out", config.out)):
-        if not given.strip():
+    names = {"SOURCE": config.source, "--out": config.out}
+    names |= {f"--{key}-key": getattr(config, f"{key}_key") for key in ("caption", "image", "uid")}
+    for flag, given in names.items():
+        if given is not None and not given.strip():
             raise UserError(f"{flag} is empty; is a variable of the shell not set?")
     source, out = Path(config.source).resolve(), Path(config.out).resolve()
     if source == out or (source.is_dir() and (source in out.parents or out in source.parents)):
