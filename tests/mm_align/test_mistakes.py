@@ -2,6 +2,7 @@
 
 from importlib import import_module
 
+import PIL.Image
 import pytest
 
 from mm_align.backends.load import ZOO
@@ -133,3 +134,38 @@ def test_several_answers_without_chance_are_refused(told):
     code, errors = told("rlaif", "candidates", "--images", "p", "--model", "a", "--out", "o", "--temperature", "0")
     assert code == 2
     assert "n 10 answers at temperature 0 are all the same" in errors
+
+
+WRONG = {
+    "merge": ("afile", "no slices of a run in 'afile'"),
+    "merge --judge yes": ("pairs", "unrecognized arguments: yes"),
+    "completion csh": ("", "invalid choice: 'csh'"),
+    "completion bash zsh": ("", "unrecognized arguments: zsh"),
+    "completion --shell bash": ("", "unrecognized arguments: --shell"),
+    "aitqe data --judge null: --out pairs/inside": ("pairs", "lies in the source pairs"),
+    "aitqe data --judge null: --out taken": ("pairs", "cannot write to 'taken'"),
+    "aitqe data --judge nosuch --out a": ("pairs", "no model 'nosuch'"),
+    "aitqe data --judge null: --out a --caption-key captoin": ("pairs", "none of the 1 rows is a pair"),
+    "aitqe data --judge null: --out a --image-root nowhere": ("pairs", "(1 image_missing)"),
+    "aitqe data --judge null: --out a --attempts 0": ("pairs", "'attempts': should be greater than or equal to 1"),
+    "aitqe data --judge null: --out a --set scoring.temperature=hot": ("pairs", "'scoring.temperature': should be a valid number"),
+    "aitqe data --judge null: --out a --set contrast.max_similarity=0": ("pairs", "should be greater than 0"),
+    "aitqe data --judge tiny-judge --out a --device gpu": ("pairs", "unknown device 'gpu'"),
+    "aitqe data --judge openai:http://127.0.0.1:9/v1#m --out a --request-cache .": ("pairs", "is a folder; give a file"),
+}
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_wrong_inputs_of_building_data_are_a_sentence(told, words, tmp_path):
+    first, said = WRONG[words]
+    (tmp_path / "pairs").mkdir()
+    PIL.Image.new("RGB", (8, 8), "red").save(tmp_path / "pairs" / "a.png")
+    (tmp_path / "pairs" / "a.jsonl").write_text('{"image": "a.png", "caption": "a dog"}\n')
+    (tmp_path / "taken").write_text("mine")
+    (tmp_path / "afile").write_text("mine")
+    verb = next(name for name in VERBS if words.startswith(name))
+    code, errors = told(*verb.split(), *([first] if first else []), *words.removeprefix(verb).split(), "--quiet")
+    assert (code, "Traceback" in errors, errors.count("error: ")) == (2, False, 1), errors
+    assert said in errors
+    assert (tmp_path / "taken").read_text() == (tmp_path / "afile").read_text() == "mine"
+    assert sorted(path.name for path in (tmp_path / "pairs").iterdir()) == ["a.jsonl", "a.png"]
