@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 READ = 2000  # rows looked at for examples
 CLASSES = ("raw", "dropped", "new", "gone")  # CSS classes of curves
-NAMED = 15  # steps named below curves, at most
+NAMED = 12  # steps named below curves, at most
 SIDE = 900  # px of a picture file
 
 
