@@ -176,7 +176,7 @@ def test_a_slice_that_lost_something_is_named_and_can_be_made_again(source, tmp_
 
 
 def test_what_slices_told_of_their_rows_may_be_damaged(source, tmp_path, capsys):
-    divided(source, [tmp_path / "out"], 2, "--stages", "signals", "--drop-if", "text.words in bottom 10%")
+    sliced_runs.divided(source, [tmp_path / "out"], 2, "--stages", "signals", "--drop-if", "text.words in bottom 10%")
     (tmp_path / "out/.mmalign/slices/1-of-2/.mmalign/scan/part-1.marks.npz").write_bytes(b"no archive")
     capsys.readouterr()
     assert main(["merge", str(tmp_path / "out")]) == 2
